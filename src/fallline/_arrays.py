@@ -1,0 +1,310 @@
+"""Arrays of any library: namespaces, devices, dtypes, memory. The only importer of array_api_compat.
+
+Nothing here imports an array library but NumPy; the others are recognised by their arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+Array = Any
+Namespace = Any
+
+# Real floating dtype whose arithmetic a dtype uses, and the dtype of one component.
+COMPUTE = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+    "complex64": "float32",
+    "complex128": "float64",
+}
+
+
+def is_array(x: object) -> bool:
+    """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
+    return compat.is_array_api_obj(x) and not isinstance(x, np.generic | np.ma.MaskedArray)
+
+
+def namespace(x: Array) -> Namespace:
+    """Return the Array API namespace of an array."""
+    return compat.array_namespace(x)
+
+
+def library(x: Array) -> str:
+    """Return the name of the library an array belongs to, for messages and look-ups."""
+    name: str = namespace(x).__name__
+    return name.removeprefix("array_api_compat.").partition(".")[0]
+
+
+def device(x: Array) -> Any:
+    """Return the device of an array; `None` for one that jax is tracing."""
+    return None if is_traced(x) else compat.device(x)
+
+
+def dtype_name(x: Array) -> str:
+    """Return the name of the dtype, the same in every library and byte order."""
+    return getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
+
+
+def is_complex(x: Array) -> bool:
+    """Tell whether an array is complex."""
+    return dtype_name(x).startswith("complex")
+
+
+def compute_dtype(x: Array) -> Any:
+    """Return the real dtype in which an array's update is computed."""
+    return getattr(namespace(x), COMPUTE[dtype_name(x)])
+
+
+def is_traced(x: object) -> bool:
+    """Tell whether `x` is a symbol of a running ``jax.jit``."""
+    return compat.is_jax_array(x) and not hasattr(x, "addressable_shards")
+
+
+def is_immutable(x: Array) -> bool:
+    """Tell whether the library replaces arrays instead of writing into them."""
+    return compat.is_jax_array(x)
+
+
+def is_writable(x: Array) -> bool:
+    """Tell whether elements of `x` can be written."""
+    return not isinstance(x, np.ndarray) or x.flags.writeable
+
+
+def full(like: Array, value: float, dtype: Any) -> Array:
+    """Return a new array of the shape and on the device of `like`."""
+    with on_device(like):
+        result = namespace(like).full_like(like, value, dtype=dtype, **_device(like))
+    return np.ascontiguousarray(result).reshape(result.shape) if _is_numpy(like) else result
+
+
+def moved(x: Array, like: Array, dtype: Any) -> Array:
+    """Return a copy of `x` (same library, or NumPy) with a dtype, on the device of `like`."""
+    xp = namespace(like)
+    with on_device(like):
+        if isinstance(x, np.ndarray) or library(x) != library(like):
+            return xp.asarray(x, dtype=dtype, copy=True, **_device(like))
+        if device(x) != device(like):
+            x = compat.to_device(x, device(like))
+        return xp.astype(x, dtype, copy=True)
+
+
+def _device(x: Array) -> dict[str, Any]:
+    return {} if is_traced(x) else {"device": compat.device(x)}
+
+
+def cast(x: Array, like: Array) -> Array:
+    """Return `x` as an array (never a NumPy scalar) with the dtype of `like`."""
+    if isinstance(x, np.generic):
+        x = np.asarray(x)
+    return x if x.dtype == like.dtype else namespace(like).astype(x, like.dtype)
+
+
+def parts(z: Array) -> tuple[Array, Array]:
+    """Return the real and the imaginary part of a complex array."""
+    xp = namespace(z)
+    return xp.real(z), xp.imag(z)
+
+
+def joined(re: Array, im: Array, like: Array) -> Array:
+    """Return the complex array with these parts, exact for infinities and NaN where it can be.
+
+    The standard has no such function. NumPy, CuPy, torch and JAX are exact; elsewhere
+    ``re + 1j * im`` turns an infinite part into NaN.
+    """
+    if compat.is_torch_array(like):
+        import torch
+
+        return torch.complex(re, im)
+    if compat.is_jax_array(like):
+        import jax
+
+        return jax.lax.complex(re, im)
+    xp = namespace(like)
+    if _is_numpy(like) or compat.is_cupy_array(like):
+        with on_device(like):
+            out = xp.empty_like(like)
+        out.real[...] = re
+        out.imag[...] = im
+        return out
+    return xp.astype(re, like.dtype) + xp.astype(im, like.dtype) * 1j
+
+
+def write(target: Array, value: Array) -> None:
+    """Write `value` into `target`, rounding to its dtype."""
+    if compat.is_torch_array(target):
+        target.copy_(value)
+    elif value.dtype != target.dtype:
+        target[...] = cast(value, target)
+    else:
+        target[...] = value
+
+
+@contextlib.contextmanager
+def on_device(x: Array) -> Any:
+    """Make the device of `x` the current one of its library, where there is such a thing."""
+    if compat.is_cupy_array(x):
+        with x.device:
+            yield
+    else:
+        yield
+
+
+def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """Return a factory of the context in which arrays like `x` are stepped.
+
+    No gradient tape (torch), no floating-point warnings (NumPy), the right device (CuPy).
+    """
+    if compat.is_torch_array(x):
+        import torch
+
+        return torch.no_grad
+    if compat.is_cupy_array(x):
+        return lambda: on_device(x)
+    if _is_numpy(x):
+        return lambda: np.errstate(all="ignore")
+    return contextlib.nullcontext
+
+
+def to_float(x: Any) -> float:
+    """Return a number or a one-element array as a float: an explicit read from the device."""
+    if compat.is_array_api_obj(x) and x.shape != ():
+        x = namespace(x).reshape(x, ())
+    return float(x)
+
+
+def to_numpy(x: Array) -> np.ndarray[Any, Any]:
+    """Return a copy of an array on the host, as NumPy's."""
+    if compat.is_cupy_array(x):
+        return np.asarray(x.get())
+    if compat.is_torch_array(x):
+        return np.asarray(x.detach().cpu())
+    if library(x) == "array_api_strict":
+        return np.from_dlpack(compat.to_device(x, type(compat.device(x))("CPU_DEVICE")))
+    return np.array(x)
+
+
+# -- numbers that may be symbols of jax.jit -----------------------------------------------
+
+
+def log1mexp_correction(beta: Any, t: Any) -> Any:
+    """Return ``1 - beta**t`` for a count `t` that is an array: ``-expm1(t log(beta))``."""
+    xp = namespace(t)
+    if isinstance(beta, float):
+        return -xp.expm1(t * math.log(beta)) if beta > 0 else 1.0
+    return -xp.expm1(t * xp.log(beta))
+
+
+def choose(condition: Any, a: Any, b: Any) -> Any:
+    """Return `a` if the condition holds, else `b`; the condition may be a symbol."""
+    return namespace(condition).where(condition, a, b) if is_array(condition) else (a if condition else b)
+
+
+def square_root(x: Any) -> Any:
+    """Return the square root of a float or of a symbol."""
+    return math.sqrt(x) if isinstance(x, float | int) else namespace(x).sqrt(x)
+
+
+# -- memory ---------------------------------------------------------------------------------
+
+
+def owner(x: Array) -> object:
+    """Return a key of the memory block that holds `x`; arrays with different keys are disjoint."""
+    if _is_numpy(x):
+        while isinstance(x.base, np.ndarray):
+            x = x.base
+        return id(x) if x.base is None else "foreign"
+    if compat.is_cupy_array(x):
+        return id(x.data.mem)
+    if compat.is_torch_array(x):
+        return x.untyped_storage().data_ptr()
+    return id(x)
+
+
+def overlap(a: Array, b: Array) -> bool:
+    """Tell whether two arrays of one library share an element's memory."""
+    if a is b:
+        return True
+    shadows = _shadow(a), _shadow(b)
+    if shadows[0] is None or shadows[1] is None or not np.may_share_memory(*shadows):
+        return False
+    try:
+        return np.shares_memory(*shadows, max_work=1_000_000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def overlaps_itself(x: Array) -> bool:
+    """Tell whether two elements of a strided array lie in the same place."""
+    shadow = _shadow(x)
+    if shadow is None or shadow.size < 2:
+        return False
+    extent = shadow.itemsize
+    axes = zip(shadow.strides, shadow.shape, strict=True)
+    for stride, n in sorted((abs(stride), n) for stride, n in axes if n > 1):
+        if stride < extent:
+            return True
+        extent += stride * (n - 1)
+    return False
+
+
+def same_place(a: Array, b: Array) -> bool:
+    """Tell whether two arrays have the same elements in the same order, as two views may."""
+    if a is b:
+        return True
+    x, y = _shadow(a), _shadow(b)
+    return (
+        x is not None
+        and y is not None
+        and x.__array_interface__["data"][0] == y.__array_interface__["data"][0]
+        and (x.shape, x.strides, x.itemsize) == (y.shape, y.strides, y.itemsize)
+    )
+
+
+def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
+    # An array of the same addresses that is never read: NumPy's own overlap test then serves
+    # every strided library, device memory included.
+    if _is_numpy(x):
+        return np.asarray(x)
+    if compat.is_cupy_array(x):
+        address, strides = x.data.ptr, x.strides
+    elif compat.is_torch_array(x):
+        address = x.data_ptr()
+        strides = tuple(step * x.element_size() for step in x.stride())
+    else:
+        return None
+    if 0 in x.shape:
+        return np.empty(0)
+    itemsize = x.element_size() if compat.is_torch_array(x) else x.itemsize
+    holder = type("Shadow", (), {})()
+    holder.__array_interface__ = {
+        "data": (address, False),
+        "shape": tuple(x.shape),
+        "strides": strides,
+        "typestr": f"|V{itemsize}",
+        "version": 3,
+    }
+    return np.asarray(holder)
+
+
+def _is_numpy(x: object) -> bool:
+    return isinstance(x, np.ndarray)
+
+
+def padded(x: Array, like: Array, place: str) -> Array:
+    """Return `like` with `x` written over it from the origin, cropped where `x` is larger."""
+    if x.ndim != like.ndim:
+        msg = f"{place}: the number of axes changed from {x.ndim} to {like.ndim}; state='reset' fits"
+        raise ValueError(msg)
+    overlap = tuple(slice(0, min(m, n)) for m, n in zip(x.shape, like.shape, strict=True))
+    if is_immutable(like):
+        return like.at[overlap].set(x[overlap])
+    like[overlap] = x[overlap]
+    return like

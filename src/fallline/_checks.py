@@ -1,0 +1,116 @@
+"""The wording of errors: every message names the argument and the leaf's path.
+
+A message reads ``where: what``, for instance
+``grads['layers'][0]['w']: shape is (3, 4), expected (4, 3)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from . import _arrays
+
+# What other libraries call our fields; `betas` stands for two.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "lr": ("learning_rate",),
+    "alpha": ("rho", "learning_rate"),
+    "betas": ("beta1", "beta2"),
+    "beta_1": ("beta1",),
+    "beta_2": ("beta2",),
+    "b1": ("beta1",),
+    "b2": ("beta2",),
+    "decay": ("rho", "weight_decay"),
+    "epsilon": ("eps",),
+    "lr_decay": ("learning_rate_decay",),
+    "initial_accumulator_value": ("initial_accumulator",),
+    "decoupled_weight_decay": ("decoupled",),
+}
+
+
+def where(argument: str, path: Sequence[Any]) -> str:
+    """Return the name of a leaf: ``where("params", ("layers", 0))`` is ``params['layers'][0]``."""
+    return argument + "".join(f"[{key!r}]" for key in path)
+
+
+def mismatch(place: str, what: str, got: object, expected: object) -> str:
+    """Return the message for a property that differs from what it must be."""
+    return f"{place}: {what} is {got}, expected {expected}"
+
+
+def number(place: str, value: Any, low: float, high: float, *, open_high: bool) -> float:
+    """Return `value` as a float inside ``[low, high]``, or ``[low, high)`` if `open_high`."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError) as error:
+        msg = f"{place} must be a number or a schedule (step -> number), got {value!r}"
+        raise TypeError(msg) from error
+    inside = low <= result <= high and math.isfinite(result) and not (open_high and result == high)
+    if not inside:
+        end = ")" if open_high or math.isinf(high) else "]"
+        msg = f"{place} is {result!r}, expected a finite number in [{low:g}, {high:g}{end}"
+        raise ValueError(msg)
+    return result
+
+
+def leaf(place: str, p: Any) -> None:
+    """Check that a leaf of params is an array of a floating dtype."""
+    if not _arrays.is_array(p):
+        msg = f"{place}: is {_described(p)}, expected an array"
+        raise TypeError(msg)
+    if _arrays.dtype_name(p) not in _arrays.COMPUTE:
+        msg = mismatch(place, "dtype", _arrays.dtype_name(p), f"one of {', '.join(_arrays.COMPUTE)}")
+        raise TypeError(msg)
+
+
+def gradient(place: str, p: Any, g: Any) -> None:
+    """Check that the array `g` can be a gradient of the parameter `p`."""
+    same_kind(place, p, g)
+    if g.shape != p.shape:
+        raise ValueError(mismatch(place, "shape", tuple(g.shape), tuple(p.shape)))
+    if g.dtype != p.dtype and (got := _arrays.dtype_name(g)) != (
+        expected := _arrays.dtype_name(p)
+    ):
+        msg = mismatch(place, "dtype", got, expected)
+        if _arrays.is_complex(g) and not _arrays.is_complex(p):
+            msg += "; the gradient of a real parameter is real: take the real part"
+        raise TypeError(msg)
+
+
+def same_kind(place: str, like: Any, x: Any) -> None:
+    """Check that `x` is an array of the library and on the device of `like`."""
+    if not _arrays.is_array(x):
+        msg = f"{place}: is {_described(x)}, expected an array like its parameter"
+        raise TypeError(msg)
+    if type(x) is not type(like) and _arrays.library(x) != _arrays.library(like):
+        msg = mismatch(place, "array library", _arrays.library(x), _arrays.library(like))
+        raise TypeError(msg)
+    if _arrays.device(x) != _arrays.device(like) and not _arrays.is_traced(like):
+        raise ValueError(mismatch(place, "device", _arrays.device(x), _arrays.device(like)))
+
+
+def _described(x: object) -> str:
+    return "None" if x is None else f"a {type(x).__name__}"
+
+
+def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
+    """Return the error for a keyword that `owner` does not have, with the name it does have."""
+    known = list(known)
+    ours = [field for field in SYNONYMS.get(name, ()) if field in known]
+    if name != "betas":
+        ours = ours[:1]
+    ours = ours or get_close_matches(name, known, n=1)
+    hint = f"did you mean {' and '.join(f'{field}=' for field in ours)}?" if ours else (
+        f"its arguments are {', '.join(known)}"
+    )
+    return TypeError(f"{owner}() has no argument {name!r}; {hint}")
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> ValueError:
+    """Return the error for a name that is not in a table."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ValueError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""Engines: how a rule is run on the arrays of an Optimizer."""

@@ -1,0 +1,512 @@
+"""The Optimizer: params, rules and state bound together, stepped in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, Self
+
+from . import _arrays, _binding, _checks, _trees
+from ._binding import Leaf, LeafState, Memory
+from .engine import eager
+from .rules import Rule
+
+_KEEP_RULES: Any = object()
+
+
+class Optimizer:
+    """Updates your arrays in place, by your gradients, in your loop.
+
+    Parameters
+    ----------
+    params : array or tree of arrays
+        One array or any nesting of dicts, lists and tuples of them, real or complex, of any
+        Array API library. `None` leaves are left alone. The arrays are updated in place; JAX's,
+        which cannot be, are replaced in their dicts and lists and in `params`.
+    rule : Rule, tree of rules, or callable
+        One rule for all leaves; a prefix of the tree of params with a rule (or `None`, which
+        freezes) at each end; or a function of ``(path, leaf)`` that returns one, where path is
+        the tuple of keys, such as ``("layers", 0, "weights")``.
+    engine : {"auto", "eager"}
+        How rules are run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a leaf is no floating array, cannot be written, or shares memory with another; if the
+        rules do not fit. The message names the leaf.
+
+    Notes
+    -----
+    Everything is checked before the first array is written. If a step is interrupted while it
+    writes (Ctrl-C, out of memory), the next one raises until `load_state_dict` has restored a
+    consistent state. If your container holds another array of equal shape, dtype and device at
+    the next step, that one is updated from then on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> params = {"w": np.ones(2), "b": np.zeros(())}
+    >>> opt = fl.Optimizer(params, fl.SGD(0.5))
+    >>> _ = opt.step({"w": np.asarray([1.0, 2.0]), "b": None})
+    >>> params["w"]
+    array([0.5, 0. ])
+    """
+
+    def __init__(self, params: Any, rule: Any, *, engine: str = "auto") -> None:
+        if engine not in ("auto", "eager"):
+            raise _checks.unknown_name("engine", str(engine), ("auto", "eager"))
+        self._step_count = 0
+        self._last = 0
+        self._unfinished = False
+        self._leaves: list[Leaf] = []
+        structure = _trees.Structure(params)
+        self._bind(params, structure, _binding.rules(structure, params, rule), spec=rule)
+
+    def _bind(
+        self,
+        params: Any,
+        structure: _trees.Structure,
+        rules: Sequence[Rule | None],
+        states: Sequence[dict[str, Any] | None] | None = None,
+        spec: Any = _KEEP_RULES,
+        makers: Mapping[Any, Rule] | None = None,
+    ) -> None:
+        # Builds and checks everything aside, then takes it over: all or nothing.
+        if makers is None:
+            makers = self._makers()
+        found = structure.flatten(params, "params")
+        leaves = [
+            Leaf(i, path, p, rule)
+            for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True))
+        ]
+        for leaf in leaves:
+            data = states[leaf.index] if states is not None else None
+            if data is None and leaf.p is not None and leaf.rule is not None:
+                with leaf.guard():
+                    data = leaf.rule._init_leaf(leaf.p, self._step_count)
+            if data is not None:
+                maker = leaf.rule if leaf.rule is not None else makers[leaf.path]
+                leaf.state = LeafState(data, self._checker(leaf), maker)
+        memory = Memory(leaves)
+        self._params, self._structure, self._leaves, self._memory = params, structure, leaves, memory
+        if spec is not _KEEP_RULES:
+            self._spec = spec
+        self._regroup()
+
+    def _makers(self) -> dict[Any, Rule]:
+        # The rule that made each state: a frozen leaf keeps its state.
+        return {leaf.path: leaf.state.maker for leaf in self._leaves if leaf.state is not None}
+
+    def _checker(self, leaf: Leaf) -> Callable[[str, Any], None]:
+        def check(name: str, value: Any) -> None:
+            leaf.check_state(name, value)
+            if name == "step" or leaf.immutable:
+                return
+            assert leaf.state is not None
+            if value is leaf.state.data[name]:
+                return
+            old = leaf.state.data[name]
+            leaf.state.data[name] = value
+            try:
+                self._memory = Memory(self._leaves)
+            except ValueError:
+                leaf.state.data[name] = old
+                raise
+
+        return check
+
+    def _regroup(self) -> None:
+        groups: dict[Any, list[Leaf]] = {}
+        for leaf in self._leaves:
+            if leaf.active:
+                key = (leaf.rule, leaf.xp.__name__, str(leaf.device), str(leaf.dtype))
+                groups.setdefault(key, []).append(leaf)
+        self._groups = list(groups.values())
+
+    # -- what is bound ------------------------------------------------------------------------
+
+    @property
+    def params(self) -> Any:
+        """The caller's own container, or array."""
+        return self._params
+
+    @property
+    def state(self) -> Any:
+        """State, leaf first: ``opt.state["w"]["m"]``; entries of a leaf can be replaced."""
+        return _trees.frozen(self._structure.unflatten([leaf.state for leaf in self._leaves]))
+
+    @property
+    def step_count(self) -> int:
+        """Number of steps made: the clock of the schedules."""
+        return self._step_count
+
+    @property
+    def engine(self) -> str:
+        """How rules are run."""
+        return "eager"
+
+    @property
+    def rule(self) -> Any:
+        """Rules, keyed like params; assign a tree of rules to change them.
+
+        A leaf keeps its state if one of its two rules is of a subclass of the other (Adam and
+        AdamW, say); slots that the new rule lacks are dropped, those it adds start afresh.
+        Otherwise its state and count start afresh. `None` freezes a leaf and keeps its state.
+        """
+        return _trees.frozen(self._structure.unflatten([leaf.rule for leaf in self._leaves]))
+
+    @rule.setter
+    def rule(self, rule: Any) -> None:
+        rules = _binding.rules(self._structure, self._params, rule)
+        states = [
+            self._carried(leaf, new) for leaf, new in zip(self._leaves, rules, strict=True)
+        ]
+        self._adopt()
+        self._bind(self._params, self._structure, rules, states, spec=rule)
+
+    def _carried(self, leaf: Leaf, new: Rule | None) -> dict[str, Any] | None:
+        if leaf.state is None or leaf.p is None:
+            return None
+        old = leaf.state.data
+        if new is None:
+            return old
+        names = {slot.name for slot in new.slots}
+        fresh = new._init_leaf(leaf.p, self._step_count) if names - set(old) else {}
+        maker = leaf.state.maker
+        related = isinstance(new, type(maker)) or isinstance(maker, type(new))
+        same = all(
+            old[name].dtype == new._slot_dtype(slot, leaf.p)
+            for slot in new.slots
+            if (name := slot.name) in old
+        )
+        if not (related and same):
+            return None
+        return {**{name: old.get(name, fresh.get(name)) for name in names}, "step": old["step"]}
+
+    def hyperparameters(self) -> Any:
+        """Return the numbers last used, keyed like params: a dict for each leaf, or `None`."""
+        return self._structure.unflatten(
+            [leaf.rule.hyperparameters(self._last) if leaf.rule else None for leaf in self._leaves]
+        )
+
+    def __repr__(self) -> str:
+        """Return a summary of what is bound."""
+        rules = {repr(leaf.rule) for leaf in self._leaves if leaf.p is not None}
+        count = sum(leaf.p is not None for leaf in self._leaves)
+        return (
+            f"<Optimizer of {count} {'array' if count == 1 else 'arrays'}, "
+            f"{', '.join(sorted(rules))}, step {self._step_count}, {self.engine}>"
+        )
+
+    # -- stepping -----------------------------------------------------------------------------
+
+    def step(self, grads: Any) -> Any:
+        """Update the parameters once.
+
+        Parameters
+        ----------
+        grads : array or tree of arrays
+            The gradient of each leaf: same structure, shape, dtype and device. For complex
+            leaves dL/dRe + i dL/dIm. Where it is `None`, the leaf, its state and its count stay.
+            A frozen leaf's gradient is not looked at.
+
+        Returns
+        -------
+        array or tree of arrays
+            `params`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient does not fit or overlaps what is written; nothing has changed then.
+        RuntimeError
+            If an earlier step was interrupted while it wrote.
+        """
+        self._check_whole()
+        if self._structure.is_leaf:
+            gradients = [grads]
+        else:
+            gradients = self._structure.flatten(grads, "grads")
+            self._adopt()
+        for leaf, g in zip(self._leaves, gradients, strict=True):
+            if g is None or (leaf.rule is None and leaf.p is not None):
+                continue
+            leaf.check_gradient(g)
+            if not leaf.immutable:
+                self._memory.check(leaf.name("grads"), g, own=leaf.p)
+        calls = self._calls(gradients)
+        replaced = {}
+        for rule, s, leaves in calls:
+            with leaves[0].guard():
+                for leaf in leaves:
+                    slots = leaf.slots
+                    values = eager.compute(rule, leaf.xp, s, leaf.p, gradients[leaf.index], slots)
+                    self._unfinished = True
+                    assert leaf.state is not None
+                    if leaf.immutable:
+                        leaf.p, *slots = (
+                            _arrays.cast(x, like)
+                            for x, like in zip(values, [leaf.p, *slots], strict=True)
+                        )
+                        leaf.state.data.update(zip(leaf.names, slots, strict=True))
+                        replaced[leaf.index] = leaf.p
+                    else:
+                        eager.write([leaf.p, *slots], values)
+                    leaf.state.data["step"] += 1
+        if replaced:
+            self._params = self._structure.assign(self._params, replaced)
+        self._last = self._step_count
+        self._step_count += 1
+        self._unfinished = False
+        return self._params
+
+    def _calls(self, gradients: Sequence[Any]) -> list[tuple[Rule, Any, list[Leaf]]]:
+        # One kernel call for each group of leaves of one rule and one count.
+        calls = []
+        for group in self._groups:
+            rule = group[0].rule
+            assert rule is not None
+            fixed = rule.at(self._step_count)
+            counts: dict[int, list[Leaf]] = {}
+            for leaf in group:
+                if gradients[leaf.index] is not None:
+                    assert leaf.state is not None
+                    counts.setdefault(leaf.state.data["step"], []).append(leaf)
+            for count, leaves in counts.items():
+                calls.append((rule, SimpleNamespace(**fixed.scalars(count + 1)), leaves))
+        return calls
+
+    def _check_whole(self) -> None:
+        if self._unfinished:
+            msg = "an earlier step was interrupted while it wrote; restore with load_state_dict"
+            raise RuntimeError(msg)
+
+    def _adopt(self) -> None:
+        # People write p["x"] = p["x"] + d: from then on the new array is the parameter.
+        if self._structure.is_leaf:
+            return
+        now = self._structure.flatten(self._params, "params")
+        changed = [(leaf, p) for leaf, p in zip(self._leaves, now, strict=True) if p is not leaf.p]
+        if not changed:
+            return
+        leaves = list(self._leaves)
+        for leaf, p in changed:
+            place = leaf.name("params")
+            try:
+                if leaf.p is None or p is None:
+                    msg = f"{place}: was {'None' if leaf.p is None else 'an array'} when bound"
+                    raise ValueError(msg)
+                _checks.gradient(place, leaf.p, p)
+            except (TypeError, ValueError) as error:
+                msg = f"{error}; if this is a new parameter, call rebind"
+                raise type(error)(msg) from error
+            leaves[leaf.index] = Leaf(leaf.index, leaf.path, p, leaf.rule)
+            leaves[leaf.index].state = leaf.state
+        memory = Memory(leaves)
+        self._leaves, self._memory = leaves, memory
+        for leaf in leaves:
+            if leaf.state is not None:
+                leaf.state.check = self._checker(leaf)
+        self._regroup()
+
+    # -- changing arrays ----------------------------------------------------------------------
+
+    def transform(self, f: Callable[[Any], Any], leaves: Any = None) -> Any:
+        """Apply a function to parameters and to all state of their shape.
+
+        Parameters
+        ----------
+        f : callable
+            From an array to an array of the same dtype: roll, crop, pad. Real state of complex
+            parameters is passed too.
+        leaves : key, path or list of these, optional
+            Which leaves: those at or below a key (``"object"``) or a path (``("a", 0)``).
+
+        Returns
+        -------
+        array or tree of arrays
+            `params`. Arrays whose shape changes are replaced in their dicts and lists.
+        """
+        self._check_whole()
+        self._adopt()
+        chosen = [self._leaves[i] for i in self._structure.select(leaves, "leaves")]
+        new: dict[int, Any] = {}
+        states: list[dict[str, Any] | None] = [
+            leaf.state.data if leaf.state is not None else None for leaf in self._leaves
+        ]
+        for leaf in chosen:
+            if leaf.p is None:
+                continue
+            with leaf.guard():
+                new[leaf.index] = self._transformed(f, leaf, leaf.name("params"), leaf.p)
+                if (data := states[leaf.index]) is not None:
+                    states[leaf.index] = {
+                        name: x
+                        if name == "step" or x.shape != leaf.shape
+                        else self._transformed(f, leaf, f"{leaf.name('state')}[{name!r}]", x)
+                        for name, x in data.items()
+                    }
+        return self._replace(new, states)
+
+    def _transformed(self, f: Callable[[Any], Any], leaf: Leaf, place: str, x: Any) -> Any:
+        y = f(x)
+        _checks.same_kind(place, x, y)
+        if y.dtype != x.dtype:
+            raise TypeError(_checks.mismatch(place, "dtype after f", y.dtype, x.dtype))
+        return _arrays.moved(y, leaf.p, x.dtype)  # memory of its own
+
+    def _replace(self, new: dict[int, Any], states: list[dict[str, Any] | None]) -> Any:
+        # New arrays where the shape changed; elsewhere the caller's own are written.
+        replaced = {}
+        self._unfinished = True
+        for index, p in new.items():
+            leaf = self._leaves[index]
+            if leaf.immutable or p.shape != leaf.shape or not _arrays.is_writable(leaf.p):
+                replaced[index] = p
+            else:
+                _arrays.write(leaf.p, p)
+        params = self._structure.assign(self._params, replaced) if replaced else self._params
+        self._bind(params, self._structure, [leaf.rule for leaf in self._leaves], states)
+        self._unfinished = False
+        return self._params
+
+    def rebind(self, params: Any, *, state: str = "keep", rule: Any = _KEEP_RULES) -> None:
+        """Bind other parameters: new, resized, added, removed or moved leaves.
+
+        Parameters
+        ----------
+        params : array or tree of arrays
+            The new parameters. Leaves are matched by path.
+        state : {"keep", "pad", "reset"}
+            For leaves that existed: keep the state (an error if the shape changed); keep it and
+            pad or crop it to the new shape, at the ends of the axes; or start afresh. Kept state
+            is moved to the leaf's device and dtype.
+        rule : rule, tree of rules, or callable, optional
+            New rules; without it those given last are applied to the new tree.
+        """
+        if state not in ("keep", "pad", "reset"):
+            raise _checks.unknown_name("state", str(state), ("keep", "pad", "reset"))
+        self._check_whole()
+        structure = _trees.Structure(params)
+        spec = self._spec if rule is _KEEP_RULES else rule
+        rules = _binding.rules(structure, params, spec)
+        before = {leaf.path: leaf for leaf in self._leaves}
+        states = []
+        for path, p, new in zip(
+            structure.paths, structure.flatten(params, "params"), rules, strict=True
+        ):
+            leaf = before.get(path)
+            data = None
+            if leaf is not None and p is not None and new is not None and state != "reset":
+                data = self._carried(leaf, new)
+            if data is not None and new is not None:
+                place = _checks.where("params", path)
+                data = _binding.resized(place, new._init_leaf(p, self._step_count), data, state)
+            states.append(data)
+        self._bind(params, structure, rules, states, spec=spec)
+
+    # -- saving, copying ----------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a snapshot (copies) of params, state and step count."""
+        self._check_whole()
+        self._adopt()
+        return {
+            "version": 1,
+            "step_count": self._step_count,
+            "params": self._structure.unflatten([_binding.copy(leaf.p) for leaf in self._leaves]),
+            "state": self._structure.unflatten(self._copied_states()),
+        }
+
+    def _copied_states(self) -> list[dict[str, Any] | None]:
+        return [
+            {name: x if name == "step" else _binding.copy(x) for name, x in leaf.state.items()}
+            if leaf.state is not None
+            else None
+            for leaf in self._leaves
+        ]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, into the arrays of this Optimizer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit these params and rules; nothing has changed then.
+        """
+        if not isinstance(state_dict, dict) or state_dict.get("version") != 1:
+            msg = "state_dict: is not a version 1 state of an Optimizer"
+            raise ValueError(msg)
+        count = state_dict["step_count"]
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            msg = f"state_dict['step_count']: is {count!r}, expected an integer >= 0"
+            raise ValueError(msg)
+        params = self._structure.flatten(state_dict["params"], "state_dict['params']")
+        states = self._structure.flatten(state_dict["state"], "state_dict['state']")
+        pairs = []
+        for leaf, p, data in zip(self._leaves, params, states, strict=True):
+            place, where = leaf.name("state_dict['state']"), leaf.name("state_dict['params']")
+            ours = leaf.state.data if leaf.state is not None else {}
+            if set(ours) != set(data or {}):
+                got = ", ".join(sorted(data or {})) or "none"
+                raise ValueError(_checks.mismatch(place, "slots", got, ", ".join(sorted(ours))))
+            if (p is None) != (leaf.p is None):
+                msg = f"{where}: is {'None' if p is None else 'an array'}, unlike the parameter"
+                raise ValueError(msg)
+            if p is not None:
+                _binding.check_saved(where, leaf.p, p)
+                pairs.append((leaf, "", p))
+            for name, x in (data or {}).items():
+                if name == "step":
+                    leaf.check_state(name, x)
+                else:
+                    _binding.check_saved(f"{place}[{name!r}]", ours[name], x)
+                pairs.append((leaf, name, x))
+        self._unfinished = True
+        replaced = {}
+        for leaf, name, x in pairs:
+            if name == "step":
+                leaf.state.data["step"] = x  # type: ignore[union-attr]
+                continue
+            target = leaf.state.data[name] if name else leaf.p  # type: ignore[union-attr]
+            value = _arrays.moved(x, target, target.dtype)
+            if not leaf.immutable:
+                with leaf.guard():
+                    _arrays.write(target, value)
+            elif name:
+                leaf.state.data[name] = value  # type: ignore[union-attr]
+            else:
+                leaf.p = replaced[leaf.index] = value
+        if replaced:
+            self._params = self._structure.assign(self._params, replaced)
+        self._step_count = count
+        self._last = max(count - 1, 0)
+        self._unfinished = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what deepcopy and pickle keep."""
+        self._adopt()
+        return {
+            "params": self._params,
+            "rules": [leaf.rule for leaf in self._leaves],
+            "states": [leaf.state.data if leaf.state else None for leaf in self._leaves],
+            "makers": self._makers(),
+            "counts": (self._step_count, self._last, self._unfinished),
+        }
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        """Bind the arrays again."""
+        self._step_count, self._last, self._unfinished = saved["counts"]
+        structure = _trees.Structure(saved["params"])
+        spec = structure.unflatten(saved["rules"])
+        self._bind(
+            saved["params"], structure, saved["rules"], saved["states"], spec, saved["makers"]
+        )
+
+    def __copy__(self) -> Self:
+        """Return an Optimizer of the same arrays with a state of its own."""
+        twin = object.__new__(type(self))
+        twin.__setstate__({**self.__getstate__(), "states": self._copied_states()})
+        return twin

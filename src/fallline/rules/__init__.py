@@ -1,0 +1,64 @@
+"""Update rules: hyperparameters, and one elementwise formula each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _checks
+from ._adadelta import Adadelta
+from ._adagrad import Adagrad
+from ._adam import Adam, AdamW
+from ._base import Rule, Slot, State
+from ._rmsprop import RMSprop
+from ._sgd import SGD, GradientDescent
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "GradientDescent",
+    "RMSprop",
+    "Rule",
+    "Slot",
+    "State",
+    "get",
+]
+
+_RULES: tuple[type[Rule], ...] = (GradientDescent, SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW)
+
+
+def get(name: str | Rule, **hyperparameters: Any) -> Rule:
+    """Return the rule of a name.
+
+    Parameters
+    ----------
+    name : str or Rule
+        Name of a class, in any case: ``"adam"``. A rule is returned as it is.
+    **hyperparameters
+        Fields of the rule.
+
+    Returns
+    -------
+    Rule
+        A new rule.
+
+    Raises
+    ------
+    ValueError
+        If there is no rule of this name.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> fl.rules.get("adam", learning_rate=0.1)
+    Adam(learning_rate=0.1)
+    """
+    if isinstance(name, Rule):
+        return name
+    table = {rule.__name__.lower(): rule for rule in _RULES}
+    key = str(name).replace("_", "").lower()
+    if key not in table:
+        raise _checks.unknown_name("rule", str(name), (rule.__name__ for rule in _RULES))
+    return table[key](**hyperparameters)

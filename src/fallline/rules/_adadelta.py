@@ -1,0 +1,79 @@
+"""Adadelta."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from ._base import Hyperparameter, Rule, Slot, abs2, hyper
+from ._decay import descent
+
+
+class Adadelta(Rule):
+    r"""Adadelta: steps in the units of the parameter.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p \\
+        v &\leftarrow \rho v + (1 - \rho) |g|^2 \\
+        d &= \frac{\sqrt{u + \epsilon}}{\sqrt{v + \epsilon}} \, g \\
+        u &\leftarrow \rho u + (1 - \rho) |d|^2 \\
+        p &\leftarrow p - \eta d
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1
+        :math:`\eta \ge 0`; not part of what :math:`u` averages.
+    rho : float or schedule, default 0.9
+        :math:`\rho` in [0, 1].
+    eps : float or schedule, default 1e-6
+        :math:`\epsilon \ge 0`, inside both roots; it sets the size of the first steps.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`, added to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: real averages per element, or one per part as in torch.
+
+    Notes
+    -----
+    State: two arrays (``v``, ``u``). As ``torch.optim.Adadelta``; keras has other defaults
+    (rate 1e-3, rho 0.95, eps 1e-7).
+
+    References
+    ----------
+    M. D. Zeiler, ADADELTA: an adaptive learning rate method, arXiv:1212.5701.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> fl.Adadelta(rho=0.95)
+    Adadelta(learning_rate=1.0, rho=0.95)
+    """
+
+    learning_rate: Hyperparameter = hyper(1.0)
+    _: KW_ONLY
+    rho: Hyperparameter = hyper(0.9, high=1.0)
+    eps: Hyperparameter = hyper(1e-6)
+    weight_decay: Hyperparameter = hyper(0.0)
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("v", real=True), Slot("u", real=True))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "learning_rate": self.learning_rate,
+            "rho": self.rho,
+            "new": 1 - self.rho,
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, u: Any) -> tuple[Any, ...]:
+        g = descent(self, s, p, g)
+        v = s.rho * v + s.new * abs2(g)
+        d = xp.sqrt(u + s.eps) / xp.sqrt(v + s.eps) * g
+        u = s.rho * u + s.new * abs2(d)
+        return p - s.learning_rate * d, v, u

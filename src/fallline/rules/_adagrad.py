@@ -1,0 +1,81 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from ._base import Hyperparameter, Rule, Slot, abs2, hyper
+from ._decay import descent
+
+
+class Adagrad(Rule):
+    r"""Adagrad: rates that fall with the sum of squared gradients.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p \\
+        v &\leftarrow v + |g|^2 \\
+        p &\leftarrow p - \frac{\eta}{1 + (t - 1) \kappa} \, \frac{g}{\sqrt{v} + \epsilon}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-2
+        :math:`\eta \ge 0`.
+    learning_rate_decay : float or schedule, default 0
+        :math:`\kappa \ge 0`; :math:`t` counts the updates of the leaf.
+    initial_accumulator : float or schedule, default 0
+        :math:`v` before the first update; a schedule is read at step 0.
+    eps : float or schedule, default 1e-10
+        :math:`\epsilon \ge 0`.
+    eps_inside_sqrt : bool, default False
+        Divide by :math:`\sqrt{v + \epsilon}`, as optax and keras do.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`, added to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part as in torch.
+
+    Notes
+    -----
+    State: one array (``v``). As ``torch.optim.Adagrad`` for real arrays; optax and keras start
+    at 0.1 and have epsilon inside the root.
+
+    References
+    ----------
+    J. Duchi, E. Hazan, Y. Singer, Adaptive subgradient methods for online learning and
+    stochastic optimization, JMLR 12, 2121-2159, 2011.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> fl.Adagrad(0.1).learning_rate
+    0.1
+    """
+
+    learning_rate: Hyperparameter = hyper(1e-2)
+    _: KW_ONLY
+    learning_rate_decay: Hyperparameter = hyper(0.0)
+    initial_accumulator: Hyperparameter = hyper(0.0)
+    eps: Hyperparameter = hyper(1e-10)
+    eps_inside_sqrt: bool = False
+    weight_decay: Hyperparameter = hyper(0.0)
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("v", real=True, fill=self.initial_accumulator),)
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "rate": self.learning_rate / (1 + (t - 1) * self.learning_rate_decay),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any) -> tuple[Any, ...]:
+        g = descent(self, s, p, g)
+        v = v + abs2(g)
+        d = xp.sqrt(v + s.eps) if self.eps_inside_sqrt else xp.sqrt(v) + s.eps
+        return p - s.rate * (g / d), v

@@ -1,0 +1,143 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from .. import _arrays
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._decay import descent
+
+
+class Adam(Rule):
+    r"""Adam: momentum over a running root mean square, both corrected for their start at zero.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta\lambda) p) \\
+        m &\leftarrow m + (1 - \beta_1)(g - m) \\
+        v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
+        p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \,
+            \frac{m}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-3
+        :math:`\eta \ge 0`.
+    beta1, beta2 : float or schedule, default 0.9 and 0.999
+        In [0, 1).
+    eps : float or schedule, default 1e-8
+        :math:`\epsilon \ge 0`, outside the root.
+    eps_hat : bool, default False
+        Add :math:`\epsilon` to the uncorrected root, as keras does: the same as
+        :math:`\epsilon / \sqrt{1 - \beta_2^t}` here.
+    amsgrad : bool, default False
+        Divide by the largest :math:`v` so far, taken before the correction as in torch.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient; `AdamW` does.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part as in torch.
+
+    Notes
+    -----
+    State: two arrays (``m``, ``v``), one more with amsgrad (``vmax``). As ``torch.optim.Adam``.
+    optax takes the maximum of corrected moments in AMSGrad; keras has eps 1e-7 and `eps_hat`,
+    and its weight_decay is decoupled. :math:`t` counts the updates of the leaf.
+
+    References
+    ----------
+    D. P. Kingma, J. Ba, Adam: a method for stochastic optimization, arXiv:1412.6980;
+    S. J. Reddi, S. Kale, S. Kumar, On the convergence of Adam and beyond, arXiv:1904.09237.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> x = np.asarray([3.0])
+    >>> opt = fl.Optimizer(x, fl.Adam(0.1))
+    >>> opt.step(np.asarray([50.0])).round(6)
+    array([2.9])
+    """
+
+    learning_rate: Hyperparameter = hyper(1e-3)
+    _: KW_ONLY
+    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(1e-8)
+    eps_hat: bool = False
+    amsgrad: bool = False
+    weight_decay: Hyperparameter = hyper(0.0)
+    decoupled: bool = False
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        moments = (Slot("m"), Slot("v", real=True))
+        return (*moments, Slot("vmax", real=True)) if self.amsgrad else moments
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        root = _arrays.square_root(bias_correction(self.beta2, t))
+        return {
+            "new1": 1 - self.beta1,
+            "beta2": self.beta2,
+            "new2": 1 - self.beta2,
+            "size": self.learning_rate / bias_correction(self.beta1, t),
+            "root": root,
+            "eps": self.eps / root if self.eps_hat else self.eps,
+            "weight_decay": self.weight_decay,
+            "shrink": 1 - self.learning_rate * self.weight_decay,
+        }
+
+    def formula(
+        self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any, *vmax: Any
+    ) -> tuple[Any, ...]:
+        if self.decoupled and self.weight_decay:
+            p, g = s.shrink * p, -g if self.maximize else g
+        else:
+            g = descent(self, s, p, g)
+        m = m + s.new1 * (g - m)
+        v = s.beta2 * v + s.new2 * abs2(g)
+        vmax = tuple(xp.maximum(x, v) for x in vmax)
+        d = xp.sqrt(*(vmax or (v,))) / s.root + s.eps
+        return p - s.size * (m / d), m, v, *vmax
+
+
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay.
+
+    `Adam` with ``decoupled=True`` and ``weight_decay=0.01``, torch's default:
+
+    .. math:: p \leftarrow (1 - \eta \lambda) p, \quad\text{then Adam's step}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-3
+        :math:`\eta \ge 0`; also multiplies the decay.
+    weight_decay : float or schedule, default 1e-2
+        :math:`\lambda \ge 0`. Others have other defaults: optax 1e-4, keras 4e-3.
+    beta1, beta2, eps, eps_hat, amsgrad, decoupled, maximize, complex_moment
+        As in `Adam`.
+
+    Notes
+    -----
+    State: that of `Adam`. As ``torch.optim.AdamW``.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter, Decoupled weight decay regularization, arXiv:1711.05101.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> fl.AdamW(1e-3, weight_decay=0.1)
+    AdamW(learning_rate=0.001, weight_decay=0.1)
+    """
+
+    _: KW_ONLY
+    weight_decay: Hyperparameter = hyper(1e-2)
+    decoupled: bool = True

@@ -1,0 +1,263 @@
+"""What the rules share: hyperparameters, state slots, the two clocks and the pure form."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+
+from .. import _arrays, _checks
+from .._trees import Structure
+from ._pairs import Pair, PairNamespace, abs2, split
+
+# A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
+# to type checkers because `scalars` always reads floats.
+Hyperparameter = Any
+
+__all__ = ["Hyperparameter", "Rule", "Slot", "State", "abs2", "bias_correction", "hyper"]
+
+
+class Slot(NamedTuple):
+    """A state array: its name, whether it is real for complex parameters, its initial value."""
+
+    name: str
+    real: bool = False
+    fill: Any = 0.0
+
+
+class State(NamedTuple):
+    """State of the pure form: the global step, and a tree with a dict for each leaf of params."""
+
+    step: Any
+    leaves: Any
+
+
+def hyper(default: float, *, low: float = 0.0, high: float = math.inf, below: bool = False) -> Any:
+    """Declare a hyperparameter in ``[low, high]``, or in ``[low, high)`` if `below`."""
+    return dataclasses.field(
+        default=default, metadata={"low": low, "high": high, "open_high": below}
+    )
+
+
+def bias_correction(beta: Any, t: Any) -> Any:
+    """Return ``1 - beta**t``, the weight that an average started at zero has gathered."""
+    return 1 - beta**t if isinstance(t, int) else _arrays.log1mexp_correction(beta, t)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(hyper, dataclasses.field))
+class Rule:
+    """Base of the update rules.
+
+    A rule is a frozen dataclass of hyperparameters with three parts: `slots`, `scalars` and
+    `formula`. Numeric hyperparameters may be schedules; flags and zeros are structural.
+    """
+
+    _options: ClassVar[dict[str, tuple[str, ...]]] = {"complex_moment": ("modulus", "components")}
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse unknown hyperparameters with the name of the right one."""
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        for name in kwargs:
+            if name not in names:
+                raise _checks.unknown_argument(cls.__name__, name, names)
+        return super().__new__(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make every subclass a frozen dataclass."""
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, repr=False)(cls)
+
+    def __post_init__(self) -> None:
+        """Check every hyperparameter and make numbers of it."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.name in self._options:
+                if value not in self._options[field.name]:
+                    raise _checks.unknown_name(field.name, str(value), self._options[field.name])
+            elif isinstance(field.default, bool):
+                if not isinstance(value, bool):
+                    msg = f"{type(self).__name__}({field.name}=) must be a bool, got {value!r}"
+                    raise TypeError(msg)
+            elif not callable(value):
+                object.__setattr__(self, field.name, self._checked(field, value))
+        self._check()
+
+    def _check(self) -> None:
+        """Check what concerns several hyperparameters; rules override it."""
+
+    def _checked(self, field: dataclasses.Field[Any], value: Any) -> Any:
+        if _arrays.is_traced(value):
+            return value
+        return _checks.number(f"{type(self).__name__}({field.name}=)", value, **field.metadata)
+
+    def __repr__(self) -> str:
+        """Return the call that makes this rule, defaults left out."""
+        parts = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for i, field in enumerate(dataclasses.fields(self))  # type: ignore[arg-type]
+            if i == 0 or getattr(self, field.name) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    # -- the three parts ----------------------------------------------------------------------
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The state arrays of one leaf, in the order in which `formula` takes them."""
+        return ()
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        """Return the numbers of a step, given the leaf's count `t` of updates, this one included."""
+        raise NotImplementedError
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return the new parameter and slots."""
+        raise NotImplementedError
+
+    # -- clocks ---------------------------------------------------------------------------------
+
+    def at(self, step: Any) -> Self:
+        """Return this rule with its schedules replaced by their values at a global step."""
+        values = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if callable(value):
+                values[field.name] = self._checked(field, value(step))
+        if not values:
+            return self
+        fixed = object.__new__(type(self))
+        fixed.__dict__.update(self.__dict__)
+        fixed.__dict__.update(values)
+        return fixed
+
+    def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
+        """Return the values of the fields at a global step."""
+        fixed = self.at(step)
+        return {field.name: getattr(fixed, field.name) for field in dataclasses.fields(fixed)}  # type: ignore[arg-type]
+
+    # -- one leaf ---------------------------------------------------------------------------------
+
+    def _slot_dtype(self, slot: Slot, p: Any) -> Any:
+        real = slot.real and getattr(self, "complex_moment", None) != "components"
+        return p.dtype if _arrays.is_complex(p) and not real else _arrays.compute_dtype(p)
+
+    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+        """Return the state of a leaf that has not been updated."""
+        slots: dict[str, Any] = {}
+        for slot in self.slots:
+            fill = slot.fill(step) if callable(slot.fill) else slot.fill
+            dtype = self._slot_dtype(slot, p)
+            if slot.real and dtype == p.dtype and _arrays.is_complex(p):
+                fill = complex(fill, fill)
+            slots[slot.name] = _arrays.full(p, fill, dtype)
+        return {**slots, "step": 0}
+
+    def _apply(self, xp: Any, s: Any, p: Any, g: Any, slots: Sequence[Any]) -> list[Any]:
+        """Return ``[p, *slots]`` after one update, in the dtypes of the state."""
+        if _arrays.is_complex(p):
+            return self._apply_complex(xp, s, p, g, slots)
+        dtype = _arrays.compute_dtype(p)
+        if p.dtype != dtype:
+            p, g = xp.astype(p, dtype), xp.astype(g, dtype)
+        return list(self.formula(xp, s, p, g, *slots))
+
+    def _apply_complex(self, xp: Any, s: Any, p: Any, g: Any, slots: Sequence[Any]) -> list[Any]:
+        arrays = [p, g, *slots]
+        if getattr(self, "complex_moment", None) == "components":
+            halves = zip(*(_arrays.parts(x) for x in arrays), strict=True)
+            re, im = (self.formula(xp, s, *half) for half in halves)
+            pairs = [Pair(a, b) for a, b in zip(re, im, strict=True)]
+        else:
+            pairs = list(self.formula(PairNamespace(xp), s, *(split(x) for x in arrays)))
+        return [
+            x.re if x.im is None else _arrays.joined(x.re, x.im, like)
+            for x, like in zip(pairs, [p, *slots], strict=True)
+        ]
+
+    # -- the pure form ----------------------------------------------------------------------------
+
+    def init(self, params: Any) -> State:
+        """Return the state of params that have not been updated.
+
+        Parameters
+        ----------
+        params : tree of arrays
+            One array or any nesting of them; `None` leaves are left alone.
+
+        Returns
+        -------
+        State
+            The global step, 0, and for each leaf a dict of its slots and its ``step``.
+        """
+        structure = Structure(params)
+        leaves = [None if p is None else self._init_leaf(p) for p in structure.flatten(params, "params")]
+        return State(0, structure.unflatten(leaves))
+
+    def update(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
+        """Return the params and the state after one step; nothing is written.
+
+        Parameters
+        ----------
+        params, grads : tree of arrays
+            Of equal structure; where a gradient is `None`, the leaf and its state stay.
+        state : State
+            What `init` or the last `update` returned.
+
+        Returns
+        -------
+        params : tree of arrays
+            New arrays in the dtypes of the old.
+        state : State
+            The new state.
+        """
+        return self._advance(params, grads, state, lambda new, _: new, keep=True)
+
+    def direction(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
+        """Return the step, new params minus params, and the state after it.
+
+        For people who choose their own step length. Parameters as in `update`; a leaf without
+        gradient has the step `None`.
+        """
+        return self._advance(params, grads, state, lambda new, old: new - old, keep=False)
+
+    def _advance(
+        self,
+        params: Any,
+        grads: Any,
+        state: State,
+        result: Callable[[Any, Any], Any],
+        *,
+        keep: bool,
+    ) -> tuple[Any, State]:
+        structure = Structure(params)
+        leaves = structure.flatten(params, "params")
+        gradients = structure.flatten(grads, "grads")
+        states = structure.flatten(state.leaves, "state")
+        fixed = self.at(state.step)
+        out, after = [], []
+        for path, p, g, slots in zip(structure.paths, leaves, gradients, states, strict=True):
+            if p is None or g is None:
+                out.append(p if keep else None)
+                after.append(slots)
+                continue
+            _checks.gradient(_checks.where("grads", path), p, g)
+            new, slots = self._leaf(fixed, p, g, slots, result)
+            out.append(new)
+            after.append(slots)
+        return structure.unflatten(out), State(state.step + 1, structure.unflatten(after))
+
+    def _leaf(
+        self, fixed: Self, p: Any, g: Any, state: dict[str, Any], result: Callable[[Any, Any], Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        names = [slot.name for slot in self.slots]
+        old = [state[name] for name in names]
+        t = state["step"] + 1
+        with _arrays.guard(p)():
+            new, *slots = self._apply(
+                _arrays.namespace(p), SimpleNamespace(**fixed.scalars(t)), p, g, old
+            )
+            new = result(new, p)
+            slots = [_arrays.cast(x, like) for x, like in zip(slots, old, strict=True)]
+            return _arrays.cast(new, p), {**dict(zip(names, slots, strict=True)), "step": t}

@@ -1,0 +1,104 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from ._base import Hyperparameter, Rule, Slot, abs2, hyper
+from ._decay import descent
+
+
+class RMSprop(Rule):
+    r"""RMSprop: gradients divided by a running root mean square.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p \\
+        v &\leftarrow \rho v + (1 - \rho) |g|^2 \\
+        a &\leftarrow a + (1 - \rho)(g - a) \qquad \text{(centered)} \\
+        d &= g \,/\, \bigl(\sqrt{v - |a|^2} + \epsilon\bigr)
+            \qquad (a = 0 \text{ if not centered}) \\
+        b &\leftarrow \mu b + d; \qquad p \leftarrow p - \eta b
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-2
+        :math:`\eta \ge 0`; outside the momentum.
+    rho : float or schedule, default 0.99
+        :math:`\rho` in [0, 1]; torch calls it alpha.
+    eps : float or schedule, default 1e-8
+        :math:`\epsilon \ge 0`.
+    eps_inside_sqrt : bool, default False
+        Divide by :math:`\sqrt{v - |a|^2 + \epsilon}`, as keras and optax's default do.
+    centered : bool, default False
+        Divide by an estimate of the standard deviation. The difference is not clamped: where
+        rounding makes it negative the result is NaN, as in torch.
+    momentum : float or schedule, default 0
+        :math:`\mu \ge 0`.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`, added to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part as in torch.
+
+    Notes
+    -----
+    State: one array (``v``), one more if centered (``a``), one more with momentum (``b``).
+    As ``torch.optim.RMSprop``. keras and optax have the rate inside the momentum, which differs
+    under a schedule.
+
+    References
+    ----------
+    T. Tieleman, G. Hinton, Lecture 6.5, Neural networks for machine learning, 2012;
+    A. Graves, arXiv:1308.0850 (centered).
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> [slot.name for slot in fl.RMSprop(centered=True, momentum=0.9).slots]
+    ['v', 'a', 'b']
+    """
+
+    learning_rate: Hyperparameter = hyper(1e-2)
+    _: KW_ONLY
+    rho: Hyperparameter = hyper(0.99, high=1.0)
+    eps: Hyperparameter = hyper(1e-8)
+    eps_inside_sqrt: bool = False
+    centered: bool = False
+    momentum: Hyperparameter = hyper(0.0)
+    weight_decay: Hyperparameter = hyper(0.0)
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (
+            Slot("v", real=True),
+            *((Slot("a"),) if self.centered else ()),
+            *((Slot("b"),) if self.momentum else ()),
+        )
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "learning_rate": self.learning_rate,
+            "rho": self.rho,
+            "new": 1 - self.rho,
+            "eps": self.eps,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
+        g = descent(self, s, p, g)
+        v = w = s.rho * v + s.new * abs2(g)
+        slots = [v]
+        if self.centered:
+            a = rest[0] + s.new * (g - rest[0])
+            w = v - abs2(a)
+            slots.append(a)
+        d = g / (xp.sqrt(w + s.eps) if self.eps_inside_sqrt else xp.sqrt(w) + s.eps)
+        if self.momentum:
+            d = s.momentum * rest[-1] + d
+            slots.append(d)
+        return p - s.learning_rate * d, *slots

@@ -1,0 +1,75 @@
+"""The table of rules: every public rule in every configuration that changes its formula.
+
+A row is (our rule, torch's class name or None, torch's keywords).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import fallline as fl
+
+RENAMED = {"lr": "learning_rate", "lr_decay": "learning_rate_decay", "alpha": "rho"}
+RENAMED["initial_accumulator_value"] = "initial_accumulator"
+
+
+def ours(name, kwargs):
+    """Return the rule that torch's class and keywords stand for."""
+    fields = {RENAMED.get(key, key): value for key, value in kwargs.items()}
+    if "betas" in fields:
+        fields["beta1"], fields["beta2"] = fields.pop("betas")
+    complex_moment = {} if name == "SGD" else {"complex_moment": "components"}
+    return getattr(fl, name)(**fields, **complex_moment)
+
+
+def grid(**choices):
+    """Return every combination of choices, as keywords."""
+    return [dict(zip(choices, row, strict=True)) for row in itertools.product(*choices.values())]
+
+
+def torch_corners():
+    """Return corners that torch's own database leaves out."""
+    rows = [
+        ("SGD", kwargs)
+        for kwargs in grid(
+            lr=[0.1], momentum=[0.0, 0.9], dampening=[0.0, 0.3], weight_decay=[0.0, 0.2],
+            maximize=[False, True],
+        )
+    ]  # fmt: skip
+    rows += [
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": m}) for m in (False, True)
+    ]
+    for name in ("Adam", "AdamW"):
+        rows += [
+            (name, kwargs)
+            for kwargs in grid(
+                lr=[0.1], weight_decay=[0.0, 0.2], maximize=[False, True], amsgrad=[False, True]
+            )
+        ]
+        rows += [(name, {"betas": (0.0, 0.0)}), (name, {"eps": 0.5}), (name, {"betas": (0.0, 0.9)})]
+    rows += [
+        ("RMSprop", kwargs)
+        for kwargs in grid(
+            centered=[False, True], momentum=[0.0, 0.9], eps=[1e-8, 0.5], maximize=[False, True]
+        )
+    ]
+    rows += [("Adagrad", k) for k in grid(eps=[1e-10, 0.5], lr_decay=[0.0, 0.3], maximize=[False, True])]
+    rows += [("Adadelta", k) for k in grid(rho=[0.0, 0.9], eps=[1e-6, 0.5], weight_decay=[0.0, 0.3])]
+    return rows
+
+
+# Configurations for the invariants that hold without an oracle.
+RULES = [
+    fl.GradientDescent(0.1),
+    fl.SGD(0.1),
+    fl.SGD(0.1, momentum=0.9, dampening=0.2, weight_decay=0.1),
+    fl.SGD(0.1, momentum=0.9, nesterov=True, maximize=True),
+    fl.Adagrad(0.1, learning_rate_decay=0.1, initial_accumulator=0.1),
+    fl.Adagrad(0.1, eps=0.1, eps_inside_sqrt=True),
+    fl.Adadelta(weight_decay=0.1),
+    fl.RMSprop(0.1, eps=0.1, eps_inside_sqrt=True),
+    fl.RMSprop(0.01, centered=True, momentum=0.9, weight_decay=0.1),
+    fl.Adam(0.1),
+    fl.Adam(0.1, amsgrad=True, weight_decay=0.1, eps_hat=True, maximize=True),
+    fl.AdamW(0.1),
+]

@@ -1,0 +1,39 @@
+"""Backends the suite runs on, and what a required one means."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests import backends
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend", action="append", default=[], help="run only these backends (repeatable)"
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--backend")
+        names = [
+            name
+            for name in backends.NAMES
+            if not chosen or any(name == c or name.startswith(f"{c}-") for c in chosen)
+        ]
+        metafunc.parametrize("backend", names, indirect=True)
+
+
+@pytest.fixture
+def backend(request, monkeypatch):
+    """One array library on one device; absent ones are visible skips."""
+    name = request.param
+    try:
+        found = backends.make(name)
+    except backends.AbsentError as error:
+        required = name == "cupy" and os.environ.get("FALLLINE_REQUIRE_CUDA") == "1"
+        (pytest.fail if required else pytest.skip)(str(error))
+    with found.context(monkeypatch):
+        yield found

@@ -1,0 +1,85 @@
+"""Trajectories against torch.optim, live, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from tests.cases import ours, torch_corners
+
+torch = pytest.importorskip("torch", reason="torch is the oracle")
+SLOTS = {
+    "b": ("momentum_buffer",), "m": ("exp_avg",), "a": ("grad_avg",), "u": ("acc_delta",),
+    "v": ("exp_avg_sq", "square_avg", "sum"), "vmax": ("max_exp_avg_sq",),
+}  # fmt: skip
+NAMES = ("SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW")
+
+
+def database():
+    """Return torch's own configurations of these rules, tensor-valued rates left out."""
+    pytest.importorskip("expecttest", reason="torch's database imports it")
+    from torch.testing._internal.common_optimizers import optim_db
+
+    rows = []
+    for info in optim_db:
+        if info.optim_cls.__name__ in NAMES:
+            for row in info.optim_inputs_func(device="cpu"):
+                if not any(isinstance(value, torch.Tensor) for value in row.kwargs.values()):
+                    rows.append((info.optim_cls.__name__, row.kwargs))
+    assert len(rows) > 30
+    return rows
+
+
+def close(a, b):
+    """Assert that two arrays agree to 1e-12."""
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    assert np.all(np.abs(a - b) / (np.abs(b) + 1e-6) <= 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize(("name", "kwargs"), database() + torch_corners(), ids=str)
+def test_trajectory(name, kwargs, dtype):
+    rng = np.random.default_rng(7)
+
+    def draw(shape):
+        x = rng.standard_normal(shape)
+        return np.asarray(x + 1j * rng.standard_normal(shape) if dtype == np.complex128 else x)
+
+    params = {"w": draw((3, 5)), "s": draw(()), "skipped": draw(4)}
+    theirs = {key: torch.tensor(x, requires_grad=True) for key, x in params.items()}
+    oracle = getattr(torch.optim, name)(theirs.values(), **kwargs)
+    opt = fl.Optimizer(params, ours(name, kwargs))
+    for t in range(25):
+        grads = {key: draw(x.shape) * 10.0 ** (t % 5 - 2) for key, x in params.items()}
+        if t in (0, 3, 11):
+            grads["skipped"] = None
+        for key, g in grads.items():
+            theirs[key].grad = None if g is None else torch.tensor(g)
+        oracle.step()
+        opt.step(grads)
+        for key, x in params.items():
+            close(x, theirs[key].detach().numpy())
+            for slot, value in opt.state[key].items():
+                found = [oracle.state[theirs[key]].get(n) for n in SLOTS.get(slot, ())]
+                for value_theirs in (x for x in found if x is not None):
+                    close(value, value_theirs.numpy())
+    assert opt.state["w"]["step"] == 25
+    assert opt.state["skipped"]["step"] == 22
+
+
+def test_schedule_is_seen_as_torch_sees_it():
+    x = np.asarray([1.0, 2.0])
+    theirs = torch.tensor(x, requires_grad=True)
+    oracle = torch.optim.SGD([theirs], lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(oracle, 0.7)
+    opt = fl.Optimizer(x, fl.SGD(lambda step: 0.1 * 0.7**step, momentum=0.9))
+    for _ in range(8):
+        theirs.grad = 2 * theirs.detach()
+        oracle.step()
+        scheduler.step()
+        opt.step(2 * x)
+        close(x, theirs.detach().numpy())
+    assert opt.hyperparameters()["learning_rate"] == pytest.approx(0.1 * 0.7**7)
