@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,11 @@ COMPUTE = {
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
     return compat.is_array_api_obj(x) and not isinstance(x, np.generic | np.ma.MaskedArray)
+
+
+def unscalar(x: Any) -> Any:
+    """Return a NumPy scalar, as NumPy's operations on 0-d arrays give, as the 0-d array."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
 
 
 def namespace(x: Array) -> Namespace:
@@ -65,7 +71,8 @@ def compute_dtype(x: Array) -> Any:
 
 def is_traced(x: object) -> bool:
     """Tell whether `x` is a symbol of a running ``jax.jit``."""
-    return compat.is_jax_array(x) and not hasattr(x, "addressable_shards")
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.core.Tracer)
 
 
 def is_immutable(x: Array) -> bool:
@@ -102,8 +109,7 @@ def _device(x: Array) -> dict[str, Any]:
 
 def cast(x: Array, like: Array) -> Array:
     """Return `x` as an array (never a NumPy scalar) with the dtype of `like`."""
-    if isinstance(x, np.generic):
-        x = np.asarray(x)
+    x = unscalar(x)
     return x if x.dtype == like.dtype else namespace(like).astype(x, like.dtype)
 
 

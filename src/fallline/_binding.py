@@ -80,19 +80,21 @@ class Leaf:
         """The state arrays, in the rule's order."""
         return [self.state.data[name] for name in self.names] if self.state else []
 
-    def check_gradient(self, g: Any) -> None:
-        """Check library, device, dtype and shape of a gradient, the usual case first."""
+    def checked_gradient(self, g: Any) -> Any:
+        """Return a gradient as an array after a check of its library, device, dtype and shape."""
         if (
             type(g) is self.kind
             and g.dtype == self.dtype
             and g.shape == self.shape
             and (g.__class__.__module__ == "numpy" or _arrays.device(g) == self.device)
         ):
-            return
+            return g
         if self.p is None:
             msg = f"{self.name('grads')}: is an array, but params has None there"
             raise TypeError(msg)
+        g = _arrays.unscalar(g)
         _checks.gradient(self.name("grads"), self.p, g)
+        return g
 
     def check_state(self, name: str, value: Any) -> None:
         """Check a value for a state entry."""

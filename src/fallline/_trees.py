@@ -6,7 +6,7 @@ registered with optree). ``None`` is a leaf: it stands for "nothing here".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -105,31 +105,29 @@ class Structure:
         )
 
 
+class FrozenList(tuple[Any, ...]):
+    """The read-only stand-in for a list, and known from a tuple."""
+
+    __slots__ = ()
+
+
 def frozen(tree: Any) -> Any:
-    """Return `tree` with read-only dicts and tuples for its dicts and lists."""
+    """Return `tree` with read-only stand-ins for its dicts and lists."""
     if isinstance(tree, dict):
         return MappingProxyType({key: frozen(value) for key, value in tree.items()})
     if isinstance(tree, list):
-        return tuple(frozen(value) for value in tree)
+        return FrozenList(frozen(value) for value in tree)
     return tree
 
 
 def thawed(tree: Any) -> Any:
-    """Return `tree` with plain dicts for the read-only ones that `frozen` made."""
+    """Return `tree` with plain dicts and lists for those that `frozen` made."""
     if isinstance(tree, Mapping) and not isinstance(tree, dict):
         tree = dict(tree)
     if type(tree) is dict:
         return {key: thawed(value) for key, value in tree.items()}
+    if isinstance(tree, FrozenList):
+        return [thawed(value) for value in tree]
     if type(tree) in (list, tuple):
         return type(tree)(thawed(value) for value in tree)
     return tree
-
-
-def is_tree(tree: Any) -> bool:
-    """Tell whether `tree` is a container, not a leaf."""
-    return not optree.tree_is_leaf(tree, none_is_leaf=True)
-
-
-def map_leaves(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """Return the tree of ``function(leaf, ...)``; `None` leaves are passed too."""
-    return optree.tree_map(function, tree, *rest, none_is_leaf=True)

@@ -233,7 +233,7 @@ class Optimizer:
         for leaf, g in zip(self._leaves, gradients, strict=True):
             if g is None or (leaf.rule is None and leaf.p is not None):
                 continue
-            leaf.check_gradient(g)
+            gradients[leaf.index] = g = leaf.checked_gradient(g)
             if not leaf.immutable:
                 self._memory.check(leaf.name("grads"), g, own=leaf.p)
         calls = self._calls(gradients)

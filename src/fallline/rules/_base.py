@@ -242,6 +242,7 @@ class Rule:
                 out.append(p if keep else None)
                 after.append(slots)
                 continue
+            g = _arrays.unscalar(g)
             _checks.gradient(_checks.where("grads", path), p, g)
             new, slots = self._leaf(fixed, p, g, slots, result)
             out.append(new)
