@@ -15,7 +15,7 @@ class Adam(Rule):
 
     .. math::
         g &\leftarrow \pm g + \lambda p \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta\lambda) p) \\
-        m &\leftarrow m + (1 - \beta_1)(g - m) \\
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
         v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
         p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \,
             \frac{m}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon}
@@ -83,6 +83,7 @@ class Adam(Rule):
     def scalars(self, t: Any) -> dict[str, Any]:
         root = _arrays.square_root(bias_correction(self.beta2, t))
         return {
+            "beta1": self.beta1,
             "new1": 1 - self.beta1,
             "beta2": self.beta2,
             "new2": 1 - self.beta2,
@@ -100,7 +101,7 @@ class Adam(Rule):
             p, g = s.shrink * p, -g if self.maximize else g
         else:
             g = descent(self, s, p, g)
-        m = m + s.new1 * (g - m)
+        m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + s.new2 * abs2(g)
         vmax = tuple(xp.maximum(x, v) for x in vmax)
         d = xp.sqrt(*(vmax or (v,))) / s.root + s.eps
