@@ -49,8 +49,8 @@ class Leaf:
     """One parameter with its rule and state; everything known when it is bound is kept here."""
 
     __slots__ = (
-        "device", "dtype", "guard", "immutable", "index", "kind", "names", "p", "path", "rule",
-        "shape", "state", "xp",
+        "device", "dtype", "guard", "immutable", "index", "kernel", "kind", "names", "p", "path",
+        "rule", "shape", "state", "xp",
     )  # fmt: skip
 
     def __init__(self, index: int, path: tuple[Any, ...], p: Any, rule: Rule | None) -> None:
@@ -65,20 +65,34 @@ class Leaf:
         self.guard, self.immutable = _arrays.guard(p), _arrays.is_immutable(p)
         if rule is not None:
             check_writable(self.name("params"), p)
+            self.kernel = rule._kernel(p)
 
     def name(self, argument: str) -> str:
         """Return this leaf's name below an argument."""
         return _checks.where(argument, self.path)
 
     @property
-    def active(self) -> bool:
-        """Whether steps change this leaf."""
-        return self.p is not None and self.rule is not None
-
-    @property
     def slots(self) -> list[Any]:
         """The state arrays, in the rule's order."""
-        return [self.state.data[name] for name in self.names] if self.state else []
+        assert self.state is not None
+        data = self.state.data
+        return [data[name] for name in self.names]
+
+    @property
+    def count(self) -> int:
+        """Number of updates of this leaf."""
+        assert self.state is not None
+        count: int = self.state.data["step"]
+        return count
+
+    def advance(self, arrays: Sequence[Any]) -> None:
+        """Take the parameter and slots that an update has stored, and count it."""
+        assert self.state is not None
+        data = self.state.data
+        if self.immutable:
+            self.p = arrays[0]
+            data.update(zip(self.names, arrays[1:], strict=True))
+        data["step"] += 1
 
     def checked_gradient(self, g: Any) -> Any:
         """Return a gradient as an array after a check of its library, device, dtype and shape."""
@@ -105,8 +119,7 @@ class Leaf:
             msg = f"{place}: {self.rule!r} has no such slot; it has {', '.join(data)}"
             raise KeyError(msg)
         if name == "step":
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(_checks.mismatch(place, "value", repr(value), "an integer >= 0"))
+            _checks.count(place, value)
             return
         _checks.gradient(place, data[name], value)
         check_writable(place, value)
@@ -127,6 +140,7 @@ class Memory:
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
         self._blocks: dict[object, list[tuple[str, Any]]] = {}
+        self._foreign = False
         for leaf in leaves:
             if leaf.p is None or leaf.immutable:
                 continue
@@ -138,14 +152,19 @@ class Memory:
                     if name != "step"
                 ]
             for place, x in arrays:
-                self.check(place, x)
+                if self.may_hold(x):
+                    self.check(place, x)
                 self._blocks.setdefault(_arrays.owner(x), []).append((place, x))
+                self._foreign = "foreign" in self._blocks
+
+    def may_hold(self, x: Any) -> bool:
+        """Tell quickly whether `x` can share memory with what is written."""
+        key = _arrays.owner(x)
+        return key in self._blocks or key == "foreign" or self._foreign
 
     def check(self, place: str, x: Any, *, own: Any = None) -> None:
         """Check that `x` shares no memory with what is written, unless it is exactly `own`."""
         key = _arrays.owner(x)
-        if key not in self._blocks and "foreign" not in self._blocks and key != "foreign":
-            return
         blocks = self._blocks.values() if key == "foreign" else (
             self._blocks.get(key, ()), self._blocks.get("foreign", ())
         )
@@ -176,21 +195,60 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
     return rules
 
 
-def copy(x: Any) -> Any:
-    """Return a copy of an array, or `None`."""
-    return None if x is None else _arrays.moved(x, x, x.dtype)
+def adopted(leaf: Leaf, p: Any) -> Leaf:
+    """Return `leaf`, or one with its rule and state for an array that took its place."""
+    if p is leaf.p:
+        return leaf
+    place = leaf.name("params")
+    try:
+        if leaf.p is None or p is None:
+            msg = f"{place}: was {'None' if leaf.p is None else 'an array'} when bound"
+            raise ValueError(msg)
+        _checks.gradient(place, leaf.p, p)
+    except (TypeError, ValueError) as error:
+        msg = f"{error}; if this is a new parameter, call rebind"
+        raise type(error)(msg) from error
+    twin = Leaf(leaf.index, leaf.path, p, leaf.rule)
+    twin.state = leaf.state
+    return twin
 
 
-def check_saved(place: str, like: Any, x: Any) -> None:
-    """Check that a saved array fits one of ours."""
-    if not _arrays.is_array(x):
-        msg = f"{place}: is a {type(x).__name__}, expected an array"
-        raise TypeError(msg)
-    if tuple(x.shape) != tuple(like.shape):
-        raise ValueError(_checks.mismatch(place, "shape", tuple(x.shape), tuple(like.shape)))
-    if _arrays.dtype_name(x) != _arrays.dtype_name(like):
-        names = _arrays.dtype_name(x), _arrays.dtype_name(like)
-        raise TypeError(_checks.mismatch(place, "dtype", *names))
+def transformed(f: Callable[[Any], Any], leaf: Leaf) -> tuple[Any, dict[str, Any] | None]:
+    """Return ``f`` of a leaf's parameter, and its state with ``f`` of what has that shape."""
+
+    def apply(place: str, x: Any) -> Any:
+        y = f(x)
+        _checks.same_kind(place, x, y)
+        if y.dtype != x.dtype:
+            raise TypeError(_checks.mismatch(place, "dtype after f", y.dtype, x.dtype))
+        return _arrays.moved(y, leaf.p, x.dtype)  # memory of its own
+
+    p = apply(leaf.name("params"), leaf.p)
+    if leaf.state is None:
+        return p, None
+    return p, {
+        name: x
+        if name == "step" or x.shape != leaf.shape
+        else apply(f"{leaf.name('state')}[{name!r}]", x)
+        for name, x in leaf.state.items()
+    }
+
+
+def carried(leaf: Leaf, new: Rule | None, step_count: int) -> dict[str, Any] | None:
+    """Return the state that `leaf` keeps under another rule; `None` if it must start afresh."""
+    if leaf.state is None or leaf.p is None:
+        return None
+    old = leaf.state.data
+    if new is None:
+        return old
+    maker = leaf.state.maker
+    related = isinstance(new, type(maker)) or isinstance(maker, type(new))
+    kept = {slot.name: slot for slot in new.slots if slot.name in old}
+    same = all(old[name].dtype == new._slot_dtype(slot, leaf.p) for name, slot in kept.items())
+    if not (related and same):
+        return None
+    state = {name: old[name] for name in (*kept, "step")}
+    return {**new._init_leaf(leaf.p, step_count), **state} if len(kept) < len(new.slots) else state
 
 
 def resized(

@@ -55,6 +55,13 @@ def number(place: str, value: Any, low: float, high: float, *, open_high: bool) 
     return result
 
 
+def count(place: str, value: Any) -> int:
+    """Return `value`, which must be an integer of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(mismatch(place, "value", repr(value), "an integer >= 0"))
+    return value
+
+
 def leaf(place: str, p: Any) -> None:
     """Check that a leaf of params is an array of a floating dtype."""
     if not _arrays.is_array(p):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
-from . import _arrays, _binding, _checks, _trees
+from . import _arrays, _binding, _checks, _trees, checkpoint
 from ._binding import Leaf, LeafState, Memory
 from .engine import eager
 from .rules import Rule
@@ -118,11 +118,11 @@ class Optimizer:
         return check
 
     def _regroup(self) -> None:
-        groups: dict[Any, list[Leaf]] = {}
+        groups: dict[Any, tuple[Rule, list[Leaf]]] = {}
         for leaf in self._leaves:
-            if leaf.active:
+            if leaf.p is not None and leaf.rule is not None:
                 key = (leaf.rule, leaf.xp.__name__, str(leaf.device), str(leaf.dtype))
-                groups.setdefault(key, []).append(leaf)
+                groups.setdefault(key, (leaf.rule, []))[1].append(leaf)
         self._groups = list(groups.values())
 
     # -- what is bound ------------------------------------------------------------------------
@@ -161,29 +161,11 @@ class Optimizer:
     def rule(self, rule: Any) -> None:
         rules = _binding.rules(self._structure, self._params, rule)
         states = [
-            self._carried(leaf, new) for leaf, new in zip(self._leaves, rules, strict=True)
+            _binding.carried(leaf, new, self._step_count)
+            for leaf, new in zip(self._leaves, rules, strict=True)
         ]
         self._adopt()
         self._bind(self._params, self._structure, rules, states, spec=rule)
-
-    def _carried(self, leaf: Leaf, new: Rule | None) -> dict[str, Any] | None:
-        if leaf.state is None or leaf.p is None:
-            return None
-        old = leaf.state.data
-        if new is None:
-            return old
-        names = {slot.name for slot in new.slots}
-        fresh = new._init_leaf(leaf.p, self._step_count) if names - set(old) else {}
-        maker = leaf.state.maker
-        related = isinstance(new, type(maker)) or isinstance(maker, type(new))
-        same = all(
-            old[name].dtype == new._slot_dtype(slot, leaf.p)
-            for slot in new.slots
-            if (name := slot.name) in old
-        )
-        if not (related and same):
-            return None
-        return {**{name: old.get(name, fresh.get(name)) for name in names}, "step": old["step"]}
 
     def hyperparameters(self) -> Any:
         """Return the numbers last used, keyed like params: a dict for each leaf, or `None`."""
@@ -234,27 +216,19 @@ class Optimizer:
             if g is None or (leaf.rule is None and leaf.p is not None):
                 continue
             gradients[leaf.index] = g = leaf.checked_gradient(g)
-            if not leaf.immutable:
+            if not leaf.immutable and self._memory.may_hold(g):
                 self._memory.check(leaf.name("grads"), g, own=leaf.p)
-        calls = self._calls(gradients)
         replaced = {}
-        for rule, s, leaves in calls:
+        for s, leaves in self._calls(gradients):
             with leaves[0].guard():
                 for leaf in leaves:
-                    slots = leaf.slots
-                    values = eager.compute(rule, leaf.xp, s, leaf.p, gradients[leaf.index], slots)
+                    g, arrays = gradients[leaf.index], [leaf.p, *leaf.slots]
+                    values = eager.compute(leaf.kernel, leaf.xp, s, leaf.p, g, arrays[1:])
                     self._unfinished = True
-                    assert leaf.state is not None
+                    stored = eager.store(arrays, values, immutable=leaf.immutable)
+                    leaf.advance(stored)
                     if leaf.immutable:
-                        leaf.p, *slots = (
-                            _arrays.cast(x, like)
-                            for x, like in zip(values, [leaf.p, *slots], strict=True)
-                        )
-                        leaf.state.data.update(zip(leaf.names, slots, strict=True))
                         replaced[leaf.index] = leaf.p
-                    else:
-                        eager.write([leaf.p, *slots], values)
-                    leaf.state.data["step"] += 1
         if replaced:
             self._params = self._structure.assign(self._params, replaced)
         self._last = self._step_count
@@ -262,20 +236,17 @@ class Optimizer:
         self._unfinished = False
         return self._params
 
-    def _calls(self, gradients: Sequence[Any]) -> list[tuple[Rule, Any, list[Leaf]]]:
-        # One kernel call for each group of leaves of one rule and one count.
+    def _calls(self, gradients: Sequence[Any]) -> list[tuple[Any, list[Leaf]]]:
+        # The scalars, and the leaves that share them: those of one rule and one count.
         calls = []
-        for group in self._groups:
-            rule = group[0].rule
-            assert rule is not None
+        for rule, group in self._groups:
             fixed = rule.at(self._step_count)
             counts: dict[int, list[Leaf]] = {}
             for leaf in group:
                 if gradients[leaf.index] is not None:
-                    assert leaf.state is not None
-                    counts.setdefault(leaf.state.data["step"], []).append(leaf)
+                    counts.setdefault(leaf.count, []).append(leaf)
             for count, leaves in counts.items():
-                calls.append((rule, SimpleNamespace(**fixed.scalars(count + 1)), leaves))
+                calls.append((SimpleNamespace(**fixed.scalars(count + 1)), leaves))
         return calls
 
     def _check_whole(self) -> None:
@@ -288,24 +259,10 @@ class Optimizer:
         if self._structure.is_leaf:
             return
         now = self._structure.flatten(self._params, "params")
-        changed = [(leaf, p) for leaf, p in zip(self._leaves, now, strict=True) if p is not leaf.p]
-        if not changed:
+        if all(p is leaf.p for leaf, p in zip(self._leaves, now, strict=True)):
             return
-        leaves = list(self._leaves)
-        for leaf, p in changed:
-            place = leaf.name("params")
-            try:
-                if leaf.p is None or p is None:
-                    msg = f"{place}: was {'None' if leaf.p is None else 'an array'} when bound"
-                    raise ValueError(msg)
-                _checks.gradient(place, leaf.p, p)
-            except (TypeError, ValueError) as error:
-                msg = f"{error}; if this is a new parameter, call rebind"
-                raise type(error)(msg) from error
-            leaves[leaf.index] = Leaf(leaf.index, leaf.path, p, leaf.rule)
-            leaves[leaf.index].state = leaf.state
-        memory = Memory(leaves)
-        self._leaves, self._memory = leaves, memory
+        leaves = [_binding.adopted(leaf, p) for leaf, p in zip(self._leaves, now, strict=True)]
+        self._leaves, self._memory = leaves, Memory(leaves)
         for leaf in leaves:
             if leaf.state is not None:
                 leaf.state.check = self._checker(leaf)
@@ -340,22 +297,8 @@ class Optimizer:
             if leaf.p is None:
                 continue
             with leaf.guard():
-                new[leaf.index] = self._transformed(f, leaf, leaf.name("params"), leaf.p)
-                if (data := states[leaf.index]) is not None:
-                    states[leaf.index] = {
-                        name: x
-                        if name == "step" or x.shape != leaf.shape
-                        else self._transformed(f, leaf, f"{leaf.name('state')}[{name!r}]", x)
-                        for name, x in data.items()
-                    }
+                new[leaf.index], states[leaf.index] = _binding.transformed(f, leaf)
         return self._replace(new, states)
-
-    def _transformed(self, f: Callable[[Any], Any], leaf: Leaf, place: str, x: Any) -> Any:
-        y = f(x)
-        _checks.same_kind(place, x, y)
-        if y.dtype != x.dtype:
-            raise TypeError(_checks.mismatch(place, "dtype after f", y.dtype, x.dtype))
-        return _arrays.moved(y, leaf.p, x.dtype)  # memory of its own
 
     def _replace(self, new: dict[int, Any], states: list[dict[str, Any] | None]) -> Any:
         # New arrays where the shape changed; elsewhere the caller's own are written.
@@ -400,7 +343,7 @@ class Optimizer:
             leaf = before.get(path)
             data = None
             if leaf is not None and p is not None and new is not None and state != "reset":
-                data = self._carried(leaf, new)
+                data = _binding.carried(leaf, new, self._step_count)
             if data is not None and new is not None:
                 place = _checks.where("params", path)
                 data = _binding.resized(place, new._init_leaf(p, self._step_count), data, state)
@@ -413,20 +356,7 @@ class Optimizer:
         """Return a snapshot (copies) of params, state and step count."""
         self._check_whole()
         self._adopt()
-        return {
-            "version": 1,
-            "step_count": self._step_count,
-            "params": self._structure.unflatten([_binding.copy(leaf.p) for leaf in self._leaves]),
-            "state": self._structure.unflatten(self._copied_states()),
-        }
-
-    def _copied_states(self) -> list[dict[str, Any] | None]:
-        return [
-            {name: x if name == "step" else _binding.copy(x) for name, x in leaf.state.items()}
-            if leaf.state is not None
-            else None
-            for leaf in self._leaves
-        ]
+        return checkpoint.snapshot(self._structure, self._leaves, self._step_count)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, into the arrays of this Optimizer.
@@ -436,34 +366,7 @@ class Optimizer:
         TypeError, ValueError
             If it does not fit these params and rules; nothing has changed then.
         """
-        if not isinstance(state_dict, dict) or state_dict.get("version") != 1:
-            msg = "state_dict: is not a version 1 state of an Optimizer"
-            raise ValueError(msg)
-        count = state_dict["step_count"]
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            msg = f"state_dict['step_count']: is {count!r}, expected an integer >= 0"
-            raise ValueError(msg)
-        params = self._structure.flatten(state_dict["params"], "state_dict['params']")
-        states = self._structure.flatten(state_dict["state"], "state_dict['state']")
-        pairs = []
-        for leaf, p, data in zip(self._leaves, params, states, strict=True):
-            place, where = leaf.name("state_dict['state']"), leaf.name("state_dict['params']")
-            ours = leaf.state.data if leaf.state is not None else {}
-            if set(ours) != set(data or {}):
-                got = ", ".join(sorted(data or {})) or "none"
-                raise ValueError(_checks.mismatch(place, "slots", got, ", ".join(sorted(ours))))
-            if (p is None) != (leaf.p is None):
-                msg = f"{where}: is {'None' if p is None else 'an array'}, unlike the parameter"
-                raise ValueError(msg)
-            if p is not None:
-                _binding.check_saved(where, leaf.p, p)
-                pairs.append((leaf, "", p))
-            for name, x in (data or {}).items():
-                if name == "step":
-                    leaf.check_state(name, x)
-                else:
-                    _binding.check_saved(f"{place}[{name!r}]", ours[name], x)
-                pairs.append((leaf, name, x))
+        count, pairs = checkpoint.matched(self._structure, self._leaves, state_dict)
         self._unfinished = True
         replaced = {}
         for leaf, name, x in pairs:
@@ -508,5 +411,5 @@ class Optimizer:
     def __copy__(self) -> Self:
         """Return an Optimizer of the same arrays with a state of its own."""
         twin = object.__new__(type(self))
-        twin.__setstate__({**self.__getstate__(), "states": self._copied_states()})
+        twin.__setstate__({**self.__getstate__(), "states": checkpoint.copied(self._leaves)})
         return twin

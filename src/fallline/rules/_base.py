@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from .. import _arrays, _checks
 from .._trees import Structure
-from ._pairs import Pair, PairNamespace, abs2, split
+from ._pairs import PairNamespace, abs2, split
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.
@@ -54,6 +54,7 @@ class Rule:
     `formula`. Numeric hyperparameters may be schedules; flags and zeros are structural.
     """
 
+    _schedules: ClassVar[tuple[str, ...]]
     _options: ClassVar[dict[str, tuple[str, ...]]] = {"complex_moment": ("modulus", "components")}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -82,6 +83,12 @@ class Rule:
                     raise TypeError(msg)
             elif not callable(value):
                 object.__setattr__(self, field.name, self._checked(field, value))
+        schedules = tuple(
+            field.name
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if callable(getattr(self, field.name))
+        )
+        object.__setattr__(self, "_schedules", schedules)
         self._check()
 
     def _check(self) -> None:
@@ -120,16 +127,14 @@ class Rule:
 
     def at(self, step: Any) -> Self:
         """Return this rule with its schedules replaced by their values at a global step."""
-        values = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if callable(value):
-                values[field.name] = self._checked(field, value(step))
-        if not values:
+        if not self._schedules:
             return self
         fixed = object.__new__(type(self))
-        fixed.__dict__.update(self.__dict__)
-        fixed.__dict__.update(values)
+        fixed.__dict__.update(self.__dict__, _schedules=())
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if field.name in self._schedules:
+                value = getattr(self, field.name)(step)
+                fixed.__dict__[field.name] = self._checked(field, value)
         return fixed
 
     def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
@@ -154,27 +159,28 @@ class Rule:
             slots[slot.name] = _arrays.full(p, fill, dtype)
         return {**slots, "step": 0}
 
-    def _apply(self, xp: Any, s: Any, p: Any, g: Any, slots: Sequence[Any]) -> list[Any]:
-        """Return ``[p, *slots]`` after one update, in the dtypes of the state."""
+    def _kernel(self, p: Any) -> Callable[..., Sequence[Any]]:
+        """Return `formula` as it applies to leaves like `p`, with the same arguments."""
         if _arrays.is_complex(p):
-            return self._apply_complex(xp, s, p, g, slots)
-        dtype = _arrays.compute_dtype(p)
-        if p.dtype != dtype:
-            p, g = xp.astype(p, dtype), xp.astype(g, dtype)
-        return list(self.formula(xp, s, p, g, *slots))
+            components = getattr(self, "complex_moment", None) == "components"
+            return self._by_components if components else self._by_pairs
+        return self.formula if p.dtype == _arrays.compute_dtype(p) else self._widened
 
-    def _apply_complex(self, xp: Any, s: Any, p: Any, g: Any, slots: Sequence[Any]) -> list[Any]:
-        arrays = [p, g, *slots]
-        if getattr(self, "complex_moment", None) == "components":
-            halves = zip(*(_arrays.parts(x) for x in arrays), strict=True)
-            re, im = (self.formula(xp, s, *half) for half in halves)
-            pairs = [Pair(a, b) for a, b in zip(re, im, strict=True)]
-        else:
-            pairs = list(self.formula(PairNamespace(xp), s, *(split(x) for x in arrays)))
+    def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+        dtype = _arrays.compute_dtype(p)
+        return self.formula(xp, s, xp.astype(p, dtype), xp.astype(g, dtype), *slots)
+
+    def _by_pairs(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+        pairs = self.formula(PairNamespace(xp), s, *(split(x) for x in (p, g, *slots)))
         return [
             x.re if x.im is None else _arrays.joined(x.re, x.im, like)
-            for x, like in zip(pairs, [p, *slots], strict=True)
+            for x, like in zip(pairs, (p, *slots), strict=True)
         ]
+
+    def _by_components(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+        halves = zip(*(_arrays.parts(x) for x in (p, g, *slots)), strict=True)
+        re, im = (self.formula(xp, s, *half) for half in halves)
+        return [_arrays.joined(a, b, like) for a, b, like in zip(re, im, (p, *slots), strict=True)]
 
     # -- the pure form ----------------------------------------------------------------------------
 
@@ -256,9 +262,8 @@ class Rule:
         old = [state[name] for name in names]
         t = state["step"] + 1
         with _arrays.guard(p)():
-            new, *slots = self._apply(
-                _arrays.namespace(p), SimpleNamespace(**fixed.scalars(t)), p, g, old
-            )
+            s = SimpleNamespace(**fixed.scalars(t))
+            new, *slots = self._kernel(p)(_arrays.namespace(p), s, p, g, *old)
             new = result(new, p)
             slots = [_arrays.cast(x, like) for x, like in zip(slots, old, strict=True)]
             return _arrays.cast(new, p), {**dict(zip(names, slots, strict=True)), "step": t}
