@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+
 import fallline as fl
 
 RENAMED = {"lr": "learning_rate", "lr_decay": "learning_rate_decay", "alpha": "rho"}
@@ -73,3 +75,36 @@ RULES = [
     fl.Adam(0.1, amsgrad=True, weight_decay=0.1, eps_hat=True, maximize=True),
     fl.AdamW(0.1),
 ]
+
+
+def _reals(rng):
+    return rng.standard_normal((6, 3)), rng.standard_normal((6, 3))
+
+
+def _complexes(rng):
+    return tuple(a + 1j * b for a, b in (_reals(rng), _reals(rng)))
+
+
+def _labels(rng):
+    return 3 * rng.standard_normal((6, 3)), rng.integers(0, 3, 6)
+
+
+def _rows(rng):
+    q = rng.random((6, 3))
+    return 3 * rng.standard_normal((6, 3)), q / q.sum(axis=1, keepdims=True)
+
+
+# Every public loss: its class, and what draws a prediction and a target of six rows.
+LOSSES = [
+    (fl.losses.SquaredError, _reals),
+    (fl.losses.SquaredError, _complexes),
+    (fl.losses.SoftmaxCrossEntropy, _labels),
+    (fl.losses.SoftmaxCrossEntropy, _rows),
+]
+
+
+def in_precision(x, dtype):
+    """Return a test array in a precision; integers as they are."""
+    if np.dtype(dtype).itemsize == 4 and x.dtype.kind in "fc":
+        return x.astype("complex64" if x.dtype.kind == "c" else "float32")
+    return x

@@ -1,6 +1,8 @@
 """Gradient methods for arrays of any library."""
 
-from . import rules
+from . import losses, rules
+from ._gradcheck import GradientCheck, check_gradient
+from .data import Batches
 from .optimizer import Optimizer
 from .rules import SGD, Adadelta, Adagrad, Adam, AdamW, GradientDescent, RMSprop
 
@@ -12,8 +14,12 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Batches",
+    "GradientCheck",
     "GradientDescent",
     "Optimizer",
     "RMSprop",
+    "check_gradient",
+    "losses",
     "rules",
 ]

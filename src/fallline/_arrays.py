@@ -27,6 +27,16 @@ COMPUTE = {
     "complex128": "float64",
 }
 
+# The distance from 1 to the next number.
+EPSILON = {
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+    "float32": 2.0**-23,
+    "float64": 2.0**-52,
+    "complex64": 2.0**-23,
+    "complex128": 2.0**-52,
+}
+
 
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
@@ -64,6 +74,21 @@ def is_complex(x: Array) -> bool:
     return dtype_name(x).startswith("complex")
 
 
+def is_integer(x: Array) -> bool:
+    """Tell whether an array is of integers."""
+    return dtype_name(x).startswith(("int", "uint"))
+
+
+def is_real(x: Array) -> bool:
+    """Tell whether an array is of real floating-point numbers."""
+    return dtype_name(x).startswith(("float", "bfloat"))
+
+
+def on_host(x: Array) -> bool:
+    """Tell whether a look at the values of an array waits for no device."""
+    return isinstance(x, np.ndarray)
+
+
 def compute_dtype(x: Array) -> Any:
     """Return the real dtype in which an array's update is computed."""
     return getattr(namespace(x), COMPUTE[dtype_name(x)])
@@ -97,7 +122,8 @@ def moved(x: Array, like: Array, dtype: Any) -> Array:
     xp = namespace(like)
     with on_device(like):
         if isinstance(x, np.ndarray) or library(x) != library(like):
-            return xp.asarray(x, dtype=dtype, copy=True, **_device(like))
+            # In two steps: torch refuses to copy and convert a 0-d array at once.
+            return xp.astype(xp.asarray(x, copy=True, **_device(like)), dtype, copy=False)
         if device(x) != device(like):
             x = compat.to_device(x, device(like))
         return xp.astype(x, dtype, copy=True)
@@ -111,6 +137,31 @@ def cast(x: Array, like: Array) -> Array:
     """Return `x` as an array (never a NumPy scalar) with the dtype of `like`."""
     x = unscalar(x)
     return x if x.dtype == like.dtype else namespace(like).astype(x, like.dtype)
+
+
+def widened(x: Array) -> Array:
+    """Return half precision as float32, the rest as it is."""
+    half = dtype_name(x) in ("float16", "bfloat16")
+    return namespace(x).astype(x, compute_dtype(x)) if half else x
+
+
+def abs2(z: Array) -> Array:
+    """Return the squared magnitude, elementwise and real."""
+    if not is_complex(z):
+        return z * z
+    re, im = parts(z)
+    return re * re + im * im
+
+
+def nan(like: Array) -> Array:
+    """Return NaN as a 0-d array of the dtype and on the device of `like`."""
+    return namespace(like).asarray(math.nan, dtype=like.dtype, **_device(like))
+
+
+def arange(n: int, like: Array) -> Array:
+    """Return the integers below `n` on the device of `like`."""
+    with on_device(like):
+        return namespace(like).arange(n, **_device(like))
 
 
 def parts(z: Array) -> tuple[Array, Array]:
@@ -145,7 +196,9 @@ def joined(re: Array, im: Array, like: Array) -> Array:
 
 def write(target: Array, value: Array) -> None:
     """Write `value` into `target`, rounding to its dtype."""
-    if compat.is_torch_array(target):
+    if isinstance(target, np.ndarray):
+        target[...] = value
+    elif compat.is_torch_array(target):
         target.copy_(value)
     elif value.dtype != target.dtype:
         target[...] = cast(value, target)
@@ -181,20 +234,35 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
 
 def to_float(x: Any) -> float:
     """Return a number or a one-element array as a float: an explicit read from the device."""
-    if compat.is_array_api_obj(x) and x.shape != ():
-        x = namespace(x).reshape(x, ())
-    return float(x)
+    return float(to_numpy(x).reshape(()) if is_array(x) else x)
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
-    """Return a copy of an array on the host, as NumPy's."""
+    """Return an array on the host, as NumPy's; bfloat16 of torch as float32."""
     if compat.is_cupy_array(x):
         return np.asarray(x.get())
     if compat.is_torch_array(x):
-        return np.asarray(x.detach().cpu())
+        x = x.detach().cpu().resolve_conj().resolve_neg()
+        return np.asarray(x.float() if dtype_name(x) == "bfloat16" else x)
     if library(x) == "array_api_strict":
         return np.from_dlpack(compat.to_device(x, type(compat.device(x))("CPU_DEVICE")))
     return np.array(x)
+
+
+def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:
+    """Return NumPy's array as one of the library and on the device of `like`."""
+    if _is_numpy(like):
+        return x
+    with on_device(like):
+        return namespace(like).asarray(x, **_device(like))
+
+
+def rows(x: Array, indices: Array) -> Array:
+    """Return some rows of an array, gathered on its device."""
+    if _is_numpy(x):
+        return x[indices]  # unlike np.take this reads only these rows of a memory map
+    with on_device(x):
+        return namespace(x).take(x, indices, axis=0)
 
 
 # -- numbers that may be symbols of jax.jit -----------------------------------------------

@@ -72,6 +72,33 @@ def leaf(place: str, p: Any) -> None:
         raise TypeError(msg)
 
 
+def floating(place: str, x: Any, *, complex_too: bool = True) -> None:
+    """Check that `x` is an array of floating-point numbers."""
+    if not _arrays.is_array(x):
+        msg = f"{place}: is {_described(x)}, expected an array"
+        raise TypeError(msg)
+    if not (_arrays.is_real(x) or (complex_too and _arrays.is_complex(x))):
+        kind = "floating-point" if complex_too else "real floating-point"
+        raise TypeError(mismatch(place, "dtype", _arrays.dtype_name(x), kind))
+
+
+def equal_shapes(
+    place: str, x: Any, like: Any, *, axes: slice = slice(None), what: str = ""
+) -> None:
+    """Check that `x` has the shape of `like`, or of some axes of it."""
+    expected = tuple(like.shape[axes])
+    if tuple(x.shape) != expected:
+        msg = mismatch(place, "shape", tuple(x.shape), expected)
+        raise ValueError(msg + (f" for {what}" if what else ""))
+
+
+def inside(place: str, x: Any, low: float, high: float) -> None:
+    """Check that every element of an array on the host is in ``[low, high]``."""
+    if not ((x >= low) & (x <= high)).all():
+        msg = f"{place}: some elements are outside [{low:g}, {high:g}]"
+        raise ValueError(msg)
+
+
 def gradient(place: str, p: Any, g: Any) -> None:
     """Check that the array `g` can be a gradient of the parameter `p`."""
     same_kind(place, p, g)

@@ -1,0 +1,109 @@
+"""Mini-batches of arrays."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import _arrays, _checks
+
+
+class Batches:
+    """Mini-batches along the first axis of any number of arrays.
+
+    Each iteration is an epoch: it yields tuples, one array of `batch_size` rows for each array
+    given, gathered on the arrays' own device.
+
+    Parameters
+    ----------
+    *arrays : array
+        Of one library and device and of equal length. Memory maps stay on disk but for the batch
+        at hand.
+    batch_size : int
+        Rows in a batch; the last one may have fewer.
+    shuffle : bool, default True
+        Draw a new order for each epoch. Without it batches are slices, which may be views.
+    drop_last : bool, default False
+        Leave out a last batch that is not full.
+    rng : int, numpy.random.Generator, or None
+        Where the orders come from. They depend on it and on the length only, so they are the
+        same for every library. Each epoch takes one permutation from it, at its start.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays do not fit together or `batch_size` is no positive integer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> batches = fl.Batches(np.arange(5), np.arange(5) ** 2, batch_size=2, rng=0)
+    >>> len(batches)
+    3
+    >>> for x, y in batches:
+    ...     print(x, y)
+    [2 4] [ 4 16]
+    [3 0] [9 0]
+    [1] [1]
+    """
+
+    def __init__(
+        self,
+        *arrays: Any,
+        batch_size: int,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        if not arrays:
+            msg = "Batches() needs at least one array"
+            raise TypeError(msg)
+        for i, x in enumerate(arrays):
+            place = _checks.where("arrays", (i,))
+            _checks.same_kind(place, arrays[0], x)
+            if x.ndim == 0:
+                msg = f"{place}: is 0-d, expected an array of rows"
+                raise ValueError(msg)
+            if x.shape[0] != arrays[0].shape[0]:
+                raise ValueError(_checks.mismatch(place, "length", x.shape[0], arrays[0].shape[0]))
+        try:
+            self.batch_size = operator.index(batch_size)
+        except TypeError as error:
+            msg = f"batch_size: is {batch_size!r}, expected a positive integer"
+            raise TypeError(msg) from error
+        if self.batch_size < 1:
+            msg = f"batch_size: is {batch_size!r}, expected a positive integer"
+            raise ValueError(msg)
+        self.arrays = arrays
+        self.shuffle = bool(shuffle)
+        self.drop_last = bool(drop_last)
+        self._rng = np.random.default_rng(rng)
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        full, rest = divmod(self.arrays[0].shape[0], self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Return an iterator over the next epoch."""
+        n, size = self.arrays[0].shape[0], self.batch_size
+        order = None
+        if self.shuffle:
+            order = _arrays.from_numpy(self._rng.permutation(n), self.arrays[0])
+        return self._epoch(order, [slice(i * size, min((i + 1) * size, n)) for i in range(len(self))])
+
+    def _epoch(self, order: Any, rows: list[slice]) -> Iterator[tuple[Any, ...]]:
+        for part in rows:
+            if order is None:
+                yield tuple(x[part, ...] for x in self.arrays)
+            else:
+                yield tuple(_arrays.rows(x, order[part]) for x in self.arrays)
+
+    def __repr__(self) -> str:
+        """Return what is batched, and how."""
+        n = self.arrays[0].shape[0]
+        return f"<Batches of {self.batch_size} from {n} rows of {len(self.arrays)} arrays>"

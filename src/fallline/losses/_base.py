@@ -1,0 +1,142 @@
+"""What the losses share: checks, weights and reductions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .. import _arrays, _checks
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Base of the losses.
+
+    A loss is three functions of arrays: `_shared` computes what the value and the gradient have
+    in common, `_value` and `_gradient` finish from there, one term for each element or row.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        Of the terms: their weighted mean, their weighted sum, or the weighted terms themselves.
+        Integer weights give the mean and the sum of so many repeated rows.
+    """
+
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        """Check the reduction."""
+        if self.reduction not in REDUCTIONS:
+            raise _checks.unknown_name("reduction", str(self.reduction), REDUCTIONS)
+
+    def __call__(self, pred: Any, target: Any, weights: Any = None) -> Any:
+        """Return the value.
+
+        Parameters
+        ----------
+        pred, target : array
+            The prediction and what it should be, of one library and device.
+        weights : array, optional
+            Real and not negative: one for each term, or one for each index of the leading axes.
+
+        Returns
+        -------
+        array
+            0-d, or with ``reduction="none"`` one term for each element or row; real, in the
+            precision of `pred` (float32 for half precision). With ``"mean"`` it is NaN where
+            the weights sum to zero.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If libraries, devices, dtypes or shapes do not fit.
+        """
+        return self._evaluate(pred, target, weights, value=True)[0]
+
+    def gradient(self, pred: Any, target: Any, weights: Any = None) -> Any:
+        """Return the gradient of the value, or of each term, in `pred`: an array like `pred`.
+
+        For complex predictions dL/dRe + i dL/dIm. Parameters and errors as in `__call__`.
+        """
+        return self._evaluate(pred, target, weights, gradient=True)[1]
+
+    def value_and_gradient(self, pred: Any, target: Any, weights: Any = None) -> tuple[Any, Any]:
+        """Return both for little more than the price of one; parameters as in `__call__`."""
+        return self._evaluate(pred, target, weights, value=True, gradient=True)
+
+    # -- what a loss defines --------------------------------------------------------------------
+
+    def _check(self, pred: Any, target: Any) -> None:
+        """Check shapes and dtypes; the default is for losses of single elements."""
+        _checks.equal_shapes("target", target, pred)
+        if _arrays.is_complex(target) and not _arrays.is_complex(pred):
+            msg = f"target: dtype is {_arrays.dtype_name(target)}, but pred is real"
+            raise TypeError(msg)
+
+    def _term_shape(self, pred: Any) -> tuple[int, ...]:
+        """Return the shape of the terms."""
+        return tuple(pred.shape)
+
+    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+        """Return what value and gradient have in common."""
+        raise NotImplementedError
+
+    def _value(self, xp: Any, *shared: Any) -> Any:
+        """Return the terms."""
+        raise NotImplementedError
+
+    def _gradient(self, xp: Any, *shared: Any) -> Any:
+        """Return the gradient of each element's term."""
+        raise NotImplementedError
+
+    # -- the rest -------------------------------------------------------------------------------
+
+    def _evaluate(
+        self, pred: Any, target: Any, weights: Any, *, value: bool = False, gradient: bool = False
+    ) -> tuple[Any, Any]:
+        pred, target = _arrays.unscalar(pred), _arrays.unscalar(target)
+        _checks.floating("pred", pred)
+        _checks.same_kind("target", pred, target)
+        self._check(pred, target)
+        xp = _arrays.namespace(pred)
+        with _arrays.guard(pred)():
+            weights, total = self._weights(xp, pred, weights)
+            shared = self._shared(xp, _arrays.widened(pred), target)
+            v = self._reduced(xp, self._value(xp, *shared), weights, total) if value else None
+            g = None
+            if gradient:
+                g = self._gradient(xp, *shared)
+                if weights is not None:
+                    g = g * xp.reshape(weights, weights.shape + (1,) * (g.ndim - weights.ndim))
+                g = _arrays.cast(g if total is None else g / total, pred)
+        return v, g
+
+    def _weights(self, xp: Any, pred: Any, weights: Any) -> tuple[Any, Any]:
+        # The weights, and what a mean divides by.
+        shape = self._term_shape(pred)
+        mean = self.reduction == "mean"
+        if weights is None:
+            return None, math.prod(shape) if mean else None
+        weights = _arrays.unscalar(weights)
+        _checks.same_kind("weights", pred, weights)
+        if _arrays.is_complex(weights):
+            raise TypeError(_checks.mismatch("weights", "dtype", weights.dtype, "real"))
+        if tuple(weights.shape) != shape[: weights.ndim]:
+            expected = f"{shape} or its leading part"
+            raise ValueError(_checks.mismatch("weights", "shape", tuple(weights.shape), expected))
+        if _arrays.on_host(weights) and (weights < 0).any():
+            msg = "weights: some are negative"
+            raise ValueError(msg)
+        weights = xp.astype(weights, _arrays.compute_dtype(pred))
+        each = math.prod(shape[weights.ndim :])
+        return weights, xp.sum(weights) * each if mean else None
+
+    def _reduced(self, xp: Any, terms: Any, weights: Any, total: Any) -> Any:
+        if weights is not None:
+            terms = terms * xp.reshape(weights, weights.shape + (1,) * (terms.ndim - weights.ndim))
+        if self.reduction != "none":
+            terms = xp.sum(terms)
+        return _arrays.unscalar(terms if total is None else terms / total)

@@ -1,0 +1,88 @@
+"""Cross-entropy of a softmax, from its logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import _arrays, _checks
+from ._base import Loss
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(Loss):
+    r"""Cross-entropy between target classes and the softmax of logits.
+
+    .. math::
+        l(z, q) = \sum_k q_k \Bigl(\log \sum_j e^{z_j} - z_k\Bigr), \qquad
+        \frac{\partial l}{\partial z} = \operatorname{softmax}(z) \sum_k q_k - q
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        Of the rows.
+
+    Notes
+    -----
+    `pred` is of shape (..., classes): the classes are the last axis. `target` is either integer
+    labels of shape (...), or probabilities of the shape of `pred`, which should sum to 1.
+    `weights` holds one number for each row. Logits of any finite size are safe.
+
+    On NumPy a label outside [0, classes) or a negative probability is an error. On other
+    libraries the check would have to wait for the device, and such a row gives NaN instead.
+
+    As ``torch.nn.CrossEntropyLoss`` without its class weights, whose mean divides by weights too.
+
+    References
+    ----------
+    C. M. Bishop, Pattern recognition and machine learning, 2006, section 4.3.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> fl.losses.SoftmaxCrossEntropy().gradient(np.zeros((1, 2)), np.asarray([1]))
+    array([[ 0.5, -0.5]])
+    """
+
+    def _check(self, pred: Any, target: Any) -> None:
+        _checks.floating("pred", pred, complex_too=False)
+        if pred.ndim == 0 or pred.shape[-1] == 0:
+            raise ValueError(
+                _checks.mismatch("pred", "shape", tuple(pred.shape), "(..., classes)")
+            )
+        if _arrays.is_integer(target):
+            _checks.equal_shapes("target", target, pred, axes=slice(-1), what="labels")
+        else:
+            _checks.floating("target", target, complex_too=False)
+            _checks.equal_shapes("target", target, pred)
+        if _arrays.on_host(target):
+            high = pred.shape[-1] - 1 if _arrays.is_integer(target) else float("inf")
+            _checks.inside("target", target, 0, high)
+
+    def _term_shape(self, pred: Any) -> tuple[int, ...]:
+        return tuple(pred.shape[:-1])
+
+    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+        shifted = pred - xp.max(pred, axis=-1, keepdims=True)
+        powers = xp.exp(shifted)
+        return shifted, powers, xp.sum(powers, axis=-1, keepdims=True), self._rows(xp, pred, target)
+
+    def _rows(self, xp: Any, pred: Any, target: Any) -> Any:
+        # Probabilities; NaN for what is none.
+        if not _arrays.is_integer(target):
+            q = _arrays.cast(target, pred)
+            return xp.where(q >= 0, q, _arrays.nan(pred))
+        classes = _arrays.arange(pred.shape[-1], pred)
+        labels = xp.astype(target, classes.dtype)[..., None]
+        valid = (labels >= 0) & (labels < pred.shape[-1])
+        return xp.where(valid, xp.astype(labels == classes, pred.dtype), _arrays.nan(pred))
+
+    def _value(self, xp: Any, *shared: Any) -> Any:
+        shifted, _, total, q = shared
+        terms = q * (xp.log(total) - shifted)
+        return xp.sum(xp.where(q == 0, xp.zeros_like(q), terms), axis=-1)
+
+    def _gradient(self, xp: Any, *shared: Any) -> Any:
+        _, powers, total, q = shared
+        return powers / total * xp.sum(q, axis=-1, keepdims=True) - q

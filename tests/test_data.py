@@ -1,0 +1,82 @@
+"""Mini-batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fallline as fl
+
+
+def test_order_is_the_same_on_every_backend(backend):
+    x, y = np.arange(22.0).reshape(11, 2), np.arange(11)
+    generator = np.random.default_rng(5)
+    batches = fl.Batches(backend.array(x), backend.array(y), batch_size=4, rng=5)
+    assert len(batches) == 3
+    for _ in range(3):
+        order = generator.permutation(11)
+        found = list(batches)
+        assert [len(backend.numpy(b)) for _, b in found] == [4, 4, 3]
+        np.testing.assert_array_equal(np.concatenate([backend.numpy(b) for _, b in found]), order)
+        np.testing.assert_array_equal(
+            np.concatenate([backend.numpy(a) for a, _ in found]), x[order]
+        )
+
+
+def test_without_shuffling(backend):
+    x = np.arange(7.0)
+    batches = fl.Batches(backend.array(x), batch_size=3, shuffle=False, drop_last=True)
+    found = [backend.numpy(a) for (a,) in batches]
+    assert len(batches) == 2
+    np.testing.assert_array_equal(found, [[0, 1, 2], [3, 4, 5]])
+
+
+@pytest.mark.parametrize(("n", "size", "full"), [(6, 3, 2), (7, 3, 2), (2, 3, 0), (0, 3, 0)])
+def test_length(n, size, full):
+    x = np.arange(n)
+    assert len(fl.Batches(x, batch_size=size, drop_last=True)) == full
+    batches = fl.Batches(x, batch_size=size)
+    assert len(batches) == len(list(batches)) == -(-n // size)
+
+
+def test_epochs_draw_once_each_even_if_left_early():
+    x = np.arange(10)
+    one, two = fl.Batches(x, batch_size=3, rng=1), fl.Batches(x, batch_size=3, rng=1)
+    list(one)
+    next(iter(two))
+    np.testing.assert_array_equal(next(iter(one))[0], next(iter(two))[0])
+
+
+def test_a_memory_map_is_read_batch_by_batch(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(40.0).reshape(20, 2))
+    x = np.load(path, mmap_mode="r")
+    for (batch,) in fl.Batches(x, batch_size=6, rng=0):
+        assert not isinstance(batch, np.memmap)
+        assert not np.shares_memory(batch, x)
+        assert batch.shape[0] <= 6
+    ((first,), *_) = fl.Batches(x, batch_size=6, shuffle=False)
+    assert isinstance(first, np.memmap)
+    assert np.shares_memory(first, x)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: fl.Batches(batch_size=2), TypeError, "at least one array"),
+        (lambda: fl.Batches(np.ones(3), np.ones(4), batch_size=2), ValueError, r"arrays\[1\]: len"),
+        (lambda: fl.Batches(np.ones(()), batch_size=2), ValueError, r"arrays\[0\]: is 0-d"),
+        (lambda: fl.Batches([1, 2], batch_size=2), TypeError, r"arrays\[0\]: is a list"),
+        (lambda: fl.Batches(np.ones(3), batch_size=0), ValueError, "batch_size: is 0"),
+        (lambda: fl.Batches(np.ones(3), batch_size=1.5), TypeError, "batch_size: is 1.5"),
+    ],
+)
+def test_bad_input(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_two_libraries():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"arrays\[1\]: array library"):
+        fl.Batches(np.ones(3), torch.ones(3), batch_size=1)
