@@ -35,7 +35,9 @@ class Backend:
         return self.xp.asarray(x)
 
     def tree(self, tree):
-        return optree.tree_map(lambda x: None if x is None else self.array(x), tree, none_is_leaf=True)
+        return optree.tree_map(
+            lambda x: None if x is None else self.array(x), tree, none_is_leaf=True
+        )
 
     def numpy(self, x):
         """Return an array of the library as NumPy's, after checking that it is one."""

@@ -39,7 +39,8 @@ def torch_corners():
         )
     ]  # fmt: skip
     rows += [
-        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": m}) for m in (False, True)
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": m})
+        for m in (False, True)
     ]
     for name in ("Adam", "AdamW"):
         rows += [
@@ -55,8 +56,12 @@ def torch_corners():
             centered=[False, True], momentum=[0.0, 0.9], eps=[1e-8, 0.5], maximize=[False, True]
         )
     ]
-    rows += [("Adagrad", k) for k in grid(eps=[1e-10, 0.5], lr_decay=[0.0, 0.3], maximize=[False, True])]
-    rows += [("Adadelta", k) for k in grid(rho=[0.0, 0.9], eps=[1e-6, 0.5], weight_decay=[0.0, 0.3])]
+    rows += [
+        ("Adagrad", k) for k in grid(eps=[1e-10, 0.5], lr_decay=[0.0, 0.3], maximize=[False, True])
+    ]
+    rows += [
+        ("Adadelta", k) for k in grid(rho=[0.0, 0.9], eps=[1e-6, 0.5], weight_decay=[0.0, 0.3])
+    ]
     return rows
 
 

@@ -83,9 +83,7 @@ def test_softmax_cross_entropy_equals_torch():
     for target in (labels, rows):
         for reduction in ("mean", "sum", "none"):
             z = torch.tensor(pred, requires_grad=True)
-            theirs = torch.nn.functional.cross_entropy(
-                z, torch.tensor(target), reduction=reduction
-            )
+            theirs = torch.nn.functional.cross_entropy(z, torch.tensor(target), reduction=reduction)
             theirs.sum().backward()
             value, gradient = SoftmaxCrossEntropy(reduction).value_and_gradient(pred, target)
             np.testing.assert_allclose(value, theirs.detach().numpy(), rtol=1e-13)

@@ -163,7 +163,9 @@ def test_a_schedule_may_drive_any_number():
         value = 0.3
         a, b = np.ones(2), np.ones(2)
         fl.Optimizer(a, fl.Adam(**{name: value})).step(np.full(2, 0.5))
-        fl.Optimizer(b, fl.Adam(**{name: lambda step: np.float64(0.3) + step})).step(np.full(2, 0.5))
+        fl.Optimizer(b, fl.Adam(**{name: lambda step: np.float64(0.3) + step})).step(
+            np.full(2, 0.5)
+        )
         np.testing.assert_array_equal(a, b)
 
 

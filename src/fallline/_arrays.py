@@ -1,4 +1,6 @@
-"""Arrays of any library: namespaces, devices, dtypes, memory. The only importer of array_api_compat.
+"""Arrays of any library: namespaces, devices, dtypes, memory.
+
+The only importer of array_api_compat.
 
 Nothing here imports an array library but NumPy; the others are recognised by their arrays.
 """
@@ -40,7 +42,7 @@ EPSILON = {
 
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
-    return compat.is_array_api_obj(x) and not isinstance(x, np.generic | np.ma.MaskedArray)
+    return bool(compat.is_array_api_obj(x)) and not isinstance(x, np.generic | np.ma.MaskedArray)
 
 
 def unscalar(x: Any) -> Any:
@@ -102,7 +104,7 @@ def is_traced(x: object) -> bool:
 
 def is_immutable(x: Array) -> bool:
     """Tell whether the library replaces arrays instead of writing into them."""
-    return compat.is_jax_array(x)
+    return bool(compat.is_jax_array(x))
 
 
 def is_writable(x: Array) -> bool:
@@ -224,7 +226,8 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     if compat.is_torch_array(x):
         import torch
 
-        return torch.no_grad
+        no_grad: Callable[[], contextlib.AbstractContextManager[Any]] = torch.no_grad
+        return no_grad
     if compat.is_cupy_array(x):
         return lambda: on_device(x)
     if _is_numpy(x):
@@ -278,7 +281,11 @@ def log1mexp_correction(beta: Any, t: Any) -> Any:
 
 def choose(condition: Any, a: Any, b: Any) -> Any:
     """Return `a` if the condition holds, else `b`; the condition may be a symbol."""
-    return namespace(condition).where(condition, a, b) if is_array(condition) else (a if condition else b)
+    return (
+        namespace(condition).where(condition, a, b)
+        if is_array(condition)
+        else (a if condition else b)
+    )
 
 
 def square_root(x: Any) -> Any:
@@ -310,7 +317,7 @@ def overlap(a: Array, b: Array) -> bool:
     if shadows[0] is None or shadows[1] is None or not np.may_share_memory(*shadows):
         return False
     try:
-        return np.shares_memory(*shadows, max_work=1_000_000)
+        return np.shares_memory(*shadows, max_work=1_000_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
@@ -375,7 +382,9 @@ def _is_numpy(x: object) -> bool:
 def padded(x: Array, like: Array, place: str) -> Array:
     """Return `like` with `x` written over it from the origin, cropped where `x` is larger."""
     if x.ndim != like.ndim:
-        msg = f"{place}: the number of axes changed from {x.ndim} to {like.ndim}; state='reset' fits"
+        msg = (
+            f"{place}: the number of axes changed from {x.ndim} to {like.ndim}; state='reset' fits"
+        )
         raise ValueError(msg)
     overlap = tuple(slice(0, min(m, n)) for m, n in zip(x.shape, like.shape, strict=True))
     if is_immutable(like):

@@ -165,8 +165,10 @@ class Memory:
     def check(self, place: str, x: Any, *, own: Any = None) -> None:
         """Check that `x` shares no memory with what is written, unless it is exactly `own`."""
         key = _arrays.owner(x)
-        blocks = self._blocks.values() if key == "foreign" else (
-            self._blocks.get(key, ()), self._blocks.get("foreign", ())
+        blocks = (
+            self._blocks.values()
+            if key == "foreign"
+            else (self._blocks.get(key, ()), self._blocks.get("foreign", ()))
         )
         for block in blocks:
             for other, y in block:
@@ -251,9 +253,7 @@ def carried(leaf: Leaf, new: Rule | None, step_count: int) -> dict[str, Any] | N
     return {**new._init_leaf(leaf.p, step_count), **state} if len(kept) < len(new.slots) else state
 
 
-def resized(
-    place: str, fresh: dict[str, Any], data: dict[str, Any], state: str
-) -> dict[str, Any]:
+def resized(place: str, fresh: dict[str, Any], data: dict[str, Any], state: str) -> dict[str, Any]:
     """Return kept state in the shape, in the dtype and on the device of fresh state."""
     result: dict[str, Any] = {"step": data["step"]}
     for name, new in fresh.items():

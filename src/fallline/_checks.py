@@ -68,7 +68,9 @@ def leaf(place: str, p: Any) -> None:
         msg = f"{place}: is {_described(p)}, expected an array"
         raise TypeError(msg)
     if _arrays.dtype_name(p) not in _arrays.COMPUTE:
-        msg = mismatch(place, "dtype", _arrays.dtype_name(p), f"one of {', '.join(_arrays.COMPUTE)}")
+        msg = mismatch(
+            place, "dtype", _arrays.dtype_name(p), f"one of {', '.join(_arrays.COMPUTE)}"
+        )
         raise TypeError(msg)
 
 
@@ -104,9 +106,7 @@ def gradient(place: str, p: Any, g: Any) -> None:
     same_kind(place, p, g)
     if g.shape != p.shape:
         raise ValueError(mismatch(place, "shape", tuple(g.shape), tuple(p.shape)))
-    if g.dtype != p.dtype and (got := _arrays.dtype_name(g)) != (
-        expected := _arrays.dtype_name(p)
-    ):
+    if g.dtype != p.dtype and (got := _arrays.dtype_name(g)) != (expected := _arrays.dtype_name(p)):
         msg = mismatch(place, "dtype", got, expected)
         if _arrays.is_complex(g) and not _arrays.is_complex(p):
             msg += "; the gradient of a real parameter is real: take the real part"
@@ -136,8 +136,10 @@ def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
     if name != "betas":
         ours = ours[:1]
     ours = ours or get_close_matches(name, known, n=1)
-    hint = f"did you mean {' and '.join(f'{field}=' for field in ours)}?" if ours else (
-        f"its arguments are {', '.join(known)}"
+    hint = (
+        f"did you mean {' and '.join(f'{field}=' for field in ours)}?"
+        if ours
+        else (f"its arguments are {', '.join(known)}")
     )
     return TypeError(f"{owner}() has no argument {name!r}; {hint}")
 

@@ -130,9 +130,8 @@ def _value(value: Any) -> float:
     if isinstance(value, complex) or (array and _arrays.is_complex(value)):
         msg = "fun: its value is complex, expected a real number"
         raise TypeError(msg)
-    if array:
-        if any(n != 1 for n in value.shape):
-            raise ValueError(_checks.mismatch("fun: its value", "shape", tuple(value.shape), "()"))
+    if array and any(n != 1 for n in value.shape):
+        raise ValueError(_checks.mismatch("fun: its value", "shape", tuple(value.shape), "()"))
     return _arrays.to_float(value)
 
 
@@ -176,7 +175,7 @@ def _judged(
         best = claimed @ measured / max(measured @ measured, 1e-300)
         return (float(np.max(excess) / scale), float(best)) if finite else (np.inf, np.nan)
 
-    size, best = error(slope)
+    size, _ = error(slope)
     if size <= allowed:
         return GradientCheck(True, size, name, f"{name}: the gradient is right to {size:.1e}")
     if size == np.inf:

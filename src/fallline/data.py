@@ -86,7 +86,7 @@ class Batches:
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         full, rest = divmod(self.arrays[0].shape[0], self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        return int(full) + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Return an iterator over the next epoch."""
@@ -94,7 +94,9 @@ class Batches:
         order = None
         if self.shuffle:
             order = _arrays.from_numpy(self._rng.permutation(n), self.arrays[0])
-        return self._epoch(order, [slice(i * size, min((i + 1) * size, n)) for i in range(len(self))])
+        return self._epoch(
+            order, [slice(i * size, min((i + 1) * size, n)) for i in range(len(self))]
+        )
 
     def _epoch(self, order: Any, rows: list[slice]) -> Iterator[tuple[Any, ...]]:
         for part in rows:

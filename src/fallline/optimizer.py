@@ -90,7 +90,12 @@ class Optimizer:
                 maker = leaf.rule if leaf.rule is not None else makers[leaf.path]
                 leaf.state = LeafState(data, self._checker(leaf), maker)
         memory = Memory(leaves)
-        self._params, self._structure, self._leaves, self._memory = params, structure, leaves, memory
+        self._params, self._structure, self._leaves, self._memory = (
+            params,
+            structure,
+            leaves,
+            memory,
+        )
         if spec is not _KEEP_RULES:
             self._spec = spec
         self._regroup()

@@ -48,9 +48,7 @@ class SoftmaxCrossEntropy(Loss):
     def _check(self, pred: Any, target: Any) -> None:
         _checks.floating("pred", pred, complex_too=False)
         if pred.ndim == 0 or pred.shape[-1] == 0:
-            raise ValueError(
-                _checks.mismatch("pred", "shape", tuple(pred.shape), "(..., classes)")
-            )
+            raise ValueError(_checks.mismatch("pred", "shape", tuple(pred.shape), "(..., classes)"))
         if _arrays.is_integer(target):
             _checks.equal_shapes("target", target, pred, axes=slice(-1), what="labels")
         else:

@@ -14,7 +14,8 @@ class Adam(Rule):
     r"""Adam: momentum over a running root mean square, both corrected for their start at zero.
 
     .. math::
-        g &\leftarrow \pm g + \lambda p \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta\lambda) p) \\
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
         m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
         v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
         p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \,

@@ -116,7 +116,7 @@ class Rule:
         return ()
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        """Return the numbers of a step, given the leaf's count `t` of updates, this one included."""
+        """Return the numbers of a step; `t` counts the leaf's updates, this one included."""
         raise NotImplementedError
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
@@ -198,7 +198,9 @@ class Rule:
             The global step, 0, and for each leaf a dict of its slots and its ``step``.
         """
         structure = Structure(params)
-        leaves = [None if p is None else self._init_leaf(p) for p in structure.flatten(params, "params")]
+        leaves = [
+            None if p is None else self._init_leaf(p) for p in structure.flatten(params, "params")
+        ]
         return State(0, structure.unflatten(leaves))
 
     def update(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:

@@ -1,0 +1,89 @@
+"""The rooms of the house: who may import whom, and how large a file may grow."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "fallline"
+FILES = sorted(ROOT.rglob("*.py"))
+FOUNDATION = {"_arrays", "_trees", "_checks"}
+# What a room may import, itself included.
+ARROWS = {
+    "_arrays": set(),
+    "_trees": {"_checks"},
+    "_checks": {"_arrays"},
+    "rules": FOUNDATION,
+    "losses": {"_arrays", "_checks"},
+    "data": {"_arrays", "_checks"},
+    "_gradcheck": FOUNDATION,
+    "engine": FOUNDATION | {"rules"},
+    "_binding": FOUNDATION | {"rules"},
+    "checkpoint": FOUNDATION | {"_binding"},
+    "optimizer": FOUNDATION | {"rules", "engine", "_binding", "checkpoint"},
+}
+FOREIGN = {"array_api_compat": {"_arrays"}, "optree": {"_trees"}, "torch": {"_arrays"}}
+FOREIGN |= {"cupy": {"_arrays"}, "jax": {"_arrays"}, "numba": set()}
+
+
+def room(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Return the rooms and the foreign packages that a file imports, wherever in it."""
+    package = path.relative_to(ROOT).parts[:-1]
+    ours, foreign = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            foreign |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            foreign.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            parts = [*package[: len(package) - node.level + 1]]
+            parts += node.module.split(".") if node.module else []
+            ours |= {parts[0]} if parts else {alias.name for alias in node.names}
+    return ours, foreign
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_go_down(path):
+    ours, foreign = imports(path)
+    here = room(path)
+    if here != "__init__":
+        assert ours <= ARROWS[here] | {here}
+    for package, allowed in FOREIGN.items():
+        assert package not in foreign or here in allowed
+    assert "pickle" not in foreign
+
+
+def test_the_check_sees_imports():
+    ours, foreign = imports(ROOT / "optimizer.py")
+    assert ours == ARROWS["optimizer"]
+    assert "types" in foreign
+    assert imports(ROOT / "rules" / "_adam.py")[0] == {"_arrays", "rules"}
+
+
+def test_rules_do_not_import_each_other():
+    names = {"_sgd", "_adagrad", "_adadelta", "_rmsprop", "_adam"}
+    for name in names:
+        tree = ast.parse((ROOT / "rules" / f"{name}.py").read_text())
+        modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert not modules & names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 420
+
+
+def test_import_brings_in_numpy_only():
+    code = (
+        "import sys, fallline; found = {'cupy','torch','jax','numba','scipy','matplotlib',"
+        "'array_api_strict','sklearn','dask'} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

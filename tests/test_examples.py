@@ -1,0 +1,76 @@
+"""The examples run, learn, and give the same result on every array library."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fallline as fl
+
+pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def reference():
+    digits = load("digits")
+    rule = fl.Adam(0.01)
+    return digits.train(digits.namespace("numpy", "float64"), rule, epochs=20, report=str)
+
+
+def test_digits_learns(reference):
+    assert reference[-1][1] >= 0.95
+    assert reference[-1][0] < reference[0][0] / 3
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "array_api_strict", "cupy"])
+def test_digits_agree(name, reference, monkeypatch):
+    from tests import backends
+
+    try:
+        backends.make(name)
+    except backends.AbsentError as error:
+        pytest.skip(str(error))
+    digits = load("digits")
+    xp = digits.namespace(name, "float64")
+    try:
+        history = digits.train(xp, fl.Adam(0.01), epochs=20, report=str)
+    finally:
+        if name == "jax":
+            digits.namespace(name, "float32")
+    for (ours, _, _), (value, _, _) in zip(history, reference, strict=True):
+        assert ours == pytest.approx(value, rel=1e-9)
+    assert history[-1][1] == reference[-1][1]
+
+
+def test_digits_from_the_command_line(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "curves.png"
+    load("digits").main(["--epochs", "2", "--rule", "rmsprop", "--plot", str(path)])
+    out = capsys.readouterr().out
+    assert "RMSprop(learning_rate=0.01) on numpy" in out
+    assert len(out.splitlines()) == 5
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_own_arrays():
+    code = (EXAMPLES / "own_arrays.py").read_text()
+    assert len(code.splitlines()) <= 20
+    run = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "own_arrays.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "y = 2.99 x + -1.01" in run.stdout
