@@ -164,6 +164,7 @@ class Optimizer:
 
     @rule.setter
     def rule(self, rule: Any) -> None:
+        """Change rules."""
         rules = _binding.rules(self._structure, self._params, rule)
         states = [
             _binding.carried(leaf, new, self._step_count)
@@ -365,6 +366,11 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, into the arrays of this Optimizer.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Its arrays may be of another library or device; they are copied.
 
         Raises
         ------

@@ -1,0 +1,112 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# dependencies = ["nox>=2025.2.9"]
+# ///
+"""Tasks of a contributor: `nox -l` lists them, `nox` runs what a pull request needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "venv"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+LIBRARIES = {
+    "numpy": [],
+    "array_api_strict": ["array-api-strict"],
+    "torch": ["torch"],
+    "jax": ["jax"],
+    "cupy": [],
+}
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def require_cuda(session: nox.Session) -> None:
+    """Skip the session where there is no CUDA device, or fail if one is required."""
+    found = shutil.which("nvidia-smi") and subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True, check=False
+    ).stdout.startswith(b"GPU")
+    if not found:
+        required = os.environ.get("FALLLINE_REQUIRE_CUDA") == "1"
+        (session.error if required else session.skip)("no CUDA device")
+
+
+@nox.session
+@nox.parametrize("backend", list(LIBRARIES))
+def tests(session: nox.Session, backend: str) -> None:
+    """Run the tests of one array library, and all that concern none."""
+    if backend == "cupy":
+        require_cuda(session)
+    names = LIBRARIES[backend]
+    wanted = [line for line in group("test") if line.startswith((*names, "pytest", "hypo"))]
+    extra = ".[cuda12]" if backend == "cupy" else "."
+    session.install("-e", extra, *wanted, *(["expecttest"] if backend == "torch" else []))
+    session.run("pytest", f"--backend={backend}", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types and docstrings."""
+    session.install("-e", ".", *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("numpydoc", "lint", *map(str, sorted(Path("src").rglob("*.py"))))
+
+
+@nox.session
+def doctest(session: nox.Session) -> None:
+    """Run the examples of the docstrings and of the README."""
+    session.install("-e", ".", "pytest>=9")
+    session.run("pytest", "src", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run the example programs."""
+    session.install("-e", ".[examples]")
+    session.run("python", "examples/own_arrays.py")
+    session.run("python", "examples/digits.py", "--plot", f"{session.create_tmp()}/digits.png")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel, install it elsewhere and import it there."""
+    session.install("build")
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    (wheel,) = folder.glob("*.whl")
+    session.install(str(wheel))
+    session.chdir(folder)
+    session.run("python", "-c", "import fallline as fl; print(fl.__version__, fl.__file__)")
+
+
+@nox.session
+def minimum(session: nox.Session) -> None:
+    """Run the tests with the oldest supported dependencies."""
+    oldest = [line.replace(">=", "==") for line in PROJECT["project"]["dependencies"]]
+    session.install("-e", ".", *oldest, "pytest>=9", "hypothesis")
+    session.run("pytest", "--backend=numpy", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need a CUDA device; fails where there is none."""
+    require_cuda(session)
+    session.install("-e", ".[cuda12]", *group("test"))
+    session.run("pytest", "--backend=cupy", env={"FALLLINE_REQUIRE_CUDA": "1"})
+
+
+if __name__ == "__main__":
+    nox.main()
