@@ -1,138 +1,120 @@
-"""Leaves of an Optimizer: a parameter, its rule, its state, and the checks on all three."""
+"""What an Optimizer is bound to: params, rules and states, checked together.
+
+A `Binding` is made whole and then taken over, so that a refused change leaves the old one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _arrays, _checks, _trees
+from ._leaf import Leaf, LeafState, adopted
 from .rules import Rule
 
 
-class LeafState(MutableMapping[str, Any]):
-    """State of one leaf: its slots and the count ``step``; entries can be replaced.
+class Binding:
+    """Params, rules and states of one structure; nothing of it is written here.
 
-    A new entry is checked when it is assigned: same shape, dtype and device, memory of its own.
+    Parameters
+    ----------
+    params : tree of arrays
+        The caller's container.
+    structure : Structure
+        Its structure.
+    rules : sequence of Rule or None
+        One for each leaf.
+    step : int
+        The global step, for state that starts afresh.
+    states : sequence of dict or None
+        State to keep, for each leaf.
+    makers : mapping from path to Rule
+        The rules that made the states of leaves that are frozen now.
     """
 
-    __slots__ = ("check", "data", "maker")
-
     def __init__(
-        self, data: dict[str, Any], check: Callable[[str, Any], None], maker: Rule
+        self,
+        params: Any,
+        structure: _trees.Structure,
+        rules: Sequence[Rule | None],
+        *,
+        step: int = 0,
+        states: Sequence[dict[str, Any] | None] | None = None,
+        makers: Mapping[Any, Rule] | None = None,
     ) -> None:
-        self.data = data
-        self.check = check
-        self.maker = maker
+        self.params, self.structure = params, structure
+        found = structure.flatten(params, "params")
+        self.leaves = []
+        for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True)):
+            leaf = Leaf(i, path, p, rule)
+            data = states[i] if states is not None else None
+            if data is None and p is not None and rule is not None:
+                with leaf.guard():
+                    data = rule._init_leaf(p, step)
+            if data is not None:
+                leaf.state = LeafState(data, self._check_state, leaf, rule or (makers or {})[path])
+            self.leaves.append(leaf)
+        self._settle()
 
-    def __getitem__(self, name: str) -> Any:
-        return self.data[name]
+    def _settle(self) -> None:
+        self.memory = Memory(self.leaves)
+        groups: dict[Any, tuple[Rule, list[Leaf]]] = {}
+        for leaf in self.leaves:
+            if leaf.p is not None and leaf.rule is not None:
+                rule = _key(leaf.rule), leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
+                groups.setdefault(rule, (leaf.rule, []))[1].append(leaf)
+        # The leaves of one rule, library, device and dtype.
+        self.groups = list(groups.values())
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.check(name, value)
-        self.data[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        msg = f"state entry {name!r} cannot be deleted; assign another rule to change the slots"
-        raise TypeError(msg)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.data)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __repr__(self) -> str:
-        return repr(self.data)
-
-
-class Leaf:
-    """One parameter with its rule and state; everything known when it is bound is kept here."""
-
-    __slots__ = (
-        "device", "dtype", "guard", "immutable", "index", "kernel", "kind", "names", "p", "path",
-        "rule", "shape", "state", "xp",
-    )  # fmt: skip
-
-    def __init__(self, index: int, path: tuple[Any, ...], p: Any, rule: Rule | None) -> None:
-        self.index, self.path, self.p, self.rule = index, path, p, rule
-        self.state: LeafState | None = None
-        self.names: list[str] = [] if rule is None else [slot.name for slot in rule.slots]
-        if p is None:
+    def _check_state(self, leaf: Leaf, name: str, value: Any) -> None:
+        # Checks a value that is about to replace a state entry.
+        leaf.check_state(name, value)
+        assert leaf.state is not None
+        old = leaf.state.data[name]
+        if name == "step" or leaf.immutable or value is old:
             return
-        _checks.leaf(self.name("params"), p)
-        self.xp, self.device, self.kind = _arrays.namespace(p), _arrays.device(p), type(p)
-        self.dtype, self.shape = p.dtype, p.shape
-        self.guard, self.immutable = _arrays.guard(p), _arrays.is_immutable(p)
-        if rule is not None:
-            check_writable(self.name("params"), p)
-            self.kernel = rule._kernel(p)
-
-    def name(self, argument: str) -> str:
-        """Return this leaf's name below an argument."""
-        return _checks.where(argument, self.path)
+        leaf.state.data[name] = value
+        try:
+            self.memory = Memory(self.leaves)
+        except ValueError:
+            leaf.state.data[name] = old
+            raise
 
     @property
-    def slots(self) -> list[Any]:
-        """The state arrays, in the rule's order."""
-        assert self.state is not None
-        data = self.state.data
-        return [data[name] for name in self.names]
+    def makers(self) -> dict[Any, Rule]:
+        """The rule that made each state: a frozen leaf keeps its state."""
+        return {leaf.path: leaf.state.maker for leaf in self.leaves if leaf.state is not None}
 
     @property
-    def count(self) -> int:
-        """Number of updates of this leaf."""
-        assert self.state is not None
-        count: int = self.state.data["step"]
-        return count
+    def states(self) -> list[dict[str, Any] | None]:
+        """The state of each leaf, itself and no copy."""
+        return [None if leaf.state is None else leaf.state.data for leaf in self.leaves]
 
-    def advance(self, arrays: Sequence[Any]) -> None:
-        """Take the parameter and slots that an update has stored, and count it."""
-        assert self.state is not None
-        data = self.state.data
-        if self.immutable:
-            self.p = arrays[0]
-            data.update(zip(self.names, arrays[1:], strict=True))
-        data["step"] += 1
+    def replace(self, new: dict[int, Any]) -> None:
+        """Put other arrays at some leaves into the caller's container."""
+        if new:
+            self.params = self.structure.assign(self.params, new)
 
-    def checked_gradient(self, g: Any) -> Any:
-        """Return a gradient as an array after a check of its library, device, dtype and shape."""
-        if (
-            type(g) is self.kind
-            and g.dtype == self.dtype
-            and g.shape == self.shape
-            and (g.__class__.__module__ == "numpy" or _arrays.device(g) == self.device)
-        ):
-            return g
-        if self.p is None:
-            msg = f"{self.name('grads')}: is an array, but params has None there"
-            raise TypeError(msg)
-        g = _arrays.unscalar(g)
-        _checks.gradient(self.name("grads"), self.p, g)
-        return g
+    def adopt(self) -> None:
+        """Take over arrays that the caller has put in the place of others.
 
-    def check_state(self, name: str, value: Any) -> None:
-        """Check a value for a state entry."""
-        assert self.rule is not None or self.state is not None
-        place = f"{self.name('state')}[{name!r}]"
-        data = self.state.data if self.state is not None else {}
-        if name not in data:
-            msg = f"{place}: {self.rule!r} has no such slot; it has {', '.join(data)}"
-            raise KeyError(msg)
-        if name == "step":
-            _checks.count(place, value)
+        People write ``p["x"] = p["x"] + d``: from then on the new array is the parameter.
+        """
+        if self.structure.is_leaf:
             return
-        _checks.gradient(place, data[name], value)
-        check_writable(place, value)
-
-
-def check_writable(place: str, x: Any) -> None:
-    """Check that an array can be written, element by element."""
-    if not _arrays.is_writable(x):
-        msg = f"{place}: is read-only; an Optimizer writes its arrays"
-        raise ValueError(msg)
-    if not _arrays.is_immutable(x) and _arrays.overlaps_itself(x):
-        msg = f"{place}: some of its elements share memory"
-        raise ValueError(msg)
+        now = self.structure.flatten(self.params, "params")
+        if all(p is leaf.p for leaf, p in zip(self.leaves, now, strict=True)):
+            return
+        before = self.leaves
+        self.leaves = [adopted(leaf, p) for leaf, p in zip(before, now, strict=True)]
+        try:
+            self._settle()
+        except ValueError:
+            self.leaves = before
+            raise
+        for leaf in self.leaves:
+            if leaf.state is not None:
+                leaf.state.leaf = leaf
 
 
 class Memory:
@@ -197,75 +179,10 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
     return rules
 
 
-def adopted(leaf: Leaf, p: Any) -> Leaf:
-    """Return `leaf`, or one with its rule and state for an array that took its place."""
-    if p is leaf.p:
-        return leaf
-    place = leaf.name("params")
+def _key(rule: Rule) -> object:
+    # Equal rules are run together, if they can be compared by hash.
     try:
-        if leaf.p is None or p is None:
-            msg = f"{place}: was {'None' if leaf.p is None else 'an array'} when bound"
-            raise ValueError(msg)
-        _checks.gradient(place, leaf.p, p)
-    except (TypeError, ValueError) as error:
-        msg = f"{error}; if this is a new parameter, call rebind"
-        raise type(error)(msg) from error
-    twin = Leaf(leaf.index, leaf.path, p, leaf.rule)
-    twin.state = leaf.state
-    return twin
-
-
-def transformed(f: Callable[[Any], Any], leaf: Leaf) -> tuple[Any, dict[str, Any] | None]:
-    """Return ``f`` of a leaf's parameter, and its state with ``f`` of what has that shape."""
-
-    def apply(place: str, x: Any) -> Any:
-        y = f(x)
-        _checks.same_kind(place, x, y)
-        if y.dtype != x.dtype:
-            raise TypeError(_checks.mismatch(place, "dtype after f", y.dtype, x.dtype))
-        return _arrays.moved(y, leaf.p, x.dtype)  # memory of its own
-
-    p = apply(leaf.name("params"), leaf.p)
-    if leaf.state is None:
-        return p, None
-    return p, {
-        name: x
-        if name == "step" or x.shape != leaf.shape
-        else apply(f"{leaf.name('state')}[{name!r}]", x)
-        for name, x in leaf.state.items()
-    }
-
-
-def carried(leaf: Leaf, new: Rule | None, step_count: int) -> dict[str, Any] | None:
-    """Return the state that `leaf` keeps under another rule; `None` if it must start afresh."""
-    if leaf.state is None or leaf.p is None:
-        return None
-    old = leaf.state.data
-    if new is None:
-        return old
-    maker = leaf.state.maker
-    related = isinstance(new, type(maker)) or isinstance(maker, type(new))
-    kept = {slot.name: slot for slot in new.slots if slot.name in old}
-    same = all(old[name].dtype == new._slot_dtype(slot, leaf.p) for name, slot in kept.items())
-    if not (related and same):
-        return None
-    state = {name: old[name] for name in (*kept, "step")}
-    return {**new._init_leaf(leaf.p, step_count), **state} if len(kept) < len(new.slots) else state
-
-
-def resized(place: str, fresh: dict[str, Any], data: dict[str, Any], state: str) -> dict[str, Any]:
-    """Return kept state in the shape, in the dtype and on the device of fresh state."""
-    result: dict[str, Any] = {"step": data["step"]}
-    for name, new in fresh.items():
-        if name == "step":
-            continue
-        old = data[name]
-        if old.shape == new.shape:
-            same = old.dtype == new.dtype and _arrays.device(old) == _arrays.device(new)
-            result[name] = old if same else _arrays.moved(old, new, new.dtype)
-            continue
-        if state == "keep":
-            msg = _checks.mismatch(place, "shape", tuple(new.shape), tuple(old.shape))
-            raise ValueError(f"{msg}; choose state='pad' or state='reset'")
-        result[name] = _arrays.padded(_arrays.moved(old, new, new.dtype), new, place)
-    return result
+        hash(rule)
+    except TypeError:
+        return id(rule)
+    return rule

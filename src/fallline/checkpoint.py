@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _arrays, _checks
-from ._binding import Leaf
+from ._leaf import Leaf
 from ._trees import Structure
 
 VERSION = 1

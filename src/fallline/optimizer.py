@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
-from . import _arrays, _binding, _checks, _trees, checkpoint
-from ._binding import Leaf, LeafState, Memory
+from . import _arrays, _checks, _trees, checkpoint
+from ._binding import Binding, rules
+from ._leaf import Leaf, carried, resized, transformed
 from .engine import eager
 from .rules import Rule
 
@@ -60,87 +61,24 @@ class Optimizer:
         self._step_count = 0
         self._last = 0
         self._unfinished = False
-        self._leaves: list[Leaf] = []
+        self._spec = rule
         structure = _trees.Structure(params)
-        self._bind(params, structure, _binding.rules(structure, params, rule), spec=rule)
-
-    def _bind(
-        self,
-        params: Any,
-        structure: _trees.Structure,
-        rules: Sequence[Rule | None],
-        states: Sequence[dict[str, Any] | None] | None = None,
-        spec: Any = _KEEP_RULES,
-        makers: Mapping[Any, Rule] | None = None,
-    ) -> None:
-        # Builds and checks everything aside, then takes it over: all or nothing.
-        if makers is None:
-            makers = self._makers()
-        found = structure.flatten(params, "params")
-        leaves = [
-            Leaf(i, path, p, rule)
-            for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True))
-        ]
-        for leaf in leaves:
-            data = states[leaf.index] if states is not None else None
-            if data is None and leaf.p is not None and leaf.rule is not None:
-                with leaf.guard():
-                    data = leaf.rule._init_leaf(leaf.p, self._step_count)
-            if data is not None:
-                maker = leaf.rule if leaf.rule is not None else makers[leaf.path]
-                leaf.state = LeafState(data, self._checker(leaf), maker)
-        memory = Memory(leaves)
-        self._params, self._structure, self._leaves, self._memory = (
-            params,
-            structure,
-            leaves,
-            memory,
-        )
-        if spec is not _KEEP_RULES:
-            self._spec = spec
-        self._regroup()
-
-    def _makers(self) -> dict[Any, Rule]:
-        # The rule that made each state: a frozen leaf keeps its state.
-        return {leaf.path: leaf.state.maker for leaf in self._leaves if leaf.state is not None}
-
-    def _checker(self, leaf: Leaf) -> Callable[[str, Any], None]:
-        def check(name: str, value: Any) -> None:
-            leaf.check_state(name, value)
-            if name == "step" or leaf.immutable:
-                return
-            assert leaf.state is not None
-            if value is leaf.state.data[name]:
-                return
-            old = leaf.state.data[name]
-            leaf.state.data[name] = value
-            try:
-                self._memory = Memory(self._leaves)
-            except ValueError:
-                leaf.state.data[name] = old
-                raise
-
-        return check
-
-    def _regroup(self) -> None:
-        groups: dict[Any, tuple[Rule, list[Leaf]]] = {}
-        for leaf in self._leaves:
-            if leaf.p is not None and leaf.rule is not None:
-                key = (leaf.rule, leaf.xp.__name__, str(leaf.device), str(leaf.dtype))
-                groups.setdefault(key, (leaf.rule, []))[1].append(leaf)
-        self._groups = list(groups.values())
+        self._bound = Binding(params, structure, rules(structure, params, rule))
 
     # -- what is bound ------------------------------------------------------------------------
 
     @property
     def params(self) -> Any:
         """The caller's own container, or array."""
-        return self._params
+        return self._bound.params
 
     @property
     def state(self) -> Any:
         """State, leaf first: ``opt.state["w"]["m"]``; entries of a leaf can be replaced."""
-        return _trees.frozen(self._structure.unflatten([leaf.state for leaf in self._leaves]))
+        return _trees.frozen(self._tree(leaf.state for leaf in self._bound.leaves))
+
+    def _tree(self, leaves: Iterable[Any]) -> Any:
+        return self._bound.structure.unflatten(list(leaves))
 
     @property
     def step_count(self) -> int:
@@ -160,29 +98,39 @@ class Optimizer:
         AdamW, say); slots that the new rule lacks are dropped, those it adds start afresh.
         Otherwise its state and count start afresh. `None` freezes a leaf and keeps its state.
         """
-        return _trees.frozen(self._structure.unflatten([leaf.rule for leaf in self._leaves]))
+        return _trees.frozen(self._tree(leaf.rule for leaf in self._bound.leaves))
 
     @rule.setter
     def rule(self, rule: Any) -> None:
         """Change rules."""
-        rules = _binding.rules(self._structure, self._params, rule)
+        old = self._bound
+        old.adopt()
+        new = rules(old.structure, old.params, rule)
         states = [
-            _binding.carried(leaf, new, self._step_count)
-            for leaf, new in zip(self._leaves, rules, strict=True)
+            carried(leaf, r, self._step_count) for leaf, r in zip(old.leaves, new, strict=True)
         ]
-        self._adopt()
-        self._bind(self._params, self._structure, rules, states, spec=rule)
+        self._bound = self._rebound(old.params, old.structure, new, states)
+        self._spec = rule
+
+    def _rebound(
+        self, params: Any, structure: _trees.Structure, rules: Sequence[Rule | None], states: Any
+    ) -> Binding:
+        makers = self._bound.makers
+        return Binding(
+            params, structure, rules, step=self._step_count, states=states, makers=makers
+        )
 
     def hyperparameters(self) -> Any:
         """Return the numbers last used, keyed like params: a dict for each leaf, or `None`."""
-        return self._structure.unflatten(
-            [leaf.rule.hyperparameters(self._last) if leaf.rule else None for leaf in self._leaves]
+        return self._tree(
+            leaf.rule.hyperparameters(self._last) if leaf.rule else None
+            for leaf in self._bound.leaves
         )
 
     def __repr__(self) -> str:
         """Return a summary of what is bound."""
-        rules = {repr(leaf.rule) for leaf in self._leaves if leaf.p is not None}
-        count = sum(leaf.p is not None for leaf in self._leaves)
+        leaves = [leaf for leaf in self._bound.leaves if leaf.p is not None]
+        rules, count = {repr(leaf.rule) for leaf in leaves}, len(leaves)
         return (
             f"<Optimizer of {count} {'array' if count == 1 else 'arrays'}, "
             f"{', '.join(sorted(rules))}, step {self._step_count}, {self.engine}>"
@@ -213,17 +161,18 @@ class Optimizer:
             If an earlier step was interrupted while it wrote.
         """
         self._check_whole()
-        if self._structure.is_leaf:
+        bound = self._bound
+        if bound.structure.is_leaf:
             gradients = [grads]
         else:
-            gradients = self._structure.flatten(grads, "grads")
-            self._adopt()
-        for leaf, g in zip(self._leaves, gradients, strict=True):
+            gradients = bound.structure.flatten(grads, "grads")
+            bound.adopt()
+        for leaf, g in zip(bound.leaves, gradients, strict=True):
             if g is None or (leaf.rule is None and leaf.p is not None):
                 continue
             gradients[leaf.index] = g = leaf.checked_gradient(g)
-            if not leaf.immutable and self._memory.may_hold(g):
-                self._memory.check(leaf.name("grads"), g, own=leaf.p)
+            if not leaf.immutable and bound.memory.may_hold(g):
+                bound.memory.check(leaf.name("grads"), g, own=leaf.p)
         replaced = {}
         for s, leaves in self._calls(gradients):
             with leaves[0].guard():
@@ -231,21 +180,19 @@ class Optimizer:
                     g, arrays = gradients[leaf.index], [leaf.p, *leaf.slots]
                     values = eager.compute(leaf.kernel, leaf.xp, s, leaf.p, g, arrays[1:])
                     self._unfinished = True
-                    stored = eager.store(arrays, values, immutable=leaf.immutable)
-                    leaf.advance(stored)
+                    leaf.advance(eager.store(arrays, values, immutable=leaf.immutable))
                     if leaf.immutable:
                         replaced[leaf.index] = leaf.p
-        if replaced:
-            self._params = self._structure.assign(self._params, replaced)
+        bound.replace(replaced)
         self._last = self._step_count
         self._step_count += 1
         self._unfinished = False
-        return self._params
+        return bound.params
 
     def _calls(self, gradients: Sequence[Any]) -> list[tuple[Any, list[Leaf]]]:
-        # The scalars, and the leaves that share them: those of one rule and one count.
+        # The scalars, and the leaves that share them: those of one group and one count.
         calls = []
-        for rule, group in self._groups:
+        for rule, group in self._bound.groups:
             fixed = rule.at(self._step_count)
             counts: dict[int, list[Leaf]] = {}
             for leaf in group:
@@ -259,20 +206,6 @@ class Optimizer:
         if self._unfinished:
             msg = "an earlier step was interrupted while it wrote; restore with load_state_dict"
             raise RuntimeError(msg)
-
-    def _adopt(self) -> None:
-        # People write p["x"] = p["x"] + d: from then on the new array is the parameter.
-        if self._structure.is_leaf:
-            return
-        now = self._structure.flatten(self._params, "params")
-        if all(p is leaf.p for leaf, p in zip(self._leaves, now, strict=True)):
-            return
-        leaves = [_binding.adopted(leaf, p) for leaf, p in zip(self._leaves, now, strict=True)]
-        self._leaves, self._memory = leaves, Memory(leaves)
-        for leaf in leaves:
-            if leaf.state is not None:
-                leaf.state.check = self._checker(leaf)
-        self._regroup()
 
     # -- changing arrays ----------------------------------------------------------------------
 
@@ -293,33 +226,29 @@ class Optimizer:
             `params`. Arrays whose shape changes are replaced in their dicts and lists.
         """
         self._check_whole()
-        self._adopt()
-        chosen = [self._leaves[i] for i in self._structure.select(leaves, "leaves")]
-        new: dict[int, Any] = {}
-        states: list[dict[str, Any] | None] = [
-            leaf.state.data if leaf.state is not None else None for leaf in self._leaves
-        ]
-        for leaf in chosen:
-            if leaf.p is None:
-                continue
-            with leaf.guard():
-                new[leaf.index], states[leaf.index] = _binding.transformed(f, leaf)
-        return self._replace(new, states)
-
-    def _replace(self, new: dict[int, Any], states: list[dict[str, Any] | None]) -> Any:
+        bound = self._bound
+        bound.adopt()
+        new, states = {}, bound.states
+        for index in bound.structure.select(leaves, "leaves"):
+            leaf = bound.leaves[index]
+            if leaf.p is not None:
+                with leaf.guard():
+                    new[index], states[index] = transformed(f, leaf)
         # New arrays where the shape changed; elsewhere the caller's own are written.
         replaced = {}
         self._unfinished = True
         for index, p in new.items():
-            leaf = self._leaves[index]
+            leaf = bound.leaves[index]
             if leaf.immutable or p.shape != leaf.shape or not _arrays.is_writable(leaf.p):
                 replaced[index] = p
             else:
-                _arrays.write(leaf.p, p)
-        params = self._structure.assign(self._params, replaced) if replaced else self._params
-        self._bind(params, self._structure, [leaf.rule for leaf in self._leaves], states)
+                with leaf.guard():
+                    _arrays.write(leaf.p, p)
+        bound.replace(replaced)
+        rules = [leaf.rule for leaf in bound.leaves]
+        self._bound = self._rebound(bound.params, bound.structure, rules, states)
         self._unfinished = False
-        return self._params
+        return self.params
 
     def rebind(self, params: Any, *, state: str = "keep", rule: Any = _KEEP_RULES) -> None:
         """Bind other parameters: new, resized, added, removed or moved leaves.
@@ -340,29 +269,29 @@ class Optimizer:
         self._check_whole()
         structure = _trees.Structure(params)
         spec = self._spec if rule is _KEEP_RULES else rule
-        rules = _binding.rules(structure, params, spec)
-        before = {leaf.path: leaf for leaf in self._leaves}
+        new = rules(structure, params, spec)
+        before = {leaf.path: leaf for leaf in self._bound.leaves}
         states = []
-        for path, p, new in zip(
-            structure.paths, structure.flatten(params, "params"), rules, strict=True
+        for path, p, r in zip(
+            structure.paths, structure.flatten(params, "params"), new, strict=True
         ):
-            leaf = before.get(path)
-            data = None
-            if leaf is not None and p is not None and new is not None and state != "reset":
-                data = _binding.carried(leaf, new, self._step_count)
-            if data is not None and new is not None:
+            leaf, data = before.get(path), None
+            if leaf is not None and p is not None and r is not None and state != "reset":
+                data = carried(leaf, r, self._step_count)
+            if data is not None and r is not None:
                 place = _checks.where("params", path)
-                data = _binding.resized(place, new._init_leaf(p, self._step_count), data, state)
+                data = resized(place, r._init_leaf(p, self._step_count), data, state)
             states.append(data)
-        self._bind(params, structure, rules, states, spec=spec)
+        self._bound = self._rebound(params, structure, new, states)
+        self._spec = spec
 
     # -- saving, copying ----------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot (copies) of params, state and step count."""
         self._check_whole()
-        self._adopt()
-        return checkpoint.snapshot(self._structure, self._leaves, self._step_count)
+        self._bound.adopt()
+        return checkpoint.snapshot(self._bound.structure, self._bound.leaves, self._step_count)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, into the arrays of this Optimizer.
@@ -377,7 +306,8 @@ class Optimizer:
         TypeError, ValueError
             If it does not fit these params and rules; nothing has changed then.
         """
-        count, pairs = checkpoint.matched(self._structure, self._leaves, state_dict)
+        bound = self._bound
+        count, pairs = checkpoint.matched(bound.structure, bound.leaves, state_dict)
         self._unfinished = True
         replaced = {}
         for leaf, name, x in pairs:
@@ -393,34 +323,36 @@ class Optimizer:
                 leaf.state.data[name] = value  # type: ignore[union-attr]
             else:
                 leaf.p = replaced[leaf.index] = value
-        if replaced:
-            self._params = self._structure.assign(self._params, replaced)
+        bound.replace(replaced)
         self._step_count = count
         self._last = max(count - 1, 0)
         self._unfinished = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what deepcopy and pickle keep."""
-        self._adopt()
+        bound = self._bound
+        bound.adopt()
         return {
-            "params": self._params,
-            "rules": [leaf.rule for leaf in self._leaves],
-            "states": [leaf.state.data if leaf.state else None for leaf in self._leaves],
-            "makers": self._makers(),
+            "params": bound.params,
+            "rules": [leaf.rule for leaf in bound.leaves],
+            "states": bound.states,
+            "makers": bound.makers,
             "counts": (self._step_count, self._last, self._unfinished),
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         """Bind the arrays again."""
         self._step_count, self._last, self._unfinished = saved["counts"]
-        structure = _trees.Structure(saved["params"])
-        spec = structure.unflatten(saved["rules"])
-        self._bind(
-            saved["params"], structure, saved["rules"], saved["states"], spec, saved["makers"]
+        params, rules = saved["params"], saved["rules"]
+        structure = _trees.Structure(params)
+        self._spec = structure.unflatten(rules)
+        self._bound = Binding(
+            params, structure, rules, states=saved["states"], makers=saved["makers"]
         )
 
     def __copy__(self) -> Self:
         """Return an Optimizer of the same arrays with a state of its own."""
         twin = object.__new__(type(self))
-        twin.__setstate__({**self.__getstate__(), "states": checkpoint.copied(self._leaves)})
+        states = checkpoint.copied(self._bound.leaves)
+        twin.__setstate__({**self.__getstate__(), "states": states})
         return twin
