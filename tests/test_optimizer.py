@@ -62,15 +62,19 @@ def test_bad_gradients_change_nothing(bad, error, words):
 
 def test_missing_leaf():
     _, opt = make()
+    before = snapshot(opt)
     with pytest.raises(ValueError, match=r"missing grads\['b'\]"):
         opt.step({"w": W})
+    assert snapshot(opt) == before
 
 
 def test_other_library_and_device():
     torch = pytest.importorskip("torch")
     _, opt = make()
+    before = snapshot(opt)
     with pytest.raises(TypeError, match=r"grads\['w'\]: array library is torch, expected numpy"):
         opt.step(grads(w=torch.ones((2, 3), dtype=torch.float64)))
+    assert snapshot(opt) == before
     xp = pytest.importorskip("array_api_strict")
     x = xp.ones(3, device=xp.Device("device1"))
     opt = fl.Optimizer(x, fl.Adam())

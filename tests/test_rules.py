@@ -144,19 +144,6 @@ def test_half_precision_computes_in_single(rule, name):
     assert all(x.dtype == np.float32 for key, x in a.state.items() if key != "step")
 
 
-def test_adam_equals_the_paper_in_plain_loops():
-    x, rate, b1, b2, eps = 0.7, 0.05, 0.8, 0.95, 1e-3
-    p = np.asarray([x])
-    opt = fl.Optimizer(p, fl.Adam(rate, beta1=b1, beta2=b2, eps=eps))
-    m = v = 0.0
-    for t in range(1, 30):
-        g = x**3 - 1
-        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
-        x = x - rate * (m / (1 - b1**t)) / ((v / (1 - b2**t)) ** 0.5 + eps)
-        opt.step(p**3 - 1)
-        assert p[0] == pytest.approx(x, rel=1e-12)
-
-
 def test_a_schedule_may_drive_any_number():
     fields = [f.name for f in dataclasses.fields(fl.Adam) if isinstance(f.default, float)]
     for name in fields:
@@ -222,8 +209,7 @@ def test_jit_compiles_once(rule):
         x, state = step(x, {"w": jnp.asarray(g)}, state)
         opt.step(g)
     assert count == 1
-    scale = max(1.0, float(np.max(np.abs(y))))
-    np.testing.assert_allclose(np.asarray(x["w"]), y, rtol=0, atol=1e-6 * scale * 10)
+    np.testing.assert_array_less(np.abs(np.asarray(x["w"]) - y), 1e-6 * np.maximum(1, np.abs(y)))
 
 
 def test_jit_with_a_traced_rate_and_a_schedule():
