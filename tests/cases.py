@@ -99,12 +99,46 @@ def _rows(rng):
     return 3 * rng.standard_normal((6, 3)), q / q.sum(axis=1, keepdims=True)
 
 
-# Every public loss: its class, and what draws a prediction and a target of six rows.
+def _counts(rng):
+    return rng.standard_normal((6, 3)), rng.integers(0, 5, (6, 3))
+
+
+def _positive(rng):
+    return rng.standard_normal((6, 3)), rng.exponential(1, (6, 3))
+
+
+def _probabilities(rng):
+    return 3 * rng.standard_normal((6, 3)), rng.random((6, 3))
+
+
+def _signs(rng):
+    return 2 * rng.standard_normal((6, 3)), rng.choice([-1, 1], (6, 3))
+
+
+def _intensities(rng):
+    return _complexes(rng)[0], rng.exponential(1, (6, 3))
+
+
+# Every public loss, and what draws a prediction and a target of six rows for it.
 LOSSES = [
     (fl.losses.SquaredError, _reals),
     (fl.losses.SquaredError, _complexes),
+    (fl.losses.AbsoluteError, _reals),
+    (fl.losses.Huber, _reals),
+    (fl.losses.Quantile, _reals),
+    (fl.losses.Poisson, _counts),
+    (fl.losses.Gamma, _positive),
+    (fl.losses.BinaryCrossEntropy, _probabilities),
+    (fl.losses.Hinge, _signs),
+    (fl.losses.SquaredHinge, _signs),
+    (fl.losses.ModifiedHuber, _signs),
     (fl.losses.SoftmaxCrossEntropy, _labels),
     (fl.losses.SoftmaxCrossEntropy, _rows),
+    (fl.losses.KLDivergence, _rows),
+    (fl.losses.CosineDistance, _reals),
+    (fl.losses.AmplitudeError, _intensities),
+    (fl.losses.PoissonIntensity, _intensities),
+    (fl.losses.PoissonIntensity, _counts),
 ]
 
 

@@ -230,7 +230,7 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
         return no_grad
     if compat.is_cupy_array(x):
         return lambda: on_device(x)
-    if _is_numpy(x):
+    if _is_numpy(x) or library(x) == "array_api_strict":
         return lambda: np.errstate(all="ignore")
     return contextlib.nullcontext
 

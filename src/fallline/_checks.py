@@ -40,12 +40,20 @@ def mismatch(place: str, what: str, got: object, expected: object) -> str:
     return f"{place}: {what} is {got}, expected {expected}"
 
 
-def number(place: str, value: Any, low: float, high: float, *, open_high: bool) -> float:
+def number(
+    place: str,
+    value: Any,
+    low: float,
+    high: float,
+    *,
+    open_high: bool = False,
+    what: str = "a number",
+) -> float:
     """Return `value` as a float inside ``[low, high]``, or ``[low, high)`` if `open_high`."""
     try:
         result = float(value)
     except (TypeError, ValueError) as error:
-        msg = f"{place} must be a number or a schedule (step -> number), got {value!r}"
+        msg = f"{place} must be {what}, got {value!r}"
         raise TypeError(msg) from error
     inside = low <= result <= high and math.isfinite(result) and not (open_high and result == high)
     if not inside:
@@ -94,10 +102,17 @@ def equal_shapes(
         raise ValueError(msg + (f" for {what}" if what else ""))
 
 
-def inside(place: str, x: Any, low: float, high: float) -> None:
-    """Check that every element of an array on the host is in ``[low, high]``."""
-    if not ((x >= low) & (x <= high)).all():
-        msg = f"{place}: some elements are outside [{low:g}, {high:g}]"
+def inside(place: str, x: Any, domain: Any) -> None:
+    """Check that every element of an array on the host is in a domain, which says what it holds."""
+    if not domain.holds(x).all():
+        msg = f"{place}: some elements are outside {domain}"
+        raise ValueError(msg)
+
+
+def positive(place: str, value: Any, below: float = math.inf) -> None:
+    """Check that a number is positive, and smaller than `below`."""
+    if number(place, value, 0.0, below, open_high=True) == 0:
+        msg = f"{place} is {value!r}, expected a number in (0, {below:g})"
         raise ValueError(msg)
 
 

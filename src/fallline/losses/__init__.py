@@ -5,8 +5,30 @@ and ``loss.value_and_gradient``, each with optional `weights`. Arrays of any lib
 of the library and on the device of `pred`.
 """
 
-from ._base import Loss
-from ._softmax_cross_entropy import SoftmaxCrossEntropy
-from ._squared_error import SquaredError
+from ._base import Domain, Loss
+from ._binary import BinaryCrossEntropy, Hinge, ModifiedHuber, SquaredHinge
+from ._cosine import CosineDistance
+from ._intensities import AmplitudeError, PoissonIntensity
+from ._loglinear import Gamma, Poisson
+from ._regression import AbsoluteError, Huber, Quantile, SquaredError
+from ._softmax import KLDivergence, SoftmaxCrossEntropy
 
-__all__ = ["Loss", "SoftmaxCrossEntropy", "SquaredError"]
+__all__ = [
+    "AbsoluteError",
+    "AmplitudeError",
+    "BinaryCrossEntropy",
+    "CosineDistance",
+    "Domain",
+    "Gamma",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "Loss",
+    "ModifiedHuber",
+    "Poisson",
+    "PoissonIntensity",
+    "Quantile",
+    "SoftmaxCrossEntropy",
+    "SquaredError",
+    "SquaredHinge",
+]

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 from .. import _arrays, _checks
 
 REDUCTIONS = ("mean", "sum", "none")
+
+
+class Domain(NamedTuple):
+    """The values that targets may have: an interval, or the numbers in `values`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    values: tuple[float, ...] | None = None
+
+    def __str__(self) -> str:
+        """Return the mathematical notation."""
+        if self.values is not None:
+            return "{" + ", ".join(f"{x:g}" for x in self.values) + "}"
+        left = "(" if self.open_low or math.isinf(self.low) else "["
+        return f"{left}{self.low:g}, {self.high:g}{')' if math.isinf(self.high) else ']'}"
+
+    def holds(self, x: Any) -> Any:
+        """Return where the elements of a NumPy array are in the domain."""
+        if self.values is not None:
+            return sum(x == value for value in self.values) > 0
+        return (x > self.low if self.open_low else x >= self.low) & (x <= self.high)
 
 
 @dataclass(frozen=True)
@@ -23,9 +45,23 @@ class Loss:
     reduction : {"mean", "sum", "none"}
         Of the terms: their weighted mean, their weighted sum, or the weighted terms themselves.
         Integer weights give the mean and the sum of so many repeated rows.
+
+    Attributes
+    ----------
+    domain : Domain
+        The values that targets may have. They are checked on NumPy, where a look at them is
+        cheap; elsewhere it would have to wait for the device.
+    complex_pred : bool
+        Whether predictions may be complex.
+    rows : bool
+        Whether a term belongs to a row, an index of all axes but the last, or to an element.
     """
 
-    reduction: str = "mean"
+    reduction: str = field(default="mean", kw_only=True)
+
+    domain: ClassVar[Domain] = Domain()
+    complex_pred: ClassVar[bool] = False
+    rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the reduction."""
@@ -70,15 +106,24 @@ class Loss:
     # -- what a loss defines --------------------------------------------------------------------
 
     def _check(self, pred: Any, target: Any) -> None:
-        """Check shapes and dtypes; the default is for losses of single elements."""
+        """Check shapes and dtypes."""
         _checks.equal_shapes("target", target, pred)
-        if _arrays.is_complex(target) and not _arrays.is_complex(pred):
-            msg = f"target: dtype is {_arrays.dtype_name(target)}, but pred is real"
+        if self.rows and (pred.ndim == 0 or pred.shape[-1] == 0):
+            raise ValueError(_checks.mismatch("pred", "shape", tuple(pred.shape), "(..., n > 0)"))
+        if _arrays.is_complex(target) and not self._complex_target(pred):
+            msg = _checks.mismatch("target", "dtype", _arrays.dtype_name(target), "real")
             raise TypeError(msg)
+        if _arrays.on_host(target) and self.domain != Domain():
+            _checks.inside("target", target, self.domain)
 
-    def _term_shape(self, pred: Any) -> tuple[int, ...]:
-        """Return the shape of the terms."""
-        return tuple(pred.shape)
+    def _complex_target(self, pred: Any) -> bool:
+        """Tell whether the target may be complex."""
+        return False
+
+    def _numbers(self, xp: Any, pred: Any, target: Any) -> Any:
+        """Return the target in the precision of `pred`."""
+        dtype = pred.dtype if _arrays.is_complex(target) else _arrays.compute_dtype(pred)
+        return xp.astype(target, dtype, copy=False)
 
     def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
         """Return what value and gradient have in common."""
@@ -98,13 +143,14 @@ class Loss:
         self, pred: Any, target: Any, weights: Any, *, value: bool = False, gradient: bool = False
     ) -> tuple[Any, Any]:
         pred, target = _arrays.unscalar(pred), _arrays.unscalar(target)
-        _checks.floating("pred", pred)
+        _checks.floating("pred", pred, complex_too=self.complex_pred)
         _checks.same_kind("target", pred, target)
         self._check(pred, target)
         xp = _arrays.namespace(pred)
         with _arrays.guard(pred)():
             weights, total = self._weights(xp, pred, weights)
-            shared = self._shared(xp, _arrays.widened(pred), target)
+            numbers = self._numbers(xp, pred, target)
+            shared = self._shared(xp, _arrays.widened(pred), numbers)
             v = self._reduced(xp, self._value(xp, *shared), weights, total) if value else None
             g = None
             if gradient:
@@ -116,7 +162,7 @@ class Loss:
 
     def _weights(self, xp: Any, pred: Any, weights: Any) -> tuple[Any, Any]:
         # The weights, and what a mean divides by.
-        shape = self._term_shape(pred)
+        shape = tuple(pred.shape[:-1] if self.rows else pred.shape)
         mean = self.reduction == "mean"
         if weights is None:
             return None, math.prod(shape) if mean else None

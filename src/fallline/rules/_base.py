@@ -97,7 +97,8 @@ class Rule:
     def _checked(self, field: dataclasses.Field[Any], value: Any) -> Any:
         if _arrays.is_traced(value):
             return value
-        return _checks.number(f"{type(self).__name__}({field.name}=)", value, **field.metadata)
+        place, what = f"{type(self).__name__}({field.name}=)", "a number or a schedule"
+        return _checks.number(place, value, **field.metadata, what=what)
 
     def __repr__(self) -> str:
         """Return the call that makes this rule, defaults left out."""

@@ -1,4 +1,4 @@
-"""Cross-entropy of a softmax, from its logits."""
+"""Losses of a softmax, from its logits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _arrays, _checks
-from ._base import Loss
+from ._base import Domain, Loss
 
 
 @dataclass(frozen=True)
@@ -45,32 +45,31 @@ class SoftmaxCrossEntropy(Loss):
     array([[ 0.5, -0.5]])
     """
 
-    def _check(self, pred: Any, target: Any) -> None:
-        _checks.floating("pred", pred, complex_too=False)
-        if pred.ndim == 0 or pred.shape[-1] == 0:
-            raise ValueError(_checks.mismatch("pred", "shape", tuple(pred.shape), "(..., classes)"))
-        if _arrays.is_integer(target):
-            _checks.equal_shapes("target", target, pred, axes=slice(-1), what="labels")
-        else:
-            _checks.floating("target", target, complex_too=False)
-            _checks.equal_shapes("target", target, pred)
-        if _arrays.on_host(target):
-            high = pred.shape[-1] - 1 if _arrays.is_integer(target) else float("inf")
-            _checks.inside("target", target, 0, high)
+    domain = Domain(0.0)
+    rows = True
 
-    def _term_shape(self, pred: Any) -> tuple[int, ...]:
-        return tuple(pred.shape[:-1])
+    def _check(self, pred: Any, target: Any) -> None:
+        if not _arrays.is_integer(target):
+            super()._check(pred, target)
+            return
+        if pred.ndim == 0 or pred.shape[-1] == 0:
+            expected = "(..., classes > 0)"
+            raise ValueError(_checks.mismatch("pred", "shape", tuple(pred.shape), expected))
+        _checks.equal_shapes("target", target, pred, axes=slice(-1), what="labels")
+        if _arrays.on_host(target):
+            _checks.inside("target", target, Domain(0, pred.shape[-1] - 1))
 
     def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
         shifted = pred - xp.max(pred, axis=-1, keepdims=True)
         powers = xp.exp(shifted)
-        return shifted, powers, xp.sum(powers, axis=-1, keepdims=True), self._rows(xp, pred, target)
+        return shifted, powers, xp.sum(powers, axis=-1, keepdims=True), target
 
-    def _rows(self, xp: Any, pred: Any, target: Any) -> Any:
+    def _numbers(self, xp: Any, pred: Any, target: Any) -> Any:
         # Probabilities; NaN for what is none.
+        pred = _arrays.widened(pred)
         if not _arrays.is_integer(target):
-            q = _arrays.cast(target, pred)
-            return xp.where(q >= 0, q, _arrays.nan(pred))
+            target = super()._numbers(xp, pred, target)
+            return xp.where(target >= 0, target, _arrays.nan(pred))
         classes = _arrays.arange(pred.shape[-1], pred)
         labels = xp.astype(target, classes.dtype)[..., None]
         valid = (labels >= 0) & (labels < pred.shape[-1])
@@ -84,3 +83,48 @@ class SoftmaxCrossEntropy(Loss):
     def _gradient(self, xp: Any, *shared: Any) -> Any:
         _, powers, total, q = shared
         return powers / total * xp.sum(q, axis=-1, keepdims=True) - q
+
+
+@dataclass(frozen=True)
+class KLDivergence(SoftmaxCrossEntropy):
+    r"""Kullback-Leibler divergence of the softmax of logits from target probabilities.
+
+    .. math::
+        l(z, q) = \sum_k q_k \Bigl(\log q_k + \log \sum_j e^{z_j} - z_k\Bigr), \qquad
+        \frac{\partial l}{\partial z} = \operatorname{softmax}(z) \sum_k q_k - q
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+        Of the rows.
+
+    Notes
+    -----
+    `pred` and `target` are of shape (..., classes), `weights` holds one number for each row.
+    A probability of zero adds nothing. It is `SoftmaxCrossEntropy` less the entropy of the
+    target, and has the same gradient. As ``torch.nn.KLDivLoss`` on a log-softmax, with
+    ``reduction="batchmean"`` for our mean.
+
+    References
+    ----------
+    S. Kullback, R. A. Leibler, On information and sufficiency, Annals of Mathematical
+    Statistics 22, 79-86, 1951.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> q = np.asarray([[0.25, 0.75]])
+    >>> float(fl.losses.KLDivergence()(np.log(q), q).round(12))
+    0.0
+    """
+
+    def _check(self, pred: Any, target: Any) -> None:
+        _checks.floating("target", target, complex_too=False)
+        super()._check(pred, target)
+
+    def _value(self, xp: Any, *shared: Any) -> Any:
+        shifted, _, total, q = shared
+        positive = xp.where(q == 0, xp.ones_like(q), q)
+        terms = q * (xp.log(positive) + xp.log(total) - shifted)
+        return xp.sum(xp.where(q == 0, xp.zeros_like(q), terms), axis=-1)
