@@ -74,9 +74,10 @@ def doctest(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Run the example programs."""
-    session.install("-e", ".[examples]")
-    session.run("python", "examples/own_arrays.py")
-    session.run("python", "examples/digits.py", "--plot", f"{session.create_tmp()}/digits.png")
+    session.install("-e", ".[examples]", *(line for line in group("test") if "torch" in line))
+    for path in sorted(Path("examples").resolve().glob("*.py")):
+        with session.chdir(session.create_tmp()):
+            session.run("python", "-W", "error", str(path))
 
 
 @nox.session

@@ -74,7 +74,9 @@ def test_complex_gradients(mistake, words, dtype):
 
 
 def test_a_right_gradient_at_a_minimum_passes():
-    assert fl.check_gradient(lambda x: (np.sum((x - 1) ** 2), 2 * (x - 1)), np.ones(5))
+    check = fl.check_gradient(lambda x: (np.sum((x - 1) ** 2), 2 * (x - 1)), np.ones(5))
+    assert check
+    assert "the gradient is right" in str(check)
 
 
 def test_x0_is_not_written_and_args_are_passed():
@@ -105,6 +107,8 @@ def test_bad_input(fun, x0, error, words):
 
 
 def test_nothing_to_check():
-    assert fl.check_gradient(lambda x: (0.0, x), {"a": None, "b": np.ones(0)})
+    check = fl.check_gradient(lambda x: (0.0, x), {"a": None, "b": np.ones(0)})
+    assert check
+    assert "nothing to check" in check.message
     with pytest.raises(ValueError, match="directions"):
         fl.check_gradient(lambda x: (0.0, x), np.ones(1), directions=0)

@@ -64,13 +64,30 @@ def test_digits_from_the_command_line(tmp_path, capsys):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_own_arrays():
-    code = (EXAMPLES / "own_arrays.py").read_text()
-    assert len(code.splitlines()) <= 20
+OTHERS = [
+    ("own_arrays", "y = 2.99 x + -1.01", ()),
+    ("network", "held-out 0.97", ()),
+    ("phase_retrieval", "relative error 3.3", ("matplotlib",)),
+    ("porting_from_torch", "largest difference", ("torch",)),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "needs"), OTHERS)
+def test_other_examples(name, words, needs, tmp_path):
+    for module in needs:
+        pytest.importorskip(module)
     run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / "own_arrays.py"],
+        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"],
         capture_output=True,
         text=True,
         check=True,
+        cwd=tmp_path,
     )
-    assert "y = 2.99 x + -1.01" in run.stdout
+    assert words in run.stdout
+    assert "wrong" not in run.stdout
+
+
+def test_every_example_is_run():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {"digits", *(name for name, _, _ in OTHERS)}
+    assert len((EXAMPLES / "own_arrays.py").read_text().splitlines()) <= 20
