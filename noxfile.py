@@ -109,5 +109,33 @@ def gpu(session: nox.Session) -> None:
     session.run("pytest", "--backend=cupy", env={"FALLLINE_REQUIRE_CUDA": "1"})
 
 
+BENCH = "asv_benchmarks"
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Record the benchmarks of this commit, publish the dashboard, print ratios to the peers."""
+    session.install("-e", ".", *group("bench"))
+    commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True).strip()
+    config = ["--config", f"{BENCH}/asv.conf.json"]
+    session.run("asv", "machine", "--yes", *config)
+    same = ["--python=same", "--launch-method=spawn", f"--set-commit-hash={commit}"]
+    session.run("asv", "run", *config, *same, "--show-stderr", *session.posargs)
+    session.run("asv", "publish", *config)
+    session.run("python", f"{BENCH}/report.py", "check")
+    session.run("python", f"{BENCH}/report.py", "table", "docs/_generated/benchmarks.md")
+
+
+@nox.session(name="bench-smoke", default=False)
+def bench_smoke(session: nox.Session) -> None:
+    """Run every benchmark once and save nothing."""
+    session.install("-e", ".", *group("bench"))
+    config = ["--config", f"{BENCH}/asv.conf.json"]
+    session.run("asv", "machine", "--yes", *config)
+    session.run("asv", "check", "--python=same", *config)
+    once = ["--python=same", "--quick", "--show-stderr", "--dry-run"]
+    session.run("asv", "run", *config, *once, *session.posargs)
+
+
 if __name__ == "__main__":
     nox.main()

@@ -1,0 +1,1 @@
+"""Benchmarks of fallline and its peers; peers are values of the same parameter as ours."""

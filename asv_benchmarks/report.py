@@ -1,0 +1,99 @@
+"""What a recorded run of the benchmarks says: ratios of ours to each peer, and a check.
+
+python asv_benchmarks/report.py table [FILE]   print the table, or write it into FILE
+python asv_benchmarks/report.py check          fail on benchmarks that failed or vanished
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+RESULTS = ROOT.parent / ".asv" / "results"
+NAMES = ROOT / "names.txt"
+OURS = "fallline:numpy"
+PEERS = ("numpy by hand", "torch", "torch foreach", "torch fused", "optax jit", "stream")
+COMMAND = "nox -s bench"
+
+
+def latest():
+    """Return the newest record: its metadata, and {name: {parameters: result}}."""
+    files = [p for p in RESULTS.glob("*/*.json") if p.name != "machine.json"]
+    if not files:
+        sys.exit(f"no results; run: {COMMAND}")
+    record = json.loads(max(files, key=lambda p: p.stat().st_mtime).read_text())
+    found = {}
+    for name, row in record["results"].items():
+        cells = dict(zip(record["result_columns"], row, strict=False))
+        combinations = itertools.product(*([x.strip("'") for x in p] for p in cells["params"]))
+        values = cells["result"]
+        found[name] = None if values is None else dict(zip(combinations, values, strict=True))
+    return record, found
+
+
+def check(found, expected):
+    """Return what is wrong: benchmarks that failed, vanished, or are not listed."""
+    wrong = [f"vanished: {name}" for name in expected if name not in found]
+    wrong += [f"not in {NAMES.name}: {name}" for name in found if name not in expected]
+    for name, values in found.items():
+        if values is None:
+            wrong.append(f"failed: {name}")
+            continue
+        wrong += [f"failed: {name} {key}" for key, value in values.items() if value is None]
+        if all(value is None or math.isnan(value) for value in values.values()):
+            wrong.append(f"nothing but skips: {name}")
+        for key, value in values.items():
+            if key and key[0] in (OURS, "numpy") and value is not None and math.isnan(value):
+                wrong.append(f"skipped, but must run: {name} {key}")
+    return wrong
+
+
+def ratio(values, ours, theirs):
+    """Return ours / theirs as text."""
+    a, b = values.get(ours), values.get(theirs)
+    if a is None or b is None or math.isnan(a) or math.isnan(b):
+        return "-"
+    return f"{a / b:.2f}"
+
+
+def table(record, found):
+    """Return the ratios as a Markdown table."""
+    date = datetime.fromtimestamp(record["date"] / 1000, UTC).date()
+    machine = record["params"]
+    lines = [
+        f"Time of one step of `{OURS}` over that of each peer, float32: below 1 is faster. "
+        f"Commit of {date}, {machine['cpu']}, {machine['num_cpu']} cores, {machine['os']}, "
+        f"Python {record['python'].split('/')[0] or sys.version.split()[0]}; `{COMMAND}`.",
+        "",
+        f"| rule | shape | gradients | us | {' | '.join(PEERS)} |",
+        f"|---|---|---|---|{'---|' * len(PEERS)}",
+    ]
+    for name in ("step.Adam.time_step", "step.Rules.time_step"):
+        values = found[name]
+        for key, value in values.items():
+            if key[0] != OURS or value is None or math.isnan(value):
+                continue
+            cells = [ratio(values, key, (peer, *key[1:])) for peer in PEERS]
+            lines.append(f"| {' | '.join(key[1:])} | {value * 1e6:.1f} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(task, path=None):
+    """Run a task."""
+    record, found = latest()
+    if task == "check":
+        wrong = check(found, NAMES.read_text().split())
+        sys.exit("\n".join(wrong) or None)
+    text = table(record, found)
+    if path:
+        Path(path).write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
