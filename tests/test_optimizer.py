@@ -60,6 +60,13 @@ def test_bad_gradients_change_nothing(bad, error, words):
     opt.step(grads())
 
 
+def test_a_gradient_for_none():
+    opt = fl.Optimizer({"a": None, "w": W.copy()}, fl.Adam())
+    with pytest.raises(TypeError, match=r"grads\['a'\]: is an array, but params has None"):
+        opt.step({"a": W, "w": W})
+    opt.step({"a": None, "w": W})
+
+
 def test_missing_leaf():
     _, opt = make()
     before = snapshot(opt)
@@ -392,3 +399,42 @@ def test_any_tree(tree):
         if x is not None:
             assert x.dtype == y.dtype
             np.testing.assert_array_equal(y, x * np.asarray(0.5, x.dtype))
+
+
+def test_immutable_arrays_are_replaced_in_dicts_and_lists():
+    jnp = pytest.importorskip("jax").numpy
+    params = {"pair": (jnp.ones(2), None), "list": [jnp.zeros(3)], "frozen": jnp.ones(1)}
+    rules = {"pair": fl.SGD(0.5), "list": fl.SGD(0.5), "frozen": None}
+    opt = fl.Optimizer(params, rules)
+    held = params["list"]
+    for _ in range(2):
+        opt.step({"pair": (jnp.ones(2), None), "list": [jnp.ones(3)], "frozen": None})
+    assert opt.params is params
+    assert params["list"] is held
+    np.testing.assert_array_equal(params["pair"][0], [0.0, 0.0])
+    np.testing.assert_array_equal(params["list"][0], [-1.0, -1.0, -1.0])
+    alone = fl.Optimizer((jnp.ones(2),), fl.SGD(0.5))
+    (x,) = alone.step((jnp.ones(2),))
+    np.testing.assert_array_equal(x, [0.5, 0.5])
+
+
+def test_sparse_arrays_are_refused():
+    torch = pytest.importorskip("torch")
+    x = torch.ones(3)
+    with pytest.raises(TypeError, match="params: is sparse"):
+        fl.Optimizer(x.to_sparse(), fl.Adam())
+    with pytest.raises(TypeError, match="grads: is sparse"):
+        fl.Optimizer(x, fl.Adam()).step(x.to_sparse())
+
+
+def test_the_pure_form_names_what_does_not_fit():
+    x = {"w": np.ones(2)}
+    rule = fl.Adam()
+    with pytest.raises(TypeError, match=r"params\['w'\]: is a float"):
+        rule.init({"w": 1.0})
+    with pytest.raises(
+        ValueError, match=r"state\['w'\]: slots is .*, expected \['m', 'step', 'v'\]"
+    ):
+        rule.update(params=x, grads=x, state=fl.SGD(momentum=0.9).init(x))
+    with pytest.raises(ValueError, match=r"grads\['w'\]: shape"):
+        rule.update(params=x, grads={"w": np.ones(3)}, state=rule.init(x))

@@ -86,6 +86,11 @@ def is_real(x: Array) -> bool:
     return dtype_name(x).startswith(("float", "bfloat"))
 
 
+def is_dense(x: Array) -> bool:
+    """Tell whether an array stores every element."""
+    return not compat.is_torch_array(x) or str(x.layout) == "torch.strided"
+
+
 def on_host(x: Array) -> bool:
     """Tell whether a look at the values of an array waits for no device."""
     return isinstance(x, np.ndarray)

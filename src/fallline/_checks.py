@@ -7,7 +7,7 @@ A message reads ``where: what``, for instance
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -75,6 +75,9 @@ def leaf(place: str, p: Any) -> None:
     if not _arrays.is_array(p):
         msg = f"{place}: is {_described(p)}, expected an array"
         raise TypeError(msg)
+    if not _arrays.is_dense(p):
+        msg = f"{place}: is sparse, expected a dense array"
+        raise TypeError(msg)
     if _arrays.dtype_name(p) not in _arrays.COMPUTE:
         msg = mismatch(
             place, "dtype", _arrays.dtype_name(p), f"one of {', '.join(_arrays.COMPUTE)}"
@@ -119,6 +122,9 @@ def positive(place: str, value: Any, below: float = math.inf) -> None:
 def gradient(place: str, p: Any, g: Any) -> None:
     """Check that the array `g` can be a gradient of the parameter `p`."""
     same_kind(place, p, g)
+    if not _arrays.is_dense(g):
+        msg = f"{place}: is sparse, expected a dense array"
+        raise TypeError(msg)
     if g.shape != p.shape:
         raise ValueError(mismatch(place, "shape", tuple(g.shape), tuple(p.shape)))
     if g.dtype != p.dtype and (got := _arrays.dtype_name(g)) != (expected := _arrays.dtype_name(p)):
@@ -126,6 +132,13 @@ def gradient(place: str, p: Any, g: Any) -> None:
         if _arrays.is_complex(g) and not _arrays.is_complex(p):
             msg += "; the gradient of a real parameter is real: take the real part"
         raise TypeError(msg)
+
+
+def slots(place: str, state: Any, names: Sequence[str]) -> None:
+    """Check that the state of a leaf holds the slots of its rule."""
+    got = sorted(map(str, state)) if isinstance(state, Mapping) else _described(state)
+    if got != sorted([*names, "step"]):
+        raise ValueError(mismatch(place, "slots", got, sorted([*names, "step"])))
 
 
 def same_kind(place: str, like: Any, x: Any) -> None:

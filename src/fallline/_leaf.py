@@ -51,8 +51,8 @@ class Leaf:
     """One parameter with its rule and state; everything known when it is bound is kept here."""
 
     __slots__ = (
-        "device", "dtype", "guard", "immutable", "index", "kernel", "kind", "names", "p", "path",
-        "rule", "shape", "state", "xp",
+        "device", "dtype", "guard", "host", "immutable", "index", "kernel", "kind", "names", "p",
+        "path", "rule", "shape", "state", "xp",
     )  # fmt: skip
 
     def __init__(self, index: int, path: tuple[Any, ...], p: Any, rule: Rule | None) -> None:
@@ -63,7 +63,7 @@ class Leaf:
             return
         _checks.leaf(self.name("params"), p)
         self.xp, self.device, self.kind = _arrays.namespace(p), _arrays.device(p), type(p)
-        self.dtype, self.shape = p.dtype, p.shape
+        self.dtype, self.shape, self.host = p.dtype, p.shape, _arrays.on_host(p)
         self.guard, self.immutable = _arrays.guard(p), _arrays.is_immutable(p)
         if rule is not None:
             check_writable(self.name("params"), p)
@@ -98,16 +98,16 @@ class Leaf:
 
     def checked_gradient(self, g: Any) -> Any:
         """Return a gradient as an array after a check of its library, device, dtype and shape."""
+        if self.p is None:
+            msg = f"{self.name('grads')}: is an array, but params has None there"
+            raise TypeError(msg)
         if (
             type(g) is self.kind
             and g.dtype == self.dtype
             and g.shape == self.shape
-            and (g.__class__.__module__ == "numpy" or _arrays.device(g) == self.device)
+            and (self.host or (_arrays.device(g) == self.device and _arrays.is_dense(g)))
         ):
             return g
-        if self.p is None:
-            msg = f"{self.name('grads')}: is an array, but params has None there"
-            raise TypeError(msg)
         g = _arrays.unscalar(g)
         _checks.gradient(self.name("grads"), self.p, g)
         return g

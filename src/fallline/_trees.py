@@ -59,24 +59,11 @@ class Structure:
             raise ValueError(msg) from error
 
     def assign(self, tree: Any, new: Mapping[int, Any]) -> Any:
-        """Put other leaves into `tree`: in place where dicts and lists allow, else rebuilt.
+        """Put other leaves into `tree`: in place in dicts and lists, tuples are rebuilt.
 
-        Returns `tree` itself if every new leaf could be put into its own container.
+        Returns `tree` itself, if it could stay.
         """
-        places = []
-        for index in new:
-            parent = tree
-            for key in self.paths[index][:-1]:
-                parent = parent[key] if isinstance(parent, dict | list | tuple) else None
-            places.append((parent, index))
-        if self.is_leaf or not all(isinstance(parent, dict | list) for parent, _ in places):
-            leaves = list(self._spec.flatten_up_to(tree))
-            for index, leaf in new.items():
-                leaves[index] = leaf
-            return self.unflatten(leaves)
-        for parent, index in places:
-            parent[self.paths[index][-1]] = new[index]
-        return tree
+        return _put(tree, {self.paths[index]: leaf for index, leaf in new.items()})
 
     def select(self, where: Any, argument: str) -> list[int]:
         """Return the leaves below a key, a path (tuple) or any of a list of these."""
@@ -103,6 +90,23 @@ class Structure:
         return f"{argument}: its structure differs from that of params: " + (
             "; ".join(parts) or f"got {optree.tree_structure(tree, none_is_leaf=True)}"
         )
+
+
+def _put(tree: Any, new: Mapping[Path, Any]) -> Any:
+    if () in new:
+        return new[()]
+    below: dict[Any, dict[Path, Any]] = {}
+    for path, leaf in new.items():
+        below.setdefault(path[0], {})[path[1:]] = leaf
+    if isinstance(tree, dict | list):
+        for key, leaves in below.items():
+            tree[key] = _put(tree[key], leaves)
+        return tree
+    children, metadata, entries, rebuild = optree.tree_flatten_one_level(tree, none_is_leaf=True)
+    pairs = zip(entries, children, strict=True)
+    return rebuild(
+        metadata, [_put(child, below[key]) if key in below else child for key, child in pairs]
+    )
 
 
 class FrozenList(tuple[Any, ...]):

@@ -139,9 +139,10 @@ class Rule:
         return fixed
 
     def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
-        """Return the values of the fields at a global step."""
+        """Return the numbers among the fields, schedules read at a global step."""
         fixed = self.at(step)
-        return {field.name: getattr(fixed, field.name) for field in dataclasses.fields(fixed)}  # type: ignore[arg-type]
+        names = [field.name for field in dataclasses.fields(self) if "low" in field.metadata]  # type: ignore[arg-type]
+        return {name: getattr(fixed, name) for name in names}
 
     # -- one leaf ---------------------------------------------------------------------------------
 
@@ -199,9 +200,11 @@ class Rule:
             The global step, 0, and for each leaf a dict of its slots and its ``step``.
         """
         structure = Structure(params)
-        leaves = [
-            None if p is None else self._init_leaf(p) for p in structure.flatten(params, "params")
-        ]
+        leaves = []
+        for path, p in zip(structure.paths, structure.flatten(params, "params"), strict=True):
+            if p is not None:
+                _checks.leaf(_checks.where("params", path), p)
+            leaves.append(None if p is None else self._init_leaf(p))
         return State(0, structure.unflatten(leaves))
 
     def update(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
@@ -253,6 +256,7 @@ class Rule:
                 continue
             g = _arrays.unscalar(g)
             _checks.gradient(_checks.where("grads", path), p, g)
+            _checks.slots(_checks.where("state", path), slots, [s.name for s in self.slots])
             new, slots = self._leaf(fixed, p, g, slots, result)
             out.append(new)
             after.append(slots)
