@@ -109,6 +109,14 @@ def gpu(session: nox.Session) -> None:
     session.run("pytest", "--backend=cupy", env={"FALLLINE_REQUIRE_CUDA": "1"})
 
 
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation with warnings as errors, into docs/_build."""
+    session.install("-e", ".", *group("docs"))
+    session.run("python", "docs/tables.py")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build")
+
+
 BENCH = "asv_benchmarks"
 
 

@@ -1,4 +1,10 @@
-"""Softmax regression on handwritten digits by mini-batches, on the array library of your choice.
+"""
+Handwritten digits
+==================
+
+Softmax regression on handwritten digits by mini-batches, on the array library of your choice.
+
+::
 
     python examples/digits.py --backend numpy --rule adam
 
@@ -70,11 +76,11 @@ def train(xp, rule, *, epochs, batch_size=64, dtype="float64", seed=0, report=pr
 
 def plot(history, path):
     """Draw loss and held-out accuracy over the epochs into a PNG."""
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
 
     epochs = range(1, len(history) + 1)
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    left = figure.add_subplot(xlabel="epoch", ylabel="loss", yscale="log")
+    figure, left = plt.subplots(figsize=(6, 4), layout="constrained")
+    left.set(xlabel="epoch", ylabel="loss", yscale="log")
     right = left.twinx()
     right.set_ylabel("held-out accuracy")
     lines = [
@@ -87,7 +93,7 @@ def plot(history, path):
 
 def main(argv=None):
     """Read the command line, train, report and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="softmax regression on handwritten digits")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy")
     parser.add_argument("--rule", default="adam", help="name of an update rule")
     parser.add_argument("--learning-rate", type=float, default=0.01)

@@ -1,4 +1,9 @@
-"""A network of two layers on handwritten digits, its gradients written by hand."""
+"""
+A network of two layers
+=======================
+
+A network of two layers on handwritten digits, its gradients written by hand.
+"""
 
 import numpy as np
 from sklearn.datasets import load_digits

@@ -1,4 +1,6 @@
-"""Your arrays, your gradients, your loop: a line through points, in any array library."""
+"""Your arrays, your gradients, your loop
+======================================
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Phase retrieval: a complex object from the intensities of coded diffraction patterns.
+"""
+Phase retrieval
+===============
+
+Phase retrieval: a complex object from the intensities of coded diffraction patterns.
 
 The object passes through known phase masks and is measured far away, where only the intensity of
 its Fourier transform is seen. Adam on complex numbers finds it, up to one global phase. Writes a
@@ -27,7 +31,7 @@ def make_object(n):
     return image
 
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description="phase retrieval")
 parser.add_argument("--steps", type=int, default=300)
 parser.add_argument("--plot", type=Path, default=Path("phase_retrieval.png"))
 options = parser.parse_args()
@@ -59,12 +63,11 @@ for step in range(options.steps):
         print(f"step {step + 1:3d}: loss {value:.3e}, relative error {errors[-1]:.3e}")
 
 try:
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
 except ImportError:
     print("no picture: matplotlib is not installed")
 else:
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots(2, 3)
+    figure, axes = plt.subplots(2, 3, figsize=(9, 5), layout="constrained")
     for column, (title, image) in enumerate((("object", truth), ("reconstruction", aligned))):
         axes[0, column].imshow(np.abs(image), vmin=0, vmax=1, cmap="gray")
         axes[0, column].set_title(f"{title}: amplitude")

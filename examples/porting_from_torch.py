@@ -1,4 +1,9 @@
-"""One training loop twice, with torch.optim and with fallline: the same trajectory."""
+"""
+Porting from torch
+==================
+
+One training loop twice, with torch.optim and with fallline: the same trajectory.
+"""
 
 import numpy as np
 import torch

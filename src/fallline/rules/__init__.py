@@ -8,7 +8,7 @@ from .. import _checks
 from ._adadelta import Adadelta
 from ._adagrad import Adagrad
 from ._adam import Adam, AdamW
-from ._base import Rule, Slot, State
+from ._base import Rule, Slot, State, abs2, bias_correction, hyper
 from ._rmsprop import RMSprop
 from ._sgd import SGD, GradientDescent
 
@@ -23,7 +23,10 @@ __all__ = [
     "Rule",
     "Slot",
     "State",
+    "abs2",
+    "bias_correction",
     "get",
+    "hyper",
 ]
 
 _RULES: tuple[type[Rule], ...] = (GradientDescent, SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW)

@@ -24,6 +24,10 @@ class GradientDescent(Rule):
     --------
     SGD : with momentum and weight decay.
 
+    Notes
+    -----
+    State: none. The same as torch's, optax's and keras's SGD without options.
+
     References
     ----------
     A. Cauchy, Méthode générale pour la résolution des systèmes d'équations simultanées, 1847.

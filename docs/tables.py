@@ -1,0 +1,140 @@
+"""Tables of the documentation, made from the code: python docs/tables.py
+
+Writes docs/_generated/*.md and the parts of README.md between the markers. A test fails while
+they are stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+
+import fallline as fl
+
+ROOT = Path(__file__).parents[1]
+# Settings that add state, for the table of memory.
+OPTIONS = {
+    "SGD": {"momentum": 0.9},
+    "RMSprop": {"centered": True, "momentum": 0.9},
+    "Adam": {"amsgrad": True},
+    "AdamW": {"amsgrad": True},
+}
+
+
+def public(module, base):
+    """Return the public classes below a base, in the order of the module's own table."""
+    classes = [getattr(module, name) for name in module.__all__]
+    classes = [c for c in classes if inspect.isclass(c) and issubclass(c, base) and c is not base]
+    return sorted(classes, key=lambda c: c.__name__)
+
+
+def first_line(cls):
+    """Return the one-line summary of a docstring."""
+    return inspect.getdoc(cls).splitlines()[0]
+
+
+def notes(cls):
+    """Return the Notes section of a docstring as one paragraph for a cell of a table."""
+    found = re.search(r"\nNotes\n-+\n(.*?)(\n\n\w+\n-+\n|$)", inspect.getdoc(cls), re.DOTALL)
+    text = " ".join(found.group(1).split()) if found else ""
+    text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
+    return re.sub(r"`+([^`]+)`+", r"`\1`", text)
+
+
+def table(head, rows):
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
+
+
+def rules_table():
+    """Return the rules with their state, in arrays and in bytes per element."""
+    rows = []
+    for cls in public(fl.rules, fl.rules.Rule):
+        options = [{}, OPTIONS[cls.__name__]] if cls.__name__ in OPTIONS else [{}]
+        for kwargs in options:
+            rule = cls(**kwargs)
+            name = f"`{cls.__name__}({', '.join(f'{k}={v}' for k, v in kwargs.items())})`"
+            names = ", ".join(f"`{slot.name}`" for slot in rule.slots) or "none"
+            sizes = []
+            for dtype in ("float32", "float16", "complex64"):
+                state = rule.init(np.zeros(1, dtype)).leaves
+                sizes.append(str(sum(x.nbytes for key, x in state.items() if key != "step")))
+            rows.append(
+                [name.replace("()", ""), first_line(cls) if not kwargs else "", names, *sizes]
+            )
+    head = ["rule", "", "state", "float32", "float16", "complex64"]
+    return (
+        table(head, rows)
+        + "\nState in bytes per element of the parameter, on its device; half precision keeps its"
+        " state in float32.\n"
+    )
+
+
+def losses_table():
+    """Return the losses with what they take."""
+    rows = [
+        [
+            f"`{cls.__name__}`",
+            first_line(cls),
+            "complex or real" if cls.complex_pred else "real",
+            str(cls.domain) if cls.domain != fl.losses.Domain() else "any",
+            "row" if cls.rows else "element",
+        ]
+        for cls in public(fl.losses, fl.losses.Loss)
+    ]
+    return table(["loss", "", "prediction", "targets", "a term for each"], rows)
+
+
+def notes_table(module, base, head):
+    """Return the Notes of every class: memory, conventions, differences from other libraries."""
+    return table([head, "notes"], [[f"`{c.__name__}`", notes(c)] for c in public(module, base)])
+
+
+def backends_table():
+    """Return what the tests run on."""
+    rows = [
+        ["NumPy", "updated in place", "every test"],
+        ["CuPy", "updated in place", "the same tests; they skip without a CUDA device"],
+        ["torch", "updated in place, outside of the gradient tape", "every test, on the CPU"],
+        ["JAX", "replaced in their dicts and lists", "every test, the pure form under `jit`"],
+        ["array_api_strict", "updated in place", "every test, on a second device"],
+    ]
+    return table(["arrays", "an Optimizer's parameters are", "tested by"], rows)
+
+
+def generated():
+    """Return {file: text} of everything that is made from the code."""
+    folder = ROOT / "docs" / "_generated"
+    rules, losses = rules_table(), losses_table()
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    for name, part in (("rules", rules), ("losses", losses)):
+        marker = f"<!-- {name}: made by docs/tables.py -->\n"
+        text = re.sub(
+            rf"({re.escape(marker)}).*?(<!-- end -->)",
+            lambda match, part=part: f"{match.group(1)}{part}{match.group(2)}",
+            text,
+            flags=re.DOTALL,
+        )
+    return {
+        readme: text,
+        folder / "rules.md": rules,
+        folder / "losses.md": losses,
+        folder / "backends.md": backends_table(),
+        folder / "rule_notes.md": notes_table(fl.rules, fl.rules.Rule, "rule"),
+        folder / "loss_notes.md": notes_table(fl.losses, fl.losses.Loss, "loss"),
+    }
+
+
+def main():
+    """Write them."""
+    for path, text in generated().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

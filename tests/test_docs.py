@@ -1,0 +1,49 @@
+"""Documents that are made from the code are up to date; the README's Python runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+
+import fallline as fl
+
+ROOT = Path(__file__).parents[1]
+
+
+def load_tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_fresh():
+    for path, text in load_tables().generated().items():
+        assert path.read_text() == text, f"{path.name} is stale: python docs/tables.py"
+
+
+def test_tables_list_everything():
+    tables = load_tables()
+    for name in fl.rules.__all__:
+        rule = getattr(fl.rules, name)
+        if inspect.isclass(rule) and issubclass(rule, fl.rules.Rule) and rule is not fl.rules.Rule:
+            assert f"`{name}`" in tables.rules_table()
+            assert tables.notes(rule)
+    for name in set(fl.losses.__all__) - {"Loss", "Domain"}:
+        assert f"`{name}`" in tables.losses_table()
+        assert tables.notes(getattr(fl.losses, name))
+
+
+def test_the_readme_s_python_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 3
+    names = {}
+    for block in blocks:
+        if "grads=grads" in block:
+            names["grads"] = {key: np.ones_like(x) for key, x in names["params"].items()}
+        exec(compile(block, "README.md", "exec"), names)
+    assert np.isfinite(float(names["value"]))
