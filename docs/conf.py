@@ -19,7 +19,11 @@ extensions = [
 exclude_patterns = ["_build", "_generated"]
 html_theme = "pydata_sphinx_theme"
 html_title = "fallline"
-html_theme_options = {"show_prev_next": False, "navbar_align": "left"}
+html_theme_options = {
+    "show_prev_next": False,
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+}
 html_sidebars = {"**": []}
 html_show_sourcelink = False
 templates_path = ["_templates"]

@@ -156,6 +156,13 @@ def test_a_schedule_may_drive_any_number():
         np.testing.assert_array_equal(a, b)
 
 
+def test_signatures_show_the_fields():
+    parameters = inspect.signature(fl.Adam).parameters
+    assert list(parameters)[:3] == ["learning_rate", "beta1", "beta2"]
+    assert parameters["beta2"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert parameters["beta2"].default == 0.999
+
+
 def test_rules_are_values():
     rule = fl.Adam(1e-2, beta1=0.8)
     assert rule == fl.Adam(0.01, beta1=0.8)

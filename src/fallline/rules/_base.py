@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -54,6 +55,7 @@ class Rule:
     `formula`. Numeric hyperparameters may be schedules; flags and zeros are structural.
     """
 
+    __signature__: ClassVar[inspect.Signature]  # hides that of __new__
     _schedules: ClassVar[tuple[str, ...]]
     _options: ClassVar[dict[str, tuple[str, ...]]] = {"complex_moment": ("modulus", "components")}
 
@@ -69,6 +71,9 @@ class Rule:
         """Make every subclass a frozen dataclass."""
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, repr=False)(cls)
+        signature = inspect.signature(cls.__init__)
+        own = [p for p in signature.parameters.values() if p.name != "self"]
+        cls.__signature__ = signature.replace(parameters=own, return_annotation=cls)
 
     def __post_init__(self) -> None:
         """Check every hyperparameter and make numbers of it."""
