@@ -13,7 +13,7 @@ RULES = ("GradientDescent", "SGD", "Adagrad", "Adadelta", "RMSprop", "AdamW")
 class Base:
     """A step of a rule, by a runner, on arrays of a shape."""
 
-    rounds = 2
+    rounds = 1
     repeat = (3, 15, 2.0)
     warmup_time = 0.1
     sample_time = 0.01

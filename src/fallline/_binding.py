@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import _arrays, _checks, _trees
+from . import _arrays, _checks, _trees, engine
 from ._leaf import Leaf, LeafState, adopted
 from .rules import Rule
 
@@ -24,6 +24,8 @@ class Binding:
         Its structure.
     rules : sequence of Rule or None
         One for each leaf.
+    engine : str
+        The engine asked for.
     step : int
         The global step, for state that starts afresh.
     states : sequence of dict or None
@@ -38,11 +40,12 @@ class Binding:
         structure: _trees.Structure,
         rules: Sequence[Rule | None],
         *,
+        engine: str,
         step: int = 0,
         states: Sequence[dict[str, Any] | None] | None = None,
         makers: Mapping[Any, Rule] | None = None,
     ) -> None:
-        self.params, self.structure = params, structure
+        self.params, self.structure, self.engine = params, structure, engine
         found = structure.flatten(params, "params")
         self.leaves = []
         for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True)):
@@ -58,27 +61,27 @@ class Binding:
 
     def _settle(self) -> None:
         self.memory = Memory(self.leaves)
-        groups: dict[Any, tuple[Rule, list[Leaf]]] = {}
+        groups: dict[Any, list[Leaf]] = {}
         for leaf in self.leaves:
             if leaf.p is not None and leaf.rule is not None:
-                rule = _key(leaf.rule), leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
-                groups.setdefault(rule, (leaf.rule, []))[1].append(leaf)
-        # The leaves of one rule, library, device and dtype.
-        self.groups = list(groups.values())
+                key = _key(leaf.rule), leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
+                groups.setdefault(key, []).append(leaf)
+        self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
 
     def _check_state(self, leaf: Leaf, name: str, value: Any) -> None:
         # Checks a value that is about to replace a state entry.
         leaf.check_state(name, value)
         assert leaf.state is not None
-        old = leaf.state.data[name]
-        if name == "step" or leaf.immutable or value is old:
+        if name == "step" or leaf.immutable or value is leaf.state[name]:
             return
-        leaf.state.data[name] = value
+        old = leaf.state[name]
+        leaf.state.put(name, value)
         try:
             self.memory = Memory(self.leaves)
         except ValueError:
-            leaf.state.data[name] = old
+            leaf.state.put(name, old)
             raise
+        self.forget()
 
     @property
     def makers(self) -> dict[Any, Rule]:
@@ -89,6 +92,11 @@ class Binding:
     def states(self) -> list[dict[str, Any] | None]:
         """The state of each leaf, itself and no copy."""
         return [None if leaf.state is None else leaf.state.data for leaf in self.leaves]
+
+    def forget(self) -> None:
+        """Make the runners again: arrays were replaced."""
+        for group in self.groups:
+            group.forget()
 
     def replace(self, new: dict[int, Any]) -> None:
         """Put other arrays at some leaves into the caller's container."""
@@ -106,15 +114,40 @@ class Binding:
         if all(p is leaf.p for leaf, p in zip(self.leaves, now, strict=True)):
             return
         before = self.leaves
+        groups, memory = self.groups, self.memory
         self.leaves = [adopted(leaf, p) for leaf, p in zip(before, now, strict=True)]
         try:
             self._settle()
         except ValueError:
-            self.leaves = before
+            self.leaves, self.groups, self.memory = before, groups, memory
             raise
         for leaf in self.leaves:
             if leaf.state is not None:
                 leaf.state.leaf = leaf
+
+
+class Group:
+    """The leaves of one rule, library, device and dtype, and what runs them."""
+
+    def __init__(self, leaves: list[Leaf], chosen: str) -> None:
+        self.leaves = leaves
+        first = leaves[0]
+        assert first.rule is not None
+        self.rule = first.rule
+        self.engine, self.program = engine.choose(chosen, first.name("params"), first.p, first.rule)
+        self._runner: engine.Runner | None = None
+
+    @property
+    def runner(self) -> engine.Runner:
+        """What runs the leaves, made at the first step."""
+        if self._runner is None:
+            arrays = [leaf.arrays for leaf in self.leaves]
+            self._runner = engine.make(self.engine, self.rule, self.program, arrays)
+        return self._runner
+
+    def forget(self) -> None:
+        """Make the runner again: arrays were replaced."""
+        self._runner = None
 
 
 class Memory:

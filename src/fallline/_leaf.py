@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from . import _arrays, _checks
@@ -15,23 +15,37 @@ class LeafState(MutableMapping[str, Any]):
     A new entry is checked when it is assigned: same shape, dtype and device, memory of its own.
     """
 
-    __slots__ = ("check", "data", "leaf", "maker")
+    __slots__ = ("check", "count", "leaf", "maker", "slots")
 
     def __init__(
         self,
-        data: dict[str, Any],
+        data: Mapping[str, Any],
         check: Callable[[Leaf, str, Any], None],
         leaf: Leaf,
         maker: Rule,
     ) -> None:
-        self.data, self.check, self.leaf, self.maker = data, check, leaf, maker
+        self.slots = {name: x for name, x in data.items() if name != "step"}
+        self.count: int = data["step"]
+        self.check, self.leaf, self.maker = check, leaf, maker
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The entries as a new dict, the arrays themselves."""
+        return {**self.slots, "step": self.count}
 
     def __getitem__(self, name: str) -> Any:
-        return self.data[name]
+        return self.count if name == "step" else self.slots[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.check(self.leaf, name, value)
-        self.data[name] = value
+        self.put(name, value)
+
+    def put(self, name: str, value: Any) -> None:
+        """Replace an entry without a check."""
+        if name == "step":
+            self.count = value
+        else:
+            self.slots[name] = value
 
     def __delitem__(self, name: str) -> None:
         msg = f"state entry {name!r} cannot be deleted; assign another rule to change the slots"
@@ -41,7 +55,7 @@ class LeafState(MutableMapping[str, Any]):
         return iter(self.data)
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.slots) + 1
 
     def __repr__(self) -> str:
         return repr(self.data)
@@ -51,7 +65,7 @@ class Leaf:
     """One parameter with its rule and state; everything known when it is bound is kept here."""
 
     __slots__ = (
-        "device", "dtype", "guard", "host", "immutable", "index", "kernel", "kind", "names", "p",
+        "device", "dtype", "guard", "host", "immutable", "index", "kind", "names", "p",
         "path", "rule", "shape", "state", "xp",
     )  # fmt: skip
 
@@ -67,34 +81,23 @@ class Leaf:
         self.guard, self.immutable = _arrays.guard(p), _arrays.is_immutable(p)
         if rule is not None:
             check_writable(self.name("params"), p)
-            self.kernel = rule._kernel(p)
 
     def name(self, argument: str) -> str:
         """Return this leaf's name below an argument."""
         return _checks.where(argument, self.path)
 
     @property
-    def slots(self) -> list[Any]:
-        """The state arrays, in the rule's order."""
+    def arrays(self) -> list[Any]:
+        """The parameter and the state arrays, in the rule's order."""
         assert self.state is not None
-        data = self.state.data
-        return [data[name] for name in self.names]
+        slots = self.state.slots
+        return [self.p, *(slots[name] for name in self.names)]
 
-    @property
-    def count(self) -> int:
-        """Number of updates of this leaf."""
+    def take(self, arrays: Sequence[Any]) -> None:
+        """Take new arrays in the place of those that cannot be written."""
         assert self.state is not None
-        count: int = self.state.data["step"]
-        return count
-
-    def advance(self, arrays: Sequence[Any]) -> None:
-        """Take the parameter and slots that an update has stored, and count it."""
-        assert self.state is not None
-        data = self.state.data
-        if self.immutable:
-            self.p = arrays[0]
-            data.update(zip(self.names, arrays[1:], strict=True))
-        data["step"] += 1
+        self.p = arrays[0]
+        self.state.slots.update(zip(self.names, arrays[1:], strict=True))
 
     def checked_gradient(self, g: Any) -> Any:
         """Return a gradient as an array after a check of its library, device, dtype and shape."""

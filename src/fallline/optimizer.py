@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from types import SimpleNamespace
 from typing import Any, Self
 
 from . import _arrays, _checks, _trees, checkpoint
-from ._binding import Binding, rules
-from ._leaf import Leaf, carried, resized, transformed
-from .engine import eager
+from ._binding import Binding, Group, rules
+from ._leaf import carried, resized, transformed
+from .engine.trace import trace
 from .rules import Rule
 
 _KEEP_RULES: Any = object()
@@ -28,8 +27,10 @@ class Optimizer:
         One rule for all leaves; a prefix of the tree of params with a rule (or `None`, which
         freezes) at each end; or a function of ``(path, leaf)`` that returns one, where path is
         the tuple of keys, such as ``("layers", 0, "weights")``.
-    engine : {"auto", "eager"}
-        How rules are run.
+    engine : {"auto", "eager", "blocked", "numba"}
+        How rules are run: the formula as it is on any array library; on NumPy, its traced program
+        block by block through NumPy's ufuncs, or as one compiled loop with Numba. All give the
+        same bits. ``"auto"`` takes the fastest that is installed and fits each leaf.
 
     Raises
     ------
@@ -56,14 +57,12 @@ class Optimizer:
     """
 
     def __init__(self, params: Any, rule: Any, *, engine: str = "auto") -> None:
-        if engine not in ("auto", "eager"):
-            raise _checks.unknown_name("engine", str(engine), ("auto", "eager"))
         self._step_count = 0
         self._last = 0
         self._unfinished = False
         self._spec = rule
         structure = _trees.Structure(params)
-        self._bound = Binding(params, structure, rules(structure, params, rule))
+        self._bound = Binding(params, structure, rules(structure, params, rule), engine=engine)
 
     # -- what is bound ------------------------------------------------------------------------
 
@@ -88,7 +87,24 @@ class Optimizer:
     @property
     def engine(self) -> str:
         """How rules are run."""
-        return "eager"
+        names = {group.engine for group in self._bound.groups}
+        return ", ".join(sorted(names)) or "eager"
+
+    @property
+    def program(self) -> str:
+        """What the machine does, as text: the rules traced into operations on elements.
+
+        Raises
+        ------
+        TypeError
+            If a rule cannot be traced; the message names its line.
+        """
+        programs: dict[str, None] = {}
+        for group in self._bound.groups:
+            dtype = _arrays.dtype_name(group.leaves[0].p)
+            program = group.program or trace(group.rule, dtype)
+            programs[str(program)] = None
+        return "\n\n".join(programs)
 
     @property
     def rule(self) -> Any:
@@ -115,9 +131,14 @@ class Optimizer:
     def _rebound(
         self, params: Any, structure: _trees.Structure, rules: Sequence[Rule | None], states: Any
     ) -> Binding:
-        makers = self._bound.makers
         return Binding(
-            params, structure, rules, step=self._step_count, states=states, makers=makers
+            params,
+            structure,
+            rules,
+            engine=self._bound.engine,
+            step=self._step_count,
+            states=states,
+            makers=self._bound.makers,
         )
 
     def hyperparameters(self) -> Any:
@@ -173,33 +194,36 @@ class Optimizer:
             gradients[leaf.index] = g = leaf.checked_gradient(g)
             if not leaf.immutable and bound.memory.may_hold(g):
                 bound.memory.check(leaf.name("grads"), g, own=leaf.p)
-        replaced = {}
-        for s, leaves in self._calls(gradients):
-            with leaves[0].guard():
-                for leaf in leaves:
-                    g, arrays = gradients[leaf.index], [leaf.p, *leaf.slots]
-                    values = eager.compute(leaf.kernel, leaf.xp, s, leaf.p, g, arrays[1:])
-                    self._unfinished = True
-                    leaf.advance(eager.store(arrays, values, immutable=leaf.immutable))
-                    if leaf.immutable:
-                        replaced[leaf.index] = leaf.p
+        replaced: dict[int, Any] = {}
+        for group, scalars, which in self._calls(gradients):
+            leaves = [group.leaves[i] for i in which]
+            taken = [gradients[leaf.index] for leaf in leaves]
+            new = group.runner.run(scalars, which, taken, self._begin)
+            for leaf in leaves:
+                leaf.state.count += 1  # type: ignore[union-attr]
+            for i, arrays in new.items():
+                group.leaves[i].take(arrays)
+                replaced[group.leaves[i].index] = arrays[0]
         bound.replace(replaced)
         self._last = self._step_count
         self._step_count += 1
         self._unfinished = False
         return bound.params
 
-    def _calls(self, gradients: Sequence[Any]) -> list[tuple[Any, list[Leaf]]]:
-        # The scalars, and the leaves that share them: those of one group and one count.
+    def _begin(self) -> None:
+        self._unfinished = True
+
+    def _calls(self, gradients: Sequence[Any]) -> list[tuple[Group, dict[str, Any], list[int]]]:
+        # The leaves of each group that share a count, and the scalars of this step.
         calls = []
-        for rule, group in self._bound.groups:
-            fixed = rule.at(self._step_count)
-            counts: dict[int, list[Leaf]] = {}
-            for leaf in group:
+        for group in self._bound.groups:
+            fixed = group.rule.at(self._step_count)
+            counts: dict[int, list[int]] = {}
+            for i, leaf in enumerate(group.leaves):
                 if gradients[leaf.index] is not None:
-                    counts.setdefault(leaf.count, []).append(leaf)
-            for count, leaves in counts.items():
-                calls.append((SimpleNamespace(**fixed.scalars(count + 1)), leaves))
+                    counts.setdefault(leaf.state.count, []).append(i)  # type: ignore[union-attr]
+            for count, which in counts.items():
+                calls.append((group, fixed.scalars(count + 1), which))
         return calls
 
     def _check_whole(self) -> None:
@@ -312,18 +336,20 @@ class Optimizer:
         replaced = {}
         for leaf, name, x in pairs:
             if name == "step":
-                leaf.state.data["step"] = x  # type: ignore[union-attr]
+                leaf.state.put(name, x)  # type: ignore[union-attr]
                 continue
-            target = leaf.state.data[name] if name else leaf.p  # type: ignore[union-attr]
+            target = leaf.state[name] if name else leaf.p  # type: ignore[index]
             value = _arrays.moved(x, target, target.dtype)
             if not leaf.immutable:
                 with leaf.guard():
                     _arrays.write(target, value)
             elif name:
-                leaf.state.data[name] = value  # type: ignore[union-attr]
+                leaf.state.put(name, value)  # type: ignore[union-attr]
             else:
                 leaf.p = replaced[leaf.index] = value
         bound.replace(replaced)
+        if replaced:
+            bound.forget()
         self._step_count = count
         self._last = max(count - 1, 0)
         self._unfinished = False
@@ -337,6 +363,7 @@ class Optimizer:
             "rules": [leaf.rule for leaf in bound.leaves],
             "states": bound.states,
             "makers": bound.makers,
+            "engine": bound.engine,
             "counts": (self._step_count, self._last, self._unfinished),
         }
 
@@ -347,7 +374,12 @@ class Optimizer:
         structure = _trees.Structure(params)
         self._spec = structure.unflatten(rules)
         self._bound = Binding(
-            params, structure, rules, states=saved["states"], makers=saved["makers"]
+            params,
+            structure,
+            rules,
+            engine=saved["engine"],
+            states=saved["states"],
+            makers=saved["makers"],
         )
 
     def __copy__(self) -> Self:

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
+from ..rules import Rule
 
 
-def compute(
-    kernel: Callable[..., Sequence[Any]], xp: Any, s: Any, p: Any, g: Any, slots: Sequence[Any]
-) -> Sequence[Any]:
-    """Return the new parameter and slots of one leaf; nothing is written."""
-    return kernel(xp, s, p, g, *slots)
+class Runner:
+    """Runs a rule on some leaves of one library, device and dtype.
 
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+    leaves : sequence of list of arrays
+        The parameter and the slots of each leaf.
+    """
 
-def store(targets: Sequence[Any], values: Sequence[Any], *, immutable: bool) -> Sequence[Any]:
-    """Write values into targets and return these, or, where that cannot be, the values as they."""
-    if immutable:
-        return [_arrays.cast(x, like) for x, like in zip(values, targets, strict=True)]
-    for target, value in zip(targets, values, strict=True):
-        _arrays.write(target, value)
-    return targets
+    name = "eager"
+
+    def __init__(self, rule: Rule, leaves: list[list[Any]]) -> None:
+        self.leaves = leaves
+        p = leaves[0][0]
+        self.kernel = rule._kernel(p)
+        self.xp, self.guard, self.immutable = (
+            _arrays.namespace(p),
+            _arrays.guard(p),
+            _arrays.is_immutable(p),
+        )
+
+    def run(
+        self,
+        scalars: Mapping[str, Any],
+        which: Sequence[int],
+        grads: Sequence[Any],
+        begin: Callable[[], None],
+    ) -> dict[int, list[Any]]:
+        """Update the leaves `which`; `begin` is called before the first write.
+
+        Returns new arrays for leaves that cannot be written.
+        """
+        s = SimpleNamespace(**scalars)
+        replaced = {}
+        with self.guard():
+            for i, g in zip(which, grads, strict=True):
+                old = self.leaves[i]
+                new = self.kernel(self.xp, s, old[0], g, *old[1:])
+                begin()
+                if self.immutable:
+                    pairs = zip(new, old, strict=True)
+                    self.leaves[i] = replaced[i] = [_arrays.cast(x, like) for x, like in pairs]
+                    continue
+                for target, value in zip(old, new, strict=True):
+                    _arrays.write(target, value)
+        return replaced

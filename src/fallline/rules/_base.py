@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from .. import _arrays, _checks
 from .._trees import Structure
-from ._pairs import PairNamespace, abs2, split
+from ._pairs import Pair, PairNamespace, abs2, split
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.
@@ -151,9 +151,18 @@ class Rule:
 
     # -- one leaf ---------------------------------------------------------------------------------
 
+    @property
+    def _by_components(self) -> bool:
+        """Whether the parts of a complex parameter are updated as two reals."""
+        return getattr(self, "complex_moment", None) == "components"
+
+    def _slot_is_paired(self, slot: Slot) -> bool:
+        """Tell whether a slot of a complex parameter is complex too."""
+        return not slot.real or self._by_components
+
     def _slot_dtype(self, slot: Slot, p: Any) -> Any:
-        real = slot.real and getattr(self, "complex_moment", None) != "components"
-        return p.dtype if _arrays.is_complex(p) and not real else _arrays.compute_dtype(p)
+        paired = _arrays.is_complex(p) and self._slot_is_paired(slot)
+        return p.dtype if paired else _arrays.compute_dtype(p)
 
     def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
         """Return the state of a leaf that has not been updated."""
@@ -169,25 +178,28 @@ class Rule:
     def _kernel(self, p: Any) -> Callable[..., Sequence[Any]]:
         """Return `formula` as it applies to leaves like `p`, with the same arguments."""
         if _arrays.is_complex(p):
-            components = getattr(self, "complex_moment", None) == "components"
-            return self._by_components if components else self._by_pairs
+            return self._joined
         return self.formula if p.dtype == _arrays.compute_dtype(p) else self._widened
 
     def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
         dtype = _arrays.compute_dtype(p)
         return self.formula(xp, s, xp.astype(p, dtype), xp.astype(g, dtype), *slots)
 
-    def _by_pairs(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
-        pairs = self.formula(PairNamespace(xp), s, *(split(x) for x in (p, g, *slots)))
+    def _joined(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+        pairs = self._on_pairs(xp, s, *(split(x) for x in (p, g, *slots)))
         return [
             x.re if x.im is None else _arrays.joined(x.re, x.im, like)
             for x, like in zip(pairs, (p, *slots), strict=True)
         ]
 
-    def _by_components(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
-        halves = zip(*(_arrays.parts(x) for x in (p, g, *slots)), strict=True)
-        re, im = (self.formula(xp, s, *half) for half in halves)
-        return [_arrays.joined(a, b, like) for a, b, like in zip(re, im, (p, *slots), strict=True)]
+    def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
+        """Return what `formula` makes of complex arrays."""
+        if not self._by_components:
+            return list(self.formula(PairNamespace(xp), s, *pairs))
+        re, im = (
+            self.formula(xp, s, *part) for part in zip(*((x.re, x.im) for x in pairs), strict=True)
+        )
+        return [Pair(*parts) for parts in zip(re, im, strict=True)]
 
     # -- the pure form ----------------------------------------------------------------------------
 

@@ -1,0 +1,368 @@
+"""The Numba engine: a program as one compiled loop over NumPy arrays.
+
+The text of a kernel is a pure function of the program. It is kept in the user's private cache
+folder, where Numba also keeps what it compiled; nothing is read back from that text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from . import _cache, blocked
+from .trace import INFIX, Program
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+PARALLEL = 50_000  # elements, below which a serial loop is faster
+CHUNK = 1 << 15  # elements of one piece of a parallel loop
+SMALL = 1 << 14  # elements, up to which fresh gradients are gathered
+GATHERED = 3 << 19  # bytes of the buffer for that
+
+_lock = threading.Lock()  # two parallel loops at once abort the process on some of Numba's layers
+_forked = False
+
+
+def _after_fork() -> None:
+    global _lock, _forked
+    _lock, _forked = threading.Lock(), True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def installed() -> bool:
+    """Tell whether Numba can be imported, without doing so."""
+    return importlib.util.find_spec("numba") is not None
+
+
+class Runner:
+    """Runs a program on NumPy leaves; parameters as in `eager.Runner`.
+
+    Leaves, or gradients, whose memory is not in one piece are left to the blocked engine.
+    """
+
+    name = "numba"
+
+    def __init__(self, program: Program, leaves: Sequence[list[Any]]) -> None:
+        self.program = program
+        self.leaves = leaves
+        self.dtype = np.dtype(program.dtype)
+        self.numbers = np.zeros(max(len(program.scalars), 1), self.dtype)
+        self.flat = [_flat_leaf(program, leaf) for leaf in leaves]
+        self._blocked: blocked.Runner | None = None
+        self._table: _Table | None = None
+        small = [
+            i
+            for i, leaf in enumerate(leaves)
+            if self.flat[i] is not None and 0 < leaf[0].size <= SMALL
+        ]
+        if len(small) > 3:
+            self._table = _Table(self, small)
+        self._one = kernel(program, "one")
+
+    def run(
+        self,
+        scalars: Mapping[str, Any],
+        which: Sequence[int],
+        grads: Sequence[Any],
+        begin: Callable[[], None],
+    ) -> dict[int, list[Any]]:
+        """Update the leaves `which`, as `eager.Runner.run`."""
+        self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
+        begin()
+        table = self._table
+        done: frozenset[int] = frozenset()
+        if table is not None and len(which) == len(self.leaves):
+            done = table.run(grads)
+        rest = []
+        for i, g in zip(which, grads, strict=True):
+            if i in done:
+                continue
+            flat = self.flat[i]
+            flat_g = None if flat is None else _flat(g, flat[0], self.program.arrays[1])
+            if flat is None or flat_g is None:
+                rest.append((i, g))
+            elif flat_g.size >= PARALLEL * self.program.arrays[1].parts and _threads():
+                parallel = kernel(self.program, "one parallel")
+                with _lock:
+                    parallel(flat[1], flat_g, *flat[2], self.numbers)
+            else:
+                self._one(flat[1], flat_g, *flat[2], self.numbers)
+        if rest:
+            if self._blocked is None:
+                self._blocked = blocked.Runner(self.program, self.leaves)
+            self._blocked.run(scalars, [i for i, _ in rest], [g for _, g in rest], _nothing)
+        return {}
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Table:
+    """Addresses of many small leaves, for one call of a kernel.
+
+    Finding the address of a fresh array costs more than copying a small one, so fresh gradients
+    are gathered into a buffer of fixed address.
+    """
+
+    def __init__(self, runner: Runner, small: Sequence[int]) -> None:
+        program = runner.program
+        parts, itemsize = program.arrays[1].parts, runner.dtype.itemsize
+        self.runner = runner
+        self.operand = program.arrays[1]
+        self.batches: list[tuple[list[int], Any, Any]] = []
+        self.done = frozenset(small)
+        batch: list[int] = []
+        size = 0
+        for i in small:
+            n = runner.leaves[i][0].size * parts
+            if batch and (size + n) * itemsize > GATHERED:
+                self.batches.append(self._batch(batch))
+                batch, size = [], 0
+            batch.append(i)
+            size += n
+        self.batches.append(self._batch(batch))
+        longest = max(int(ends[-1]) for _, _, ends in self.batches)
+        self.buffer = np.empty(longest, runner.dtype)
+        address = self.buffer.ctypes.data
+        for _, table, ends in self.batches:
+            table[:, 1] = address + itemsize * np.concatenate([[0], ends[:-1]])
+        self.serial = kernel(program, "many")
+
+    def _batch(self, leaves: list[int]) -> tuple[list[int], Any, Any]:
+        flats = [self.runner.flat[i] for i in leaves]
+        rows = [
+            [flat[1].ctypes.data, 0, *(x.ctypes.data for x in flat[2]), flat[1].size]  # type: ignore[index]
+            for flat in flats
+        ]
+        table = np.asarray(rows, np.int64)
+        table[:, -1] //= self.operand.parts
+        return leaves, table, np.cumsum(table[:, -1] * self.operand.parts)
+
+    def run(self, grads: Sequence[Any]) -> frozenset[int]:
+        """Update the small leaves, unless a gradient cannot be gathered; tell which are done."""
+        runner, flats = self.runner, self.runner.flat
+        for leaves, _, _ in self.batches:
+            for i in leaves:
+                if not (grads[i].flags.c_contiguous and grads[i].dtype.isnative):
+                    return frozenset()
+                if flats[i][0] != "C" and grads[i].ndim > 1:  # type: ignore[index]
+                    return frozenset()
+        for leaves, table, ends in self.batches:
+            gathered = [grads[i].reshape(-1) for i in leaves]
+            buffer = self.buffer[: int(ends[-1])]
+            np.concatenate(gathered, out=buffer.view(gathered[0].dtype))
+            if ends[-1] >= PARALLEL * self.operand.parts and _threads():
+                parallel = kernel(runner.program, "many parallel")
+                with _lock:
+                    parallel(table, runner.numbers)
+            else:
+                self.serial(table, runner.numbers)
+        return self.done
+
+
+def _flat_leaf(program: Program, leaf: list[Any]) -> tuple[str, Any, list[Any]] | None:
+    for order in ("C", "F"):
+        flat = [_flat(x, order, op) for x, op in zip(leaf, program.written, strict=True)]
+        if all(x is not None for x in flat):
+            return order, flat[0], flat[1:]
+    return None
+
+
+def _flat(x: Any, order: str, operand: Any) -> Any:
+    # A 1-d array of real numbers, the parts of a complex one in turn; `None` if there is none.
+    flags = x.flags
+    straight = flags.c_contiguous if order == "C" else flags.f_contiguous
+    dtype = x.dtype
+    if not (straight and flags.aligned and dtype.isnative and dtype.name == operand.dtype):
+        return None
+    if x.ndim != 1:
+        x = (x if order == "C" else x.T).reshape(-1)
+    return x if operand.parts == 1 else x.view(x.real.dtype)
+
+
+@lru_cache
+def _layer() -> bool:
+    # Whether Numba has a threading layer that several Python threads may use.
+    for name in ("tbbpool", "omppool"):
+        try:
+            importlib.import_module(f"numba.np.ufunc.{name}")
+        except ImportError:
+            continue
+        return True
+    return False
+
+
+def _threads() -> bool:
+    import numba
+
+    return not _forked and numba.get_num_threads() > 1 and _layer()
+
+
+# -- from a program to compiled code ----------------------------------------------------------
+
+
+_KNOWN: dict[tuple[str, str], Callable[..., None]] = {}
+
+
+def kernel(program: Program, form: str) -> Callable[..., None]:
+    """Return a compiled function; forms are "one" and "many" arrays, serial or " parallel"."""
+    key = program.key, form
+    if key not in _KNOWN:
+        _KNOWN[key] = _compiled(source(program, form), form.partition(" ")[0])
+    return _KNOWN[key]
+
+
+def _compiled(text: str, name: str) -> Callable[..., None]:
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    folder = _cache.folder("numba")
+    path = None if folder is None else folder / f"kernel_{digest}.py"
+    if path is not None and _cache.write(path, text.encode()):
+        names: dict[str, Any] = {"CACHE": True, "__name__": f"fallline_{digest}"}
+        try:
+            exec(compile(text, str(path), "exec"), names)
+        except Exception:
+            # Whatever is wrong with the cache must cost no more than time.
+            pass
+        else:
+            return names[name]  # type: ignore[no-any-return]
+    names = {"CACHE": False, "__name__": f"fallline_{digest}"}
+    exec(compile(text, f"<fallline {digest}>", "exec"), names)
+    return names[name]  # type: ignore[no-any-return]
+
+
+def source(program: Program, form: str) -> str:
+    """Return the text of a module with one function; nothing in it comes from the user."""
+    names = [f"a{i}" for i in range(len(program.arrays))]
+    name, _, parallel = form.partition(" ")
+    real = program.dtype
+    mutable = [f"{real}[::1]"] * len(names)
+    mutable[1] = f"types.Array({real}, 1, 'C', readonly=True)"
+    options = 'nogil=True, error_model="numpy", cache=CACHE'
+    body = [
+        "@njit(nogil=True, error_model='numpy')",
+        f"def body({', '.join(names)}, s):",
+        *(f"    s{i} = s[{i}]" for i in range(len(program.scalars))),
+        f"    zero, one_ = {real}(0), {real}(1)",
+        f"    for i in range(a0.size{_per(program.arrays[0])}):",
+        *(f"        {line}" for line in statements(program)),
+    ]
+    head = [
+        '"""Made by fallline from a traced rule."""',
+        "",
+        "import math",
+        "",
+        "from numba import carray, float32, float64, int64, njit, prange, types",
+        "from numba.extending import intrinsic",
+        "",
+        "",
+        *body,
+        "",
+        "",
+    ]
+    if name == "one":
+        signature = f"types.void({', '.join([*mutable, f'{real}[::1]'])})"
+        step = f"{CHUNK}"
+        slices = [
+            f"{x}[{operand.parts} * lo:{operand.parts} * hi]"
+            for x, operand in zip(names, program.arrays, strict=True)
+        ]
+        inside = (
+            [
+                f"    n = a0.size{_per(program.arrays[0])}",
+                f"    for c in prange((n + {step} - 1) // {step}):",
+                f"        lo, hi = c * {step}, min(n, c * {step} + {step})",
+                f"        body({', '.join(slices)}, s)",
+            ]
+            if parallel
+            else [f"    body({', '.join(names)}, s)"]
+        )
+        arguments = f"{', '.join(names)}, s"
+    else:
+        signature = f"types.void(int64[:, ::1], {real}[::1])"
+        arguments = "table, s"
+        arrays = [
+            f"carray(pointer(table[j, {i}]), {operand.parts} * table[j, {len(names)}])"
+            for i, operand in enumerate(program.arrays)
+        ]
+        inside = [
+            f"    for j in {'prange' if parallel else 'range'}(table.shape[0]):",
+            f"        body({', '.join(arrays)}, s)",
+        ]
+        head += [
+            "@intrinsic",
+            "def pointer(typing, address):",
+            "    def codegen(context, builder, signature, args):",
+            "        kind = context.get_value_type(signature.return_type)",
+            "        return builder.inttoptr(args[0], kind)",
+            "",
+            f"    return types.CPointer({real})(types.int64), codegen",
+            "",
+            "",
+        ]
+    lines = [
+        *head,
+        f"@njit({signature}, parallel={bool(parallel)}, {options})",
+        f"def {name}({arguments}):",
+        *inside,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _per(operand: Any) -> str:
+    return "" if operand.parts == 1 else " // 2"
+
+
+def statements(program: Program) -> list[str]:
+    """Return the statements for element ``i``: loads, one operation a line, stores."""
+    names: list[str] = []
+    text = []
+    for k, (op, args) in enumerate(program.lines):
+        if op == "scalar":
+            names.append(f"s{args[0]}")
+            continue
+        names.append(f"t{k}")
+        if op == "load":
+            text.append(f"t{k} = a{args[0]}[{_index(program.arrays[args[0]], args[1])}]")
+        else:
+            text.append(f"t{k} = {expression(op, [names[a] for a in args])}")
+    written = [i for i in range(len(program.arrays)) if i != 1]
+    for array, parts in zip(written, program.outputs, strict=True):
+        for part, line in enumerate(parts):
+            text.append(f"a{array}[{_index(program.arrays[array], part)}] = {names[line]}")
+    return text
+
+
+def _index(operand: Any, part: int) -> str:
+    return "i" if operand.parts == 1 else ("2 * i", "2 * i + 1")[part]
+
+
+def expression(op: str, x: Sequence[str]) -> str:
+    """Return an operation as Numba compiles it with NumPy's results.
+
+    Sign, maximum and minimum are comparisons, because Numba's own differ for NaN and -0.0.
+    """
+    match op:
+        case "sqrt":
+            return f"math.sqrt({x[0]})"
+        case "abs":
+            return f"abs({x[0]})"
+        case "sign":
+            below = f"-one_ if {x[0]} < zero else (zero if {x[0]} == zero else {x[0]})"
+            return f"one_ if {x[0]} > zero else ({below})"
+        case "maximum":
+            return f"{x[0]} if {x[0]} >= {x[1]} or {x[0]} != {x[0]} else {x[1]}"
+        case "minimum":
+            return f"{x[0]} if {x[0]} <= {x[1]} or {x[0]} != {x[0]} else {x[1]}"
+        case "where":
+            return f"{x[1]} if {x[0]} else {x[2]}"
+    return INFIX[op].format(*x)
