@@ -6,11 +6,14 @@ A `Binding` is made whole and then taken over, so that a refused change leaves t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from . import _arrays, _checks, _trees, engine
 from ._leaf import Leaf, LeafState, adopted
 from .rules import Rule
+
+LIGHT = 3 << 19  # bytes
 
 
 class Binding:
@@ -67,6 +70,10 @@ class Binding:
                 key = _key(leaf.rule), leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
                 groups.setdefault(key, []).append(leaf)
         self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
+        # Gradient objects of the last step, kept only where that keeps little memory alive.
+        self.last: list[Any] = []
+        found = [leaf for leaf in self.leaves if leaf.p is not None]
+        self.light = all(leaf.host for leaf in found) and sum(x.p.nbytes for x in found) < LIGHT
 
     def _check_state(self, leaf: Leaf, name: str, value: Any) -> None:
         # Checks a value that is about to replace a state entry.
@@ -93,8 +100,24 @@ class Binding:
         """The state of each leaf, itself and no copy."""
         return [None if leaf.state is None else leaf.state.data for leaf in self.leaves]
 
+    def check_gradients(self, gradients: list[Any]) -> None:
+        """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""
+        if len(self.last) == len(gradients) and all(map(is_, gradients, self.last)):
+            return
+        self.last = []
+        memory = self.memory
+        for leaf, g in zip(self.leaves, gradients, strict=True):
+            if g is None or (leaf.rule is None and leaf.p is not None):
+                continue
+            gradients[leaf.index] = g = leaf.checked_gradient(g)
+            if not leaf.immutable and memory.may_hold(g):
+                memory.check(leaf.name("grads"), g, own=leaf.p)
+        if self.light:
+            self.last = gradients
+
     def forget(self) -> None:
-        """Make the runners again: arrays were replaced."""
+        """Make the runners again, and check all gradients: arrays were replaced."""
+        self.last = []
         for group in self.groups:
             group.forget()
 

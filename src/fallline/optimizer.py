@@ -188,12 +188,7 @@ class Optimizer:
         else:
             gradients = bound.structure.flatten(grads, "grads")
             bound.adopt()
-        for leaf, g in zip(bound.leaves, gradients, strict=True):
-            if g is None or (leaf.rule is None and leaf.p is not None):
-                continue
-            gradients[leaf.index] = g = leaf.checked_gradient(g)
-            if not leaf.immutable and bound.memory.may_hold(g):
-                bound.memory.check(leaf.name("grads"), g, own=leaf.p)
+        bound.check_gradients(gradients)
         replaced: dict[int, Any] = {}
         for group, scalars, which in self._calls(gradients):
             leaves = [group.leaves[i] for i in which]

@@ -7,7 +7,9 @@ is read and written once and nothing as large as the arrays is allocated.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +19,10 @@ from .trace import COMPARISONS, Program
 
 # Names of NumPy's functions where they differ.
 UFUNCS = {"abs": "absolute"}
+# Elements of a block when several threads take turns with the interpreter, which smaller blocks
+# would have to do too often, and from how many elements on they do.
+SHARED = 1 << 16
+PARALLEL = 4 * SHARED
 
 
 class Runner:
@@ -30,7 +36,9 @@ class Runner:
         self.dtype = np.dtype(program.dtype)
         self.size = _block_size(self.dtype.itemsize * (len(program.arrays) + floats))
         longest = max((x[0].size for x in leaves), default=0)
-        self.buffers = _buffers(min(self.size, max(longest, 1)), self.dtype, floats, truths)
+        self.count = floats, truths
+        self.local = threading.local()
+        self.local.buffers = self._buffers(min(self.size, max(longest, 1)))
         self.numbers = np.zeros(len(program.scalars), self.dtype)
         self.scalars = [self.numbers[i : i + 1].reshape(()) for i in range(len(self.numbers))]
         self.leaves = leaves
@@ -57,13 +65,39 @@ class Runner:
         return {}
 
     def _contiguous(self, arrays: list[Any]) -> None:
-        n, size = arrays[0].size, self.size
-        if n <= size:
+        n = arrays[0].size
+        if n <= self.size:
             self._on(arrays, n)
-            return
-        for start in range(0, n, size):
-            stop = min(start + size, n)
+        elif n < PARALLEL or _workers() == 1:
+            self._blocks(arrays, 0, n, self.size)
+        else:
+            self._shared(arrays, n)
+
+    def _blocks(self, arrays: list[Any], low: int, high: int, size: int) -> None:
+        for start in range(low, high, size):
+            stop = min(start + size, high)
             self._on([x[start:stop] for x in arrays], stop - start)
+
+    def _shared(self, arrays: list[Any], n: int) -> None:
+        # Each thread takes one piece. Whatever happens, none writes on after this returns.
+        workers = _workers()
+        size = max(
+            self.size, min(SHARED, (3 << 19) // (workers * self.dtype.itemsize * sum(self.count)))
+        )
+        ends = [n * k // workers for k in range(workers + 1)]
+
+        def work(k: int) -> None:
+            with np.errstate(all="ignore"):
+                self._blocks(arrays, ends[k], ends[k + 1], size)
+                self.local.buffers = None
+
+        futures = [_pool().submit(work, k) for k in range(1, workers)]
+        try:
+            work(0)
+        finally:
+            wait(futures)
+        for future in futures:
+            future.result()
 
     def _scattered(self, leaf: list[Any], g: Any) -> None:
         # nditer gathers any strides, byte orders and precisions into its own blocks.
@@ -91,13 +125,17 @@ class Runner:
                 self._on(arrays, arrays[0].size)
 
     def _on(self, arrays: Sequence[Any], n: int) -> None:
-        buffers = self.buffers
-        if buffers and buffers[0].size != n:
-            if buffers[0].size < n:
-                floats = sum(x.dtype == self.dtype for x in buffers)
-                self.buffers = buffers = _buffers(n, self.dtype, floats, len(buffers) - floats)
+        buffers = getattr(self.local, "buffers", None)
+        if buffers is None or (buffers and buffers[0].size < n):
+            self.local.buffers = buffers = self._buffers(n)
+        if buffers and buffers[0].size > n:
             buffers = [x[:n] for x in buffers]
         self.block(*arrays, self.scalars, buffers)
+
+    def _buffers(self, n: int) -> list[Any]:
+        floats, truths = self.count
+        numbers = [np.empty(n, self.dtype) for _ in range(floats)]
+        return numbers + [np.empty(n, bool) for _ in range(truths)]
 
 
 def flattened(program: Program, leaf: list[Any]) -> tuple[str, list[Any], list[Any]] | None:
@@ -126,8 +164,31 @@ def flat_parts(x: Any, order: str, operand: Any) -> list[Any] | None:
     return [reals[0::2], reals[1::2]]
 
 
-def _buffers(n: int, dtype: Any, floats: int, truths: int) -> list[Any]:
-    return [np.empty(n, dtype) for _ in range(floats)] + [np.empty(n, bool) for _ in range(truths)]
+_threads: ThreadPoolExecutor | None = None
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _threads
+    if _threads is None:
+        _threads = ThreadPoolExecutor(_workers(), "fallline")
+    return _threads
+
+
+def _after_fork() -> None:
+    # Threads do not live on in a child.
+    global _threads
+    _threads = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@lru_cache
+def _workers() -> int:
+    # More threads than this wait for memory, and for each other.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return min(4, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 @lru_cache

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,11 @@ class Runner:
         """Update the leaves `which`, as `eager.Runner.run`."""
         self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
         begin()
-        table = self._table
         done: frozenset[int] = frozenset()
-        if table is not None and len(which) == len(self.leaves):
-            done = table.run(grads)
+        if self._table is not None and len(which) == len(self.leaves):
+            done = self._table.run(grads)
+            if len(done) == len(which):
+                return {}
         rest = []
         for i, g in zip(which, grads, strict=True):
             if i in done:
@@ -137,6 +139,11 @@ class _Table:
         for _, table, ends in self.batches:
             table[:, 1] = address + itemsize * np.concatenate([[0], ends[:-1]])
         self.serial = kernel(program, "many")
+        self.small = small
+        # The gradients of the last step, where these are few bytes, and their own addresses.
+        self.remembers = len(self.batches) == 1
+        self.last: list[Any] = []
+        self.direct: Any = None
 
     def _batch(self, leaves: list[int]) -> tuple[list[int], Any, Any]:
         flats = [self.runner.flat[i] for i in leaves]
@@ -150,24 +157,41 @@ class _Table:
 
     def run(self, grads: Sequence[Any]) -> frozenset[int]:
         """Update the small leaves, unless a gradient cannot be gathered; tell which are done."""
-        runner, flats = self.runner, self.runner.flat
-        for leaves, _, _ in self.batches:
-            for i in leaves:
-                if not (grads[i].flags.c_contiguous and grads[i].dtype.isnative):
-                    return frozenset()
-                if flats[i][0] != "C" and grads[i].ndim > 1:  # type: ignore[index]
-                    return frozenset()
+        taken = grads if len(self.small) == len(grads) else [grads[i] for i in self.small]
+        if len(self.last) == len(taken) and all(map(is_, taken, self.last)):
+            if self.direct is None:
+                self.direct = self.batches[0][1].copy()
+                self.direct[:, 1] = [g.ctypes.data for g in taken]
+            self._call(self.direct, self.batches[0][2])
+            return self.done
+        self.last, self.direct = [], None
+        flats = self.runner.flat
+        for i, g in zip(self.small, taken, strict=True):
+            flags = g.flags
+            if not (flags.c_contiguous and flags.aligned and g.dtype.isnative):
+                return frozenset()
+            if g.ndim > 1 and flats[i][0] != "C":  # type: ignore[index]
+                return frozenset()
+        start = 0
         for leaves, table, ends in self.batches:
-            gathered = [grads[i].reshape(-1) for i in leaves]
+            gathered = [
+                g if g.ndim == 1 else g.reshape(-1) for g in taken[start : start + len(leaves)]
+            ]
+            start += len(leaves)
             buffer = self.buffer[: int(ends[-1])]
             np.concatenate(gathered, out=buffer.view(gathered[0].dtype))
-            if ends[-1] >= PARALLEL * self.operand.parts and _threads():
-                parallel = kernel(runner.program, "many parallel")
-                with _lock:
-                    parallel(table, runner.numbers)
-            else:
-                self.serial(table, runner.numbers)
+            self._call(table, ends)
+        if self.remembers:
+            self.last = list(taken)
         return self.done
+
+    def _call(self, table: Any, ends: Any) -> None:
+        if ends[-1] >= PARALLEL * self.operand.parts and _threads():
+            parallel = kernel(self.runner.program, "many parallel")
+            with _lock:
+                parallel(table, self.runner.numbers)
+        else:
+            self.serial(table, self.runner.numbers)
 
 
 def _flat_leaf(program: Program, leaf: list[Any]) -> tuple[str, Any, list[Any]] | None:
