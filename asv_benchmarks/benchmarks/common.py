@@ -53,6 +53,6 @@ class XPBenchmark:
             self.wait = lambda x: x.block_until_ready()
 
 
-def draw(shape, seed=0):
-    """Return random numbers in single precision."""
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+def draw(shape, dtype="float32", seed=0):
+    """Return random numbers."""
+    return np.random.default_rng(seed).standard_normal(shape, dtype=dtype)

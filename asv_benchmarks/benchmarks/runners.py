@@ -22,16 +22,18 @@ OURS = {"SGD": {"momentum": 0.9}}
 WRITTEN = {"GradientDescent": 1, "SGD": 2, "Adagrad": 2, "RMSprop": 2}
 
 
-def fallline(backend):
-    """Return a runner of ours on an array library."""
+def fallline(backend, engine="auto"):
+    """Return a runner of ours on an array library, by an engine."""
 
     def make(rule, params, pool):
         bench = XPBenchmark()
         bench.setup(backend)
-        params = [bench.array(x) for x in params]
+        params = [bench.array(x.copy()) for x in params]
         pool = [[bench.array(g) for g in grads] for grads in pool]
         rule = fl.rules.get(rule, learning_rate=RATE, **OURS.get(rule, {}))
-        opt = fl.Optimizer(params if len(params) > 1 else params[0], rule)
+        if engine == "numba":
+            load("numba")
+        opt = fl.Optimizer(params if len(params) > 1 else params[0], rule, engine=engine)
         grads = itertools.cycle(pool if len(params) > 1 else [g for (g,) in pool])
 
         def step():
@@ -132,8 +134,10 @@ def stream(rule, params, pool):
         for i in numba.prange(x.size):
             x[i] += g[i]
 
-    serial = numba.njit("(float32[::1], float32[::1])")(add)
-    parallel = numba.njit("(float32[::1], float32[::1])", parallel=True)(add)
+    kind = params[0].dtype.name
+    signature = f"({kind}[::1], {kind}[::1])"
+    serial = numba.njit(signature)(add)
+    parallel = numba.njit(signature, parallel=True)(add)
     written = [[x.copy() for x in params] for _ in range(WRITTEN.get(rule, 3))]
     pool = itertools.cycle(pool)
 
@@ -147,7 +151,9 @@ def stream(rule, params, pool):
 
 
 RUNNERS = {
-    "fallline:numpy": fallline("numpy"),
+    "fallline numba": fallline("numpy", "numba"),
+    "fallline blocked": fallline("numpy", "blocked"),
+    "fallline eager": fallline("numpy", "eager"),
     "fallline:torch": fallline("torch:cpu"),
     "fallline:jax": fallline("jax.numpy:cpu"),
     "fallline:cupy": fallline("cupy"),

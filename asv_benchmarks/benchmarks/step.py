@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .common import draw
+from .common import draw, load
 from .runners import RUNNERS
 
-SHAPES = {"10": (1, 10), "1e3": (1, 1000), "1e5": (1, 10**5), "1e7": (1, 10**7)}
+SHAPES = {name: (1, int(float(name))) for name in ("10", "1e3", "1e5", "1e6", "1e7")}
 SHAPES["300 x 1e3"] = (300, 1000)
 RULES = ("GradientDescent", "SGD", "Adagrad", "Adadelta", "RMSprop", "AdamW")
 
@@ -19,13 +19,15 @@ class Base:
     sample_time = 0.01
     timeout = 300
 
-    def setup(self, runner, rule, shape, gradients):
+    def setup(self, runner, rule, shape, gradients, dtype="float32"):
         """Make the runner."""
+        if runner.startswith("optax") and dtype == "float64":
+            load("jax").config.update("jax_enable_x64", True)
         count, n = SHAPES[shape]
-        params = [draw(n, seed=i) for i in range(count)]
+        params = [draw(n, dtype, seed=i) for i in range(count)]
         total = count * n
         size = 1 if gradients == "same" else 4 if total > 10**6 else 32
-        pool = [[draw(n, seed=1000 + i + j) for i in range(count)] for j in range(size)]
+        pool = [[draw(n, dtype, seed=1000 + i + j) for i in range(count)] for j in range(size)]
         self.step = RUNNERS[runner](rule, params, pool)
         for _ in range(3):
             self.step()
@@ -43,16 +45,24 @@ class Adam(Base):
 
 
 class Rules(Base):
-    """The other rules on a small and a large array."""
+    """The other rules on a large array."""
 
     params = (
-        ["fallline:numpy", "fallline:cupy", "torch", "torch foreach", "optax jit", "stream"],
-        list(RULES),
-        ["1e3", "1e7"],
+        [
+            "fallline numba",
+            "fallline blocked",
+            "fallline:cupy",
+            "torch foreach",
+            "optax jit",
+            "stream",
+        ],
+        ["Adam", *RULES],
+        ["1e7"],
         ["fresh"],
+        ["float32", "float64"],
     )
-    param_names = ("runner", "rule", "shape", "gradients")
+    param_names = ("runner", "rule", "shape", "gradients", "dtype")
 
-    def time_step(self, runner, rule, shape, gradients):
+    def time_step(self, runner, rule, shape, gradients, dtype):
         """One step."""
         self.step()
