@@ -37,3 +37,13 @@ def backend(request, monkeypatch):
         (pytest.fail if required else pytest.skip)(str(error))
     with found.context(monkeypatch):
         yield found
+
+
+@pytest.fixture
+def cuda_backend():
+    """CuPy on a device; absent, a visible skip, or a failure where it is required."""
+    try:
+        return backends.make("cupy")
+    except backends.AbsentError as error:
+        required = os.environ.get("FALLLINE_REQUIRE_CUDA") == "1"
+        (pytest.fail if required else pytest.skip)(str(error))

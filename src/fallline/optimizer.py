@@ -27,10 +27,11 @@ class Optimizer:
         One rule for all leaves; a prefix of the tree of params with a rule (or `None`, which
         freezes) at each end; or a function of ``(path, leaf)`` that returns one, where path is
         the tuple of keys, such as ``("layers", 0, "weights")``.
-    engine : {"auto", "eager", "blocked", "numba"}
+    engine : {"auto", "eager", "blocked", "numba", "cuda"}
         How rules are run: the formula as it is on any array library; on NumPy, its traced program
-        block by block through NumPy's ufuncs, or as one compiled loop with Numba. All give the
-        same bits. ``"auto"`` takes the fastest that is installed and fits each leaf.
+        block by block through NumPy's ufuncs, or as one compiled loop with Numba; on CuPy, as one
+        kernel launch for all leaves of a rule, device and dtype. All give the same bits.
+        ``"auto"`` takes the fastest that is installed and fits each leaf.
 
     Raises
     ------

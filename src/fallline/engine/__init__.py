@@ -1,7 +1,8 @@
 """Engines: how a rule is run on the arrays of an Optimizer.
 
 All give the same bits: ``eager``, the formula as it is, on any array library; ``blocked``, its
-traced program through NumPy's ufuncs, block by block; ``numba``, the program as one compiled loop.
+traced program through NumPy's ufuncs, block by block; ``numba``, the program as one compiled loop;
+``cuda``, the program as one kernel launch for many CuPy arrays.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from typing import Any
 
 from .. import _arrays, _checks
 from ..rules import Rule
-from . import blocked, eager, numba_
+from . import blocked, cuda, eager, numba_
 from .trace import Program, UntraceableError, trace
 
-NAMES = ("auto", "eager", "blocked", "numba")
+NAMES = ("auto", "eager", "blocked", "numba", "cuda")
+LIBRARIES = {"blocked": "numpy", "numba": "numpy", "cuda": "cupy"}
 
-Runner = eager.Runner | blocked.Runner | numba_.Runner
+Runner = eager.Runner | blocked.Runner | numba_.Runner | cuda.Runner
 
 
 def choose(engine: str, place: str, p: Any, rule: Rule) -> tuple[str, Program | None]:
@@ -28,11 +30,14 @@ def choose(engine: str, place: str, p: Any, rule: Rule) -> tuple[str, Program | 
     """
     if engine not in NAMES:
         raise _checks.unknown_name("engine", str(engine), NAMES)
-    if engine == "eager" or (engine == "auto" and not _arrays.on_host(p)):
+    if engine == "eager":
         return "eager", None
-    dtype = _arrays.dtype_name(p)
-    if not _arrays.on_host(p):
-        msg = f"{place}: engine {engine!r} runs NumPy arrays, got {_arrays.library(p)}"
+    dtype, library = _arrays.dtype_name(p), _arrays.library(p)
+    if engine == "auto":
+        return _fastest(library, dtype, p, rule)
+    if library != LIBRARIES[engine]:
+        kind = {"numpy": "NumPy", "cupy": "CuPy"}[LIBRARIES[engine]]
+        msg = f"{place}: engine {engine!r} runs {kind} arrays, got {library}"
         raise TypeError(msg)
     if engine == "numba" and dtype not in numba_.DTYPES:
         msg = f"{place}: engine 'numba' runs {', '.join(numba_.DTYPES)}, got {dtype}"
@@ -40,19 +45,28 @@ def choose(engine: str, place: str, p: Any, rule: Rule) -> tuple[str, Program | 
     if engine == "numba" and not numba_.installed():
         msg = "engine 'numba' needs Numba: pip install 'fallline[numba]'"
         raise ImportError(msg)
-    try:
-        program = trace(rule, dtype)
-    except UntraceableError:
-        if engine == "auto":
-            return "eager", None
-        raise
-    if engine == "auto":
+    if engine == "cuda" and not cuda.runs(p):
+        msg = f"{place}: engine 'cuda' needs an NVIDIA device of compute capability 7.0 or more"
+        raise TypeError(msg)
+    return engine, trace(rule, dtype)
+
+
+def _fastest(library: str, dtype: str, p: Any, rule: Rule) -> tuple[str, Program | None]:
+    if library == "numpy":
         engine = "numba" if dtype in numba_.DTYPES and numba_.installed() else "blocked"
-    return engine, program
+    elif library == "cupy" and cuda.runs(p):
+        engine = "cuda"
+    else:
+        return "eager", None
+    try:
+        return engine, trace(rule, dtype)
+    except UntraceableError:
+        return "eager", None
 
 
 def make(engine: str, rule: Rule, program: Program | None, leaves: list[list[Any]]) -> Runner:
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
     if program is None:
         return eager.Runner(rule, leaves)
-    return numba_.Runner(program, leaves) if engine == "numba" else blocked.Runner(program, leaves)
+    runners = {"blocked": blocked.Runner, "numba": numba_.Runner, "cuda": cuda.Runner}
+    return runners[engine](program, leaves)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 import sys
@@ -59,3 +60,18 @@ def write(path: Path, data: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+def write_sealed(path: Path, data: bytes) -> bool:
+    """Write data behind its digest, for `read_sealed`; tell whether the file holds it now."""
+    return write(path, hashlib.sha256(data).digest() + data)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """Return what `write_sealed` wrote, or `None` if nothing, or not all of it, is there."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    seal, data = content[:32], content[32:]
+    return data if hashlib.sha256(data).digest() == seal else None

@@ -1,0 +1,250 @@
+"""The CUDA engine: a program as one kernel launch for many CuPy arrays.
+
+A launch is handed a table of addresses, sizes and scalars by value. It goes to the current stream
+of the arrays' device, and nothing waits for it. A CUDA graph keeps the scalars of its capture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from . import _cache
+from ._cuda_source import capacity, layout, source
+from .trace import Program
+
+THREADS = 256  # of a block
+CHUNK = 4096  # elements that a block updates
+FEW = 32  # arrays up to which a shorter table is passed
+ARGUMENTS = 32_764  # bytes that a kernel can be passed since CUDA 12.1
+OLD_ARGUMENTS = 4096  # and before
+REMEMBERED = 1 << 21  # bytes of gradients that may be kept alive, to know them again
+OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
+
+
+def runs(p: Any) -> bool:
+    """Tell whether the device of a CuPy array takes these kernels: NVIDIA's, since Volta."""
+    import cupy
+
+    return not cupy.cuda.runtime.is_hip and capability(p.device.id) >= 70
+
+
+class Runner:
+    """Runs a program on CuPy leaves of one device; parameters as in `eager.Runner`.
+
+    A leaf whose memory is not in one piece is copied into one for the launch, and back; so is,
+    one way, a gradient that is laid out unlike its parameter.
+
+    Parameters
+    ----------
+    program : Program
+        The traced rule.
+    leaves : sequence of list of arrays
+        The parameter and the slots of each leaf.
+    threads, chunk : int
+        Threads of a block; elements that a block updates, a multiple of 16.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self,
+        program: Program,
+        leaves: Sequence[list[Any]],
+        *,
+        threads: int = THREADS,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.program, self.leaves = program, leaves
+        self.threads, self.chunk = threads, chunk
+        self.guard = _arrays.guard(leaves[0][0])
+        self.device = leaves[0][0].device.id
+        self.orders = [_order(leaf) for leaf in leaves]
+        self.sizes = np.asarray([leaf[0].size for leaf in leaves])
+        self.addresses = np.zeros((len(leaves), len(program.arrays)), np.uint64)
+        for row, leaf in zip(self.addresses, leaves, strict=True):
+            row[[0, *range(2, len(row))]] = [x.data.ptr for x in leaf]
+        self.light = sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
+        self.plan: tuple[list[int], list[int], list[_Table]] | None = None
+        self.last: Sequence[Any] = ()
+
+    def run(
+        self,
+        scalars: Mapping[str, Any],
+        which: Sequence[int],
+        grads: Sequence[Any],
+        begin: Callable[[], None],
+    ) -> dict[int, list[Any]]:
+        """Update the leaves `which`, as `eager.Runner.run`; return when the work is queued."""
+        numbers = self.program.numbers(scalars)
+        with self.guard():
+            tables, kept = self._aimed(which, grads)
+            pieces = self._pieces(which, grads)
+            begin()
+            for table in tables:
+                table.launch(numbers)
+            for leaf, table, copies in pieces:
+                table.launch(numbers)
+                for target, value in zip(leaf, copies, strict=True):
+                    _arrays.write(target, value)
+        del kept  # Memory given back now is used again only after what is queued.
+        return {}
+
+    def _aimed(
+        self, which: Sequence[int], grads: Sequence[Any]
+    ) -> tuple[list[_Table], Sequence[Any]]:
+        # Tables of the leaves in one piece, pointed at these gradients, and what must live on.
+        if self.plan is None or self.plan[0] != which:
+            flat = [k for k, i in enumerate(which) if self.orders[i] and self.sizes[i]]
+            tables = self._tables(np.asarray([which[k] for k in flat], np.intp))
+            self.plan, self.last = (list(which), flat, tables), ()
+        _, flat, tables = self.plan
+        taken = grads if len(flat) == len(grads) else [grads[k] for k in flat]
+        if len(self.last) == len(taken) and all(map(is_, taken, self.last)):
+            return tables, taken
+        self.last = ()
+        used = [_contiguous(g, self.orders[which[k]]) for k, g in zip(flat, taken, strict=True)]
+        start = 0
+        for table in tables:
+            table.aim([g.data.ptr for g in used[start : start + table.count]])
+            start += table.count
+        if self.light and all(map(is_, taken, used)):
+            self.last = list(taken)
+        return tables, used
+
+    def _tables(self, which: Any) -> list[_Table]:
+        if not len(which):
+            return []
+        most = capacity(self.program, _argument_bytes())
+        size = min(FEW, most) if len(which) <= FEW else most
+        return [
+            _Table(self, self.addresses[some], self.sizes[some], size)
+            for some in np.split(which, range(size, len(which), size))
+        ]
+
+    def _pieces(
+        self, which: Sequence[int], grads: Sequence[Any]
+    ) -> list[tuple[list[Any], _Table, list[Any]]]:
+        # Leaves that are scattered in memory, each with contiguous copies and a table of these.
+        found = []
+        for i, g in zip(which, grads, strict=True):
+            if self.orders[i] is None and self.sizes[i]:
+                leaf = self.leaves[i]
+                copies = [_contiguous(x, "C") for x in (leaf[0], g, *leaf[1:])]
+                addresses = np.asarray([[x.data.ptr for x in copies]], np.uint64)
+                table = _Table(self, addresses, self.sizes[i : i + 1], FEW, keep=copies)
+                found.append((leaf, table, copies[:1] + copies[2:]))
+        return found
+
+
+class _Table:
+    """The argument of one launch, and the kernel it is for."""
+
+    def __init__(
+        self, runner: Runner, addresses: Any, sizes: Any, size: int, keep: Any = ()
+    ) -> None:
+        self.keep = keep
+        self.count = len(sizes)
+        self.threads = runner.threads
+        self.function = kernel(runner.program, size, runner.device)
+        dtype = layout(runner.program, size)
+        record = np.zeros(1, dtype)
+        blocks = -(-sizes // runner.chunk)
+        record["address"][0, :, : self.count] = addresses.T
+        record["size"][0, : self.count] = sizes
+        record["first"][0, : self.count] = np.cumsum(blocks) - blocks
+        record["count"], record["chunk"] = self.count, runner.chunk
+        self.blocks = int(blocks.sum())
+        self.gradients = record["address"][0, 1, : self.count]
+        self.scalars = record["scalars"][0]
+        self.argument = record.view(f"V{dtype.itemsize}")
+
+    def aim(self, addresses: Sequence[int]) -> None:
+        """Set the addresses of the gradients."""
+        self.gradients[:] = addresses
+
+    def launch(self, numbers: Sequence[float]) -> None:
+        """Queue the kernel."""
+        self.scalars[: len(numbers)] = numbers
+        self.function((self.blocks,), (self.threads,), (self.argument,))
+
+
+def _order(leaf: Sequence[Any]) -> str | None:
+    # How the elements of all arrays of a leaf follow each other in memory, without gaps.
+    for order, name in (("C", "c_contiguous"), ("F", "f_contiguous")):
+        if all(getattr(x.flags, name) for x in leaf):
+            return order
+    return None
+
+
+def _contiguous(x: Any, order: str | None) -> Any:
+    flags = x.flags
+    if flags.c_contiguous if order == "C" else flags.f_contiguous:
+        return x
+    return x.copy(order=order)
+
+
+# -- from a program to a kernel on a device ---------------------------------------------------
+
+
+_KNOWN: dict[tuple[str, int, int], Callable[..., None]] = {}
+
+
+def kernel(program: Program, arrays: int, device: int) -> Callable[..., None]:
+    """Return the kernel for tables of some arrays on a device, which must be the current one."""
+    key = program.key, arrays, device
+    if key not in _KNOWN:
+        from cupy.cuda import function
+
+        module = function.Module()
+        module.load(compiled(source(program, arrays), capability(device)))
+        _KNOWN[key] = module.get_function("step")
+    return _KNOWN[key]
+
+
+@lru_cache
+def capability(device: int) -> int:
+    """Return the compute capability of a device: 90 is 9.0."""
+    import cupy
+
+    return int(cupy.cuda.Device(device).compute_capability)
+
+
+@lru_cache
+def _argument_bytes() -> int:
+    from cupy.cuda import nvrtc, runtime
+
+    new = nvrtc.getVersion() >= (12, 1) and runtime.driverGetVersion() >= 12_010
+    return ARGUMENTS if new else OLD_ARGUMENTS
+
+
+def compiled(text: str, capability: int) -> bytes:
+    """Return machine code from NVRTC, or from the user's cache.
+
+    For a device that this NVRTC does not know yet it is PTX, which the driver compiles.
+    """
+    from cupy.cuda import nvrtc
+
+    known = [arch for arch in nvrtc.getSupportedArchs() if arch <= capability]
+    exact = capability in known
+    options = (*OPTIONS, f"--gpu-architecture={'sm' if exact else 'compute'}_{max(known)}")
+    digest = hashlib.sha256(repr((text, options, nvrtc.getVersion())).encode()).hexdigest()[:32]
+    folder = _cache.folder("cuda")
+    path = None if folder is None else folder / f"kernel_{digest}.bin"
+    if path is not None and (found := _cache.read_sealed(path)) is not None:
+        return found
+    program = nvrtc.createProgram(text, f"fallline_{digest}.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, options)
+        code: bytes = nvrtc.getCUBIN(program) if exact else nvrtc.getPTX(program)
+    finally:
+        nvrtc.destroyProgram(program)
+    if path is not None:
+        _cache.write_sealed(path, code)
+    return code
