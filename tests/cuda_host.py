@@ -105,10 +105,10 @@ def on_numpy(x):
         "data": (x.data.ptr, False),
         "shape": x.shape,
         "strides": x.strides,
-        "typestr": x.dtype.str,
+        "typestr": f"|V{x.itemsize}",
         "version": 3,
     }
-    return np.asarray(holder)
+    return np.asarray(holder).view(x.dtype)
 
 
 @pytest.fixture
