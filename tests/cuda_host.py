@@ -63,7 +63,14 @@ def library(text):
     path = Path(folder().name) / hashlib.sha256(text.encode()).hexdigest()[:24]
     path.with_suffix(".cpp").write_text(HEADER + text + FOOTER)
     command = [COMPILER, "-O1", "-std=c++17", "-ffp-contract=off", "-fno-strict-aliasing"]
-    command += ["-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", path.with_suffix(".so"), path.with_suffix(".cpp")]
+    command += [
+        "-shared",
+        "-fPIC",
+        "-Wl,-Bsymbolic",
+        "-o",
+        path.with_suffix(".so"),
+        path.with_suffix(".cpp"),
+    ]
     subprocess.run(command, check=True)
     found = ctypes.CDLL(str(path.with_suffix(".so")))
     found.table_bytes.restype = ctypes.c_ulonglong

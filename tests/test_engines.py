@@ -259,6 +259,34 @@ def rule_of(body):
     return Bad()
 
 
+FUNCTIONS = {
+    "sqrt": lambda xp, s, p, g: xp.sqrt(xp.abs(p) + g),
+    "abs": lambda xp, s, p, g: abs(p) * g,
+    "sign": lambda xp, s, p, g: xp.sign(g) / p,
+    "maximum": lambda xp, s, p, g: s.rate / xp.maximum(p, g),
+    "minimum": lambda xp, s, p, g: s.rate / xp.minimum(p, g),
+    "less": lambda xp, s, p, g: xp.where(p < g, -p, g - p),
+    "less_equal": lambda xp, s, p, g: xp.where(p <= g, p, s.rate * g),
+    "equal": lambda xp, s, p, g: xp.where(p == g, s.rate, p),
+    "not_equal": lambda xp, s, p, g: xp.where(p != g, p, s.rate),
+}
+
+
+def pairs(dtype):
+    """Return two arrays that meet in every pair of special numbers."""
+    with np.errstate(over="ignore", under="ignore"):
+        special = np.asarray([*SPECIAL, -1.0, 2.0]).astype(dtype)
+    return np.repeat(special, special.size), np.tile(special, special.size)
+
+
+@engine_names
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_functions(engine, function, dtype):
+    x, g = pairs(dtype)
+    compare(engine, rule_of(FUNCTIONS[function]), {"x": (plain, x)}, [{"x": g}])
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -7,6 +7,7 @@ traced program through NumPy's ufuncs, block by block; ``numba``, the program as
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import _arrays, _checks
@@ -68,5 +69,9 @@ def make(engine: str, rule: Rule, program: Program | None, leaves: list[list[Any
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
     if program is None:
         return eager.Runner(rule, leaves)
-    runners = {"blocked": blocked.Runner, "numba": numba_.Runner, "cuda": cuda.Runner}
+    runners: dict[str, Callable[..., Runner]] = {
+        "blocked": blocked.Runner,
+        "numba": numba_.Runner,
+        "cuda": cuda.Runner,
+    }
     return runners[engine](program, leaves)

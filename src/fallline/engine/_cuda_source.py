@@ -115,12 +115,8 @@ def source(program: Program, capacity: int) -> str:
         "};",
     ]
     kinds = {_element(x): x for x in arrays}
-    elements = [
-        f"struct {name} {{ {_scalar(x)} part[{x.parts}]; }};" for name, x in kinds.items()
-    ]
-    packs = [
-        f"struct alignas({VECTOR}) {name}s {{ {name} element[{vector}]; }};" for name in kinds
-    ]
+    elements = [f"struct {name} {{ {_scalar(x)} part[{x.parts}]; }};" for name, x in kinds.items()]
+    packs = [f"struct alignas({VECTOR}) {name}s {{ {name} element[{vector}]; }};" for name in kinds]
     names = [f"a{i}" for i in range(len(arrays))]
     parameters = [
         f"{'const ' if i == 1 else ''}{kind}& {name}"
@@ -138,9 +134,7 @@ def source(program: Program, capacity: int) -> str:
         f"    {kind}* const p{i} = ({kind}*)table.address[{i}][low] + start;"
         for i, kind in enumerate(types)
     ]
-    loads = [
-        f"            {kind}s v{i} = *({kind}s*)(p{i} + i);" for i, kind in enumerate(types)
-    ]
+    loads = [f"            {kind}s v{i} = *({kind}s*)(p{i} + i);" for i, kind in enumerate(types)]
     stores = [f"            *({types[i]}s*)(p{i} + i) = v{i};" for i in written]
     single = [f"        {kind} v{i} = p{i}[i];" for i, kind in enumerate(types)]
     filled = KERNEL
