@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "fallline"
 FILES = sorted(ROOT.rglob("*.py"))
-FOUNDATION = {"_arrays", "_trees", "_checks"}
+FOUNDATION = {"_arrays", "_memory", "_trees", "_checks"}
 # What a room may import, itself included.
 ARROWS = {
     "_arrays": set(),
+    "_memory": {"_arrays"},
     "_trees": {"_checks"},
     "_checks": {"_arrays"},
     "rules": FOUNDATION,
@@ -28,7 +29,7 @@ ARROWS = {
     "optimizer": FOUNDATION | {"rules", "engine", "_leaf", "_binding", "checkpoint"},
 }
 FOREIGN = {"array_api_compat": {"_arrays"}, "optree": {"_trees"}, "torch": {"_arrays"}}
-FOREIGN |= {"cupy": {"_arrays"}, "jax": {"_arrays"}, "numba": {"engine"}}
+FOREIGN |= {"cupy": {"_arrays", "engine"}, "jax": {"_arrays"}, "numba": {"engine"}}
 
 
 def room(path):

@@ -182,7 +182,7 @@ def test_same_bits_on_the_host(host_device, rule, dtype):  # noqa: F811
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_functions_on_the_host(host_device, function, dtype):  # noqa: F811
-    x, g = pairs(dtype)
+    x, g = pairs(dtype, function)
     compare({"x": (plain, x)}, rule_of(FUNCTIONS[function]), [{"x": g}])
 
 

@@ -272,18 +272,23 @@ FUNCTIONS = {
 }
 
 
-def pairs(dtype):
-    """Return two arrays that meet in every pair of special numbers."""
+def pairs(dtype, function):
+    """Return two arrays that meet in every pair of special numbers.
+
+    Which of two zeros is the larger differs between processors in NumPy itself.
+    """
     with np.errstate(over="ignore", under="ignore"):
         special = np.asarray([*SPECIAL, -1.0, 2.0]).astype(dtype)
-    return np.repeat(special, special.size), np.tile(special, special.size)
+    x, g = np.repeat(special, special.size), np.tile(special, special.size)
+    clear = (x != 0) | (g != 0) if function in ("maximum", "minimum") else slice(None)
+    return x[clear], g[clear]
 
 
 @engine_names
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_functions(engine, function, dtype):
-    x, g = pairs(dtype)
+    x, g = pairs(dtype, function)
     compare(engine, rule_of(FUNCTIONS[function]), {"x": (plain, x)}, [{"x": g}])
 
 

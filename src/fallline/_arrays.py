@@ -11,6 +11,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import array_api_compat as compat
@@ -63,7 +64,16 @@ def library(x: Array) -> str:
 
 def device(x: Array) -> Any:
     """Return the device of an array; `None` for one that jax is tracing."""
+    if family(type(x)) in ("cupy", "torch"):
+        return x.device  # the quick way
     return None if is_traced(x) else compat.device(x)
+
+
+@lru_cache
+def family(kind: Any) -> str:
+    """Return the package of a class of arrays, if it is one of those that share memory."""
+    packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    return next((name for name in ("numpy", "cupy", "torch") if name in packages), "")
 
 
 def dtype_name(x: Array) -> str:
@@ -88,7 +98,7 @@ def is_real(x: Array) -> bool:
 
 def is_dense(x: Array) -> bool:
     """Tell whether an array stores every element."""
-    return not compat.is_torch_array(x) or str(x.layout) == "torch.strided"
+    return family(type(x)) != "torch" or str(x.layout) == "torch.strided"
 
 
 def on_host(x: Array) -> bool:
@@ -121,7 +131,7 @@ def full(like: Array, value: float, dtype: Any) -> Array:
     """Return a new array of the shape and on the device of `like`."""
     with on_device(like):
         result = namespace(like).full_like(like, value, dtype=dtype, **_device(like))
-    return np.ascontiguousarray(result).reshape(result.shape) if _is_numpy(like) else result
+    return np.ascontiguousarray(result).reshape(result.shape) if on_host(like) else result
 
 
 def moved(x: Array, like: Array, dtype: Any) -> Array:
@@ -192,7 +202,7 @@ def joined(re: Array, im: Array, like: Array) -> Array:
 
         return jax.lax.complex(re, im)
     xp = namespace(like)
-    if _is_numpy(like) or compat.is_cupy_array(like):
+    if on_host(like) or compat.is_cupy_array(like):
         with on_device(like):
             out = xp.empty_like(like)
         out.real[...] = re
@@ -235,7 +245,7 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
         return no_grad
     if compat.is_cupy_array(x):
         return lambda: on_device(x)
-    if _is_numpy(x) or library(x) == "array_api_strict":
+    if on_host(x) or library(x) == "array_api_strict":
         return lambda: np.errstate(all="ignore")
     return contextlib.nullcontext
 
@@ -259,7 +269,7 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
 
 def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:
     """Return NumPy's array as one of the library and on the device of `like`."""
-    if _is_numpy(like):
+    if on_host(like):
         return x
     with on_device(like):
         return namespace(like).asarray(x, **_device(like))
@@ -267,7 +277,7 @@ def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:
 
 def rows(x: Array, indices: Array) -> Array:
     """Return some rows of an array, gathered on its device."""
-    if _is_numpy(x):
+    if on_host(x):
         return x[indices]  # unlike np.take this reads only these rows of a memory map
     with on_device(x):
         return namespace(x).take(x, indices, axis=0)
@@ -296,92 +306,6 @@ def choose(condition: Any, a: Any, b: Any) -> Any:
 def square_root(x: Any) -> Any:
     """Return the square root of a float or of a symbol."""
     return math.sqrt(x) if isinstance(x, float | int) else namespace(x).sqrt(x)
-
-
-# -- memory ---------------------------------------------------------------------------------
-
-
-def owner(x: Array) -> object:
-    """Return a key of the memory block that holds `x`; arrays with different keys are disjoint."""
-    if _is_numpy(x):
-        while isinstance(x.base, np.ndarray):
-            x = x.base
-        return id(x) if x.base is None else "foreign"
-    if compat.is_cupy_array(x):
-        return id(x.data.mem)
-    if compat.is_torch_array(x):
-        return x.untyped_storage().data_ptr()
-    return id(x)
-
-
-def overlap(a: Array, b: Array) -> bool:
-    """Tell whether two arrays of one library share an element's memory."""
-    if a is b:
-        return True
-    shadows = _shadow(a), _shadow(b)
-    if shadows[0] is None or shadows[1] is None or not np.may_share_memory(*shadows):
-        return False
-    try:
-        return np.shares_memory(*shadows, max_work=1_000_000)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
-
-
-def overlaps_itself(x: Array) -> bool:
-    """Tell whether two elements of a strided array lie in the same place."""
-    shadow = _shadow(x)
-    if shadow is None or shadow.size < 2:
-        return False
-    extent = shadow.itemsize
-    axes = zip(shadow.strides, shadow.shape, strict=True)
-    for stride, n in sorted((abs(stride), n) for stride, n in axes if n > 1):
-        if stride < extent:
-            return True
-        extent += stride * (n - 1)
-    return False
-
-
-def same_place(a: Array, b: Array) -> bool:
-    """Tell whether two arrays have the same elements in the same order, as two views may."""
-    if a is b:
-        return True
-    x, y = _shadow(a), _shadow(b)
-    return (
-        x is not None
-        and y is not None
-        and x.__array_interface__["data"][0] == y.__array_interface__["data"][0]
-        and (x.shape, x.strides, x.itemsize) == (y.shape, y.strides, y.itemsize)
-    )
-
-
-def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
-    # An array of the same addresses that is never read: NumPy's own overlap test then serves
-    # every strided library, device memory included.
-    if _is_numpy(x):
-        return np.asarray(x)
-    if compat.is_cupy_array(x):
-        address, strides = x.data.ptr, x.strides
-    elif compat.is_torch_array(x):
-        address = x.data_ptr()
-        strides = tuple(step * x.element_size() for step in x.stride())
-    else:
-        return None
-    if 0 in x.shape:
-        return np.empty(0)
-    itemsize = x.element_size() if compat.is_torch_array(x) else x.itemsize
-    holder = type("Shadow", (), {})()
-    holder.__array_interface__ = {
-        "data": (address, False),
-        "shape": tuple(x.shape),
-        "strides": strides,
-        "typestr": f"|V{itemsize}",
-        "version": 3,
-    }
-    return np.asarray(holder)
-
-
-def _is_numpy(x: object) -> bool:
-    return isinstance(x, np.ndarray)
 
 
 def padded(x: Array, like: Array, place: str) -> Array:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any
 
-from . import _arrays, _checks, _trees, engine
+from . import _arrays, _checks, _memory, _trees, engine
 from ._leaf import Leaf, LeafState, adopted
 from .rules import Rule
 
@@ -73,7 +73,7 @@ class Binding:
         # Gradient objects of the last step, kept only where that keeps little memory alive.
         self.last: list[Any] = []
         found = [leaf for leaf in self.leaves if leaf.p is not None]
-        self.light = all(leaf.host for leaf in found) and sum(x.p.nbytes for x in found) < LIGHT
+        self.light = all(leaf.fixed for leaf in found) and sum(x.p.nbytes for x in found) < LIGHT
 
     def _check_state(self, leaf: Leaf, name: str, value: Any) -> None:
         # Checks a value that is about to replace a state entry.
@@ -192,17 +192,17 @@ class Memory:
             for place, x in arrays:
                 if self.may_hold(x):
                     self.check(place, x)
-                self._blocks.setdefault(_arrays.owner(x), []).append((place, x))
+                self._blocks.setdefault(_memory.owner(x), []).append((place, x))
                 self._foreign = "foreign" in self._blocks
 
     def may_hold(self, x: Any) -> bool:
         """Tell quickly whether `x` can share memory with what is written."""
-        key = _arrays.owner(x)
+        key = _memory.owner(x)
         return key in self._blocks or key == "foreign" or self._foreign
 
     def check(self, place: str, x: Any, *, own: Any = None) -> None:
         """Check that `x` shares no memory with what is written, unless it is exactly `own`."""
-        key = _arrays.owner(x)
+        key = _memory.owner(x)
         blocks = (
             self._blocks.values()
             if key == "foreign"
@@ -210,7 +210,7 @@ class Memory:
         )
         for block in blocks:
             for other, y in block:
-                if _arrays.overlap(x, y) and not (y is own and _arrays.same_place(x, y)):
+                if _memory.overlap(x, y) and not (y is own and _memory.same_place(x, y)):
                     msg = f"{place}: shares memory with {other}, which is written"
                     raise ValueError(msg)
 

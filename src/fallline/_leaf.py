@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from . import _arrays, _checks
+from . import _arrays, _checks, _memory
 from .rules import Rule
 
 
@@ -65,7 +65,7 @@ class Leaf:
     """One parameter with its rule and state; everything known when it is bound is kept here."""
 
     __slots__ = (
-        "device", "dtype", "guard", "host", "immutable", "index", "kind", "names", "p",
+        "device", "dtype", "fixed", "guard", "host", "immutable", "index", "kind", "names", "p",
         "path", "rule", "shape", "state", "xp",
     )  # fmt: skip
 
@@ -78,6 +78,7 @@ class Leaf:
         _checks.leaf(self.name("params"), p)
         self.xp, self.device, self.kind = _arrays.namespace(p), _arrays.device(p), type(p)
         self.dtype, self.shape, self.host = p.dtype, p.shape, _arrays.on_host(p)
+        self.fixed = self.host or _arrays.library(p) == "cupy"
         self.guard, self.immutable = _arrays.guard(p), _arrays.is_immutable(p)
         if rule is not None:
             check_writable(self.name("params"), p)
@@ -135,7 +136,7 @@ def check_writable(place: str, x: Any) -> None:
     if not _arrays.is_writable(x):
         msg = f"{place}: is read-only; an Optimizer writes its arrays"
         raise ValueError(msg)
-    if not _arrays.is_immutable(x) and _arrays.overlaps_itself(x):
+    if not _arrays.is_immutable(x) and _memory.overlaps_itself(x):
         msg = f"{place}: some of its elements share memory"
         raise ValueError(msg)
 

@@ -191,9 +191,9 @@ def expression(op: str, x: Sequence[str], real: str) -> str:
             below = f"{x[0]} < {zero} ? -{one} : {x[0]} == {zero} ? {zero} : {x[0]}"
             return f"{x[0]} > {zero} ? {one} : {below}"
         case "maximum":
-            return f"{x[0]} >= {x[1]} || {x[0]} != {x[0]} ? {x[0]} : {x[1]}"
+            return f"{x[0]} > {x[1]} || {x[0]} != {x[0]} ? {x[0]} : {x[1]}"
         case "minimum":
-            return f"{x[0]} <= {x[1]} || {x[0]} != {x[0]} ? {x[0]} : {x[1]}"
+            return f"{x[0]} < {x[1]} || {x[0]} != {x[0]} ? {x[0]} : {x[1]}"
         case "where":
             return f"{x[0]} ? {x[1]} : {x[2]}"
     return INFIX[op].format(*x)

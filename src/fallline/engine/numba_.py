@@ -373,7 +373,8 @@ def _index(operand: Any, part: int) -> str:
 def expression(op: str, x: Sequence[str]) -> str:
     """Return an operation as Numba compiles it with NumPy's results.
 
-    Sign, maximum and minimum are comparisons, because Numba's own differ for NaN and -0.0.
+    Sign, maximum and minimum are comparisons, because Numba's own differ for NaN and -0.0. Of
+    zeros of both signs the second is taken, as x86 does; NumPy elsewhere may take the other.
     """
     match op:
         case "sqrt":
@@ -384,9 +385,9 @@ def expression(op: str, x: Sequence[str]) -> str:
             below = f"-one_ if {x[0]} < zero else (zero if {x[0]} == zero else {x[0]})"
             return f"one_ if {x[0]} > zero else ({below})"
         case "maximum":
-            return f"{x[0]} if {x[0]} >= {x[1]} or {x[0]} != {x[0]} else {x[1]}"
+            return f"{x[0]} if {x[0]} > {x[1]} or {x[0]} != {x[0]} else {x[1]}"
         case "minimum":
-            return f"{x[0]} if {x[0]} <= {x[1]} or {x[0]} != {x[0]} else {x[1]}"
+            return f"{x[0]} if {x[0]} < {x[1]} or {x[0]} != {x[0]} else {x[1]}"
         case "where":
             return f"{x[1]} if {x[0]} else {x[2]}"
     return INFIX[op].format(*x)

@@ -1,0 +1,89 @@
+"""Which arrays share memory, of every library that lets arrays do so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Array, family
+
+
+def owner(x: Array) -> object:
+    """Return a key of the memory block that holds `x`; arrays with different keys are disjoint."""
+    match family(type(x)):
+        case "numpy":
+            while isinstance(x.base, np.ndarray):
+                x = x.base
+            return id(x) if x.base is None else "foreign"
+        case "cupy":
+            return id(x.data.mem)
+        case "torch":
+            return x.untyped_storage().data_ptr()
+    return id(x)
+
+
+def overlap(a: Array, b: Array) -> bool:
+    """Tell whether two arrays of one library share an element's memory."""
+    if a is b:
+        return True
+    shadows = _shadow(a), _shadow(b)
+    if shadows[0] is None or shadows[1] is None or not np.may_share_memory(*shadows):
+        return False
+    try:
+        return np.shares_memory(*shadows, max_work=1_000_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def overlaps_itself(x: Array) -> bool:
+    """Tell whether two elements of a strided array lie in the same place."""
+    shadow = _shadow(x)
+    if shadow is None or shadow.size < 2:
+        return False
+    extent = shadow.itemsize
+    axes = zip(shadow.strides, shadow.shape, strict=True)
+    for stride, n in sorted((abs(stride), n) for stride, n in axes if n > 1):
+        if stride < extent:
+            return True
+        extent += stride * (n - 1)
+    return False
+
+
+def same_place(a: Array, b: Array) -> bool:
+    """Tell whether two arrays have the same elements in the same order, as two views may."""
+    if a is b:
+        return True
+    x, y = _shadow(a), _shadow(b)
+    return (
+        x is not None
+        and y is not None
+        and x.__array_interface__["data"][0] == y.__array_interface__["data"][0]
+        and (x.shape, x.strides, x.itemsize) == (y.shape, y.strides, y.itemsize)
+    )
+
+
+def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
+    # An array of the same addresses that is never read: NumPy's own overlap test then serves
+    # every strided library, device memory included.
+    if family(type(x)) == "numpy":
+        return np.asarray(x)
+    if family(type(x)) == "cupy":
+        address, strides = x.data.ptr, x.strides
+    elif family(type(x)) == "torch":
+        address = x.data_ptr()
+        strides = tuple(step * x.element_size() for step in x.stride())
+    else:
+        return None
+    if 0 in x.shape:
+        return np.empty(0)
+    itemsize = x.element_size() if family(type(x)) == "torch" else x.itemsize
+    holder = type("Shadow", (), {})()
+    holder.__array_interface__ = {
+        "data": (address, False),
+        "shape": tuple(x.shape),
+        "strides": strides,
+        "typestr": f"|V{itemsize}",
+        "version": 3,
+    }
+    return np.asarray(holder)
