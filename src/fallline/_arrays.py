@@ -11,7 +11,6 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import array_api_compat as compat
@@ -64,16 +63,22 @@ def library(x: Array) -> str:
 
 def device(x: Array) -> Any:
     """Return the device of an array; `None` for one that jax is tracing."""
-    if family(type(x)) in ("cupy", "torch"):
+    if family(x) in ("cupy", "torch"):
         return x.device  # the quick way
     return None if is_traced(x) else compat.device(x)
 
 
-@lru_cache
-def family(kind: Any) -> str:
-    """Return the package of a class of arrays, if it is one of those that share memory."""
-    packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
-    return next((name for name in ("numpy", "cupy", "torch") if name in packages), "")
+_FAMILIES: dict[type, str] = {}
+
+
+def family(x: object) -> str:
+    """Return the package of an array's class, if it is one of those that share memory."""
+    kind = type(x)
+    if kind not in _FAMILIES:
+        packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
+        known = (name for name in ("numpy", "cupy", "torch") if name in packages)
+        _FAMILIES[kind] = next(known, "")
+    return _FAMILIES[kind]
 
 
 def dtype_name(x: Array) -> str:
@@ -98,7 +103,7 @@ def is_real(x: Array) -> bool:
 
 def is_dense(x: Array) -> bool:
     """Tell whether an array stores every element."""
-    return family(type(x)) != "torch" or str(x.layout) == "torch.strided"
+    return family(x) != "torch" or str(x.layout) == "torch.strided"
 
 
 def on_host(x: Array) -> bool:

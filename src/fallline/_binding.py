@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any
 
-from . import _arrays, _checks, _memory, _trees, engine
+from . import _checks, _memory, _trees, engine
 from ._leaf import Leaf, LeafState, adopted
 from .rules import Rule
 

@@ -11,7 +11,7 @@ from ._arrays import Array, family
 
 def owner(x: Array) -> object:
     """Return a key of the memory block that holds `x`; arrays with different keys are disjoint."""
-    match family(type(x)):
+    match family(x):
         case "numpy":
             while isinstance(x.base, np.ndarray):
                 x = x.base
@@ -66,18 +66,18 @@ def same_place(a: Array, b: Array) -> bool:
 def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
     # An array of the same addresses that is never read: NumPy's own overlap test then serves
     # every strided library, device memory included.
-    if family(type(x)) == "numpy":
+    if family(x) == "numpy":
         return np.asarray(x)
-    if family(type(x)) == "cupy":
+    if family(x) == "cupy":
         address, strides = x.data.ptr, x.strides
-    elif family(type(x)) == "torch":
+    elif family(x) == "torch":
         address = x.data_ptr()
         strides = tuple(step * x.element_size() for step in x.stride())
     else:
         return None
     if 0 in x.shape:
         return np.empty(0)
-    itemsize = x.element_size() if family(type(x)) == "torch" else x.itemsize
+    itemsize = x.element_size() if family(x) == "torch" else x.itemsize
     holder = type("Shadow", (), {})()
     holder.__array_interface__ = {
         "data": (address, False),
