@@ -131,6 +131,7 @@ def bench(session: nox.Session) -> None:
     session.run("asv", "run", *config, *same, "--show-stderr", *session.posargs)
     session.run("asv", "publish", *config)
     session.run("python", f"{BENCH}/report.py", "check")
+    session.run("python", f"{BENCH}/report.py", "readme", "README.md")
     session.run("python", f"{BENCH}/report.py", "table", "docs/_generated/benchmarks.md")
 
 

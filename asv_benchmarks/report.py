@@ -1,6 +1,7 @@
 """What a recorded run of the benchmarks says: ratios of ours to each peer, and a check.
 
 python asv_benchmarks/report.py table [FILE]   print the table, or write it into FILE
+python asv_benchmarks/report.py readme FILE    write the short table between its marks in FILE
 python asv_benchmarks/report.py check          fail on benchmarks that failed or vanished
 """
 
@@ -95,16 +96,43 @@ def table(record, found):
     return "\n".join(lines) + "\n"
 
 
+SHORT = [("10", "fresh"), ("1e3", "fresh"), ("1e5", "fresh"), ("1e6", "fresh"), ("1e7", "fresh")]
+SHORT += [("300 x 1e3", "fresh"), ("300 x 1e3", "same")]
+MARKS = "<!-- speed: made by asv_benchmarks/report.py -->\n", "<!-- end -->"
+
+
+def short(record, found):
+    """Return Adam's ratios to the most relevant peers as a Markdown table."""
+    date = datetime.fromtimestamp(record["date"] / 1000, UTC).date()
+    values = found["step.Adam.time_step"]
+    columns = [(OURS[0], "torch fused"), (OURS[0], "optax jit"), (OURS[0], "numpy by hand")]
+    columns += [(OURS[1], "torch fused"), (OURS[1], "numpy by hand")]
+    names = [f"{us.split()[1]} / {peer}" for us, peer in columns]
+    lines = [f"| arrays | gradients | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    for shape, gradients in SHORT:
+        keys = [[(who, "Adam", shape, gradients) for who in column] for column in columns]
+        cells = [ratio(values, *pair) for pair in keys]
+        lines.append(f"| {shape} | {gradients} | {' | '.join(cells)} |")
+    machine = record["params"]
+    lines += ["", f"{date}, {machine['cpu']}, {machine['num_cpu']} cores; `{COMMAND}`."]
+    return "\n".join(lines) + "\n"
+
+
 def main(task, path=None):
     """Run a task."""
     record, found = latest()
     if task == "check":
         wrong = check(found, NAMES.read_text().split())
         sys.exit("\n".join(wrong) or None)
-    text = table(record, found)
+    if task == "readme":
+        before, _, rest = Path(path).read_text().partition(MARKS[0])
+        after = rest.partition(MARKS[1])[2]
+        text = before + MARKS[0] + short(record, found) + MARKS[1] + after
+    else:
+        text = table(record, found)
     if path:
         Path(path).write_text(text)
-    print(text)
+    print(table(record, found))
 
 
 if __name__ == "__main__":

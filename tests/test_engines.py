@@ -351,12 +351,18 @@ opt = fl.Optimizer(x, fl.SGD(0.5), engine="numba")
 opt.step(np.ones(5))
 assert (x == 0.5).all()
 """
+HIT = """
+from fallline.engine.numba_ import _KNOWN
+(kernel,) = _KNOWN.values()
+assert sum(kernel.stats.cache_hits.values()) == {hits}, kernel.stats
+"""
 needs_numba = pytest.mark.skipif(not numba_.installed(), reason="Numba is not installed")
 
 
-def run_with_cache(path):
+def run_with_cache(path, hits=0):
     environment = {**os.environ, "FALLLINE_CACHE_DIR": str(path)}
-    subprocess.run([sys.executable, "-W", "error", "-c", STEP], check=True, env=environment)
+    code = STEP + HIT.format(hits=hits)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=environment)
 
 
 @needs_numba
@@ -365,6 +371,7 @@ def test_the_cache_is_filled_and_survives_corruption(tmp_path):
     run_with_cache(folder)
     found = [p for p in (folder / "numba").rglob("*") if p.is_file()]
     assert {p.suffix for p in found} >= {".py", ".nbi", ".nbc"}
+    run_with_cache(folder, hits=1)
     for path in found:
         path.write_bytes(b"raise SystemExit('run from the cache')\n")
     run_with_cache(folder)

@@ -57,7 +57,8 @@ class Memory:
         if engine == "numba":
             load("numba")
         x, g = draw(int(float(size))), draw(int(float(size)), seed=1)
-        fl.Optimizer(x.copy()[:10], fl.Adam(1e-3), engine=engine).step(g[:10])
+        # Compiled before: on one thread, or on several above some size.
+        fl.Optimizer(x.copy()[:100_000], fl.Adam(1e-3), engine=engine).step(g[:100_000])
         opt = fl.Optimizer(x, fl.Adam(1e-3), engine=engine)
         tracemalloc.start()
         opt.step(g)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import is_
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -251,15 +253,18 @@ def _compiled(text: str, name: str) -> Callable[..., None]:
     folder = _cache.folder("numba")
     path = None if folder is None else folder / f"kernel_{digest}.py"
     if path is not None and _cache.write(path, text.encode()):
-        names: dict[str, Any] = {"CACHE": True, "__name__": f"fallline_{digest}"}
+        # Numba finds what it cached for a function by the name of its module.
+        module = ModuleType(f"fallline_kernel_{digest}")
+        module.__dict__.update(CACHE=True, __file__=str(path))
+        sys.modules[module.__name__] = module
         try:
-            exec(compile(text, str(path), "exec"), names)
+            exec(compile(text, str(path), "exec"), module.__dict__)
         except Exception:
             # Whatever is wrong with the cache must cost no more than time.
-            pass
+            del sys.modules[module.__name__]
         else:
-            return names[name]  # type: ignore[no-any-return]
-    names = {"CACHE": False, "__name__": f"fallline_{digest}"}
+            return module.__dict__[name]  # type: ignore[no-any-return]
+    names: dict[str, Any] = {"CACHE": False, "__name__": f"fallline_{digest}"}
     exec(compile(text, f"<fallline {digest}>", "exec"), names)
     return names[name]  # type: ignore[no-any-return]
 
