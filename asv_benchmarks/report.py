@@ -113,8 +113,23 @@ def short(record, found):
         keys = [[(who, "Adam", shape, gradients) for who in column] for column in columns]
         cells = [ratio(values, *pair) for pair in keys]
         lines.append(f"| {shape} | {gradients} | {' | '.join(cells)} |")
+    rules = found["step.Rules.time_step"]
+    worst = max(
+        value / rules["stream", *key[1:]] for key, value in rules.items() if key[0] == OURS[0]
+    )
+    first = found["engines.FirstStep.track_first_step"]
+    peak = max(found["engines.Memory.track_peak"].values())
     machine = record["params"]
-    lines += ["", f"{date}, {machine['cpu']}, {machine['num_cpu']} cores; `{COMMAND}`."]
+    lines += [
+        "",
+        f"Every rule on one array of 1e7, float32 and float64, takes at most {worst:.2f} times "
+        "what Numba takes to add the gradient to each array that the rule writes. The first step "
+        f"takes {first['numba', 'empty cache']:.2f} s with Numba, imports included, and "
+        f"{first['numba', 'filled cache']:.2f} s once its kernel is cached. A step allocates at "
+        "most "
+        f"{peak / 1e6:.1f} MB, whatever the size of the arrays. "
+        f"{date}, {machine['cpu']}, {machine['num_cpu']} cores; `{COMMAND}`.",
+    ]
     return "\n".join(lines) + "\n"
 
 

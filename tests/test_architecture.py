@@ -20,6 +20,8 @@ ARROWS = {
     "_checks": {"_arrays"},
     "rules": FOUNDATION,
     "losses": {"_arrays", "_checks"},
+    "penalties": {"_arrays", "_checks"},
+    "constraints": {"_arrays", "_checks"},
     "data": {"_arrays", "_checks"},
     "_gradcheck": FOUNDATION,
     "engine": FOUNDATION | {"rules"},

@@ -38,6 +38,14 @@ def test_tables_list_everything():
         assert tables.notes(getattr(fl.losses, name))
 
 
+def test_the_reference_lists_everything():
+    listed = set((ROOT / "docs" / "reference.md").read_text().split())
+    for module in (fl.rules, fl.losses, fl.penalties, fl.constraints):
+        names = {name for name in module.__all__ if inspect.isclass(getattr(module, name))}
+        assert names - {"Domain", "Slot", "State"} <= listed
+    assert {name for name in fl.__all__ if inspect.isclass(getattr(fl, name))} <= listed
+
+
 def test_the_readme_s_python_runs():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) >= 3

@@ -14,7 +14,7 @@ import pytest
 
 import fallline as fl
 from fallline import engine as engines
-from fallline.engine import numba_
+from fallline.engine import _cache, numba_
 from fallline.engine.trace import trace
 from tests.cases import RULES
 
@@ -387,6 +387,18 @@ def test_a_cache_that_is_a_file_or_open_to_others_is_not_used(tmp_path):
     (folder / "numba").chmod(0o777)
     run_with_cache(folder)
     assert not list((folder / "numba").iterdir())
+
+
+def test_a_cache_of_somebody_else_or_that_cannot_be_written_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("FALLLINE_CACHE_DIR", str(tmp_path))
+    assert _cache.folder("numba") == tmp_path / "numba"
+    assert not _cache.write(tmp_path / "nowhere" / "kernel.py", b"")
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert _cache.folder("numba") is None
+    monkeypatch.undo()
+    monkeypatch.setenv("FALLLINE_CACHE_DIR", os.devnull)
+    assert _cache.folder("numba") is None
 
 
 # -- threads and processes ----------------------------------------------------------------------

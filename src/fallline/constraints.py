@@ -1,0 +1,243 @@
+"""Constraints: sets of arrays, and the projection onto them.
+
+``project(x)`` is the nearest array of the set, a new one; nothing is written. Any callable from an
+array to an array of its shape is a constraint too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from . import _arrays, _checks
+
+__all__ = [
+    "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Base of the constraints.
+
+    Attributes
+    ----------
+    separable : bool
+        Whether the projection acts on each element by itself.
+    real : bool
+        Whether it is defined for real arrays only.
+    """
+
+    separable: ClassVar[bool] = True
+    real: ClassVar[bool] = False
+
+    def __call__(self, x: Any) -> Any:
+        """Return `project` of an array."""
+        return self.project(x)
+
+    def project(self, x: Any) -> Any:
+        """Return the nearest array of the set.
+
+        Parameters
+        ----------
+        x : array
+            Of any shape.
+
+        Returns
+        -------
+        array
+            Like `x`.
+
+        Raises
+        ------
+        TypeError
+            If `x` is complex and the set is of real arrays.
+        """
+        if self.real and _arrays.is_complex(x):
+            msg = f"x: {self!r} is a set of real arrays, got {_arrays.dtype_name(x)}"
+            raise TypeError(msg)
+        wide = _arrays.widened(x)
+        return _arrays.cast(self._project(_arrays.namespace(x), wide), x)
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NonNegative(Constraint):
+    """Arrays without negative elements."""
+
+    real: ClassVar[bool] = True
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        return xp.maximum(x, xp.zeros_like(x))
+
+
+@dataclass(frozen=True)
+class Box(Constraint):
+    """Arrays between bounds.
+
+    Parameters
+    ----------
+    low, high : float or array, optional
+        Bounds, numbers or arrays that broadcast against the array; `None` is none.
+    """
+
+    low: Any = None
+    high: Any = None
+    real: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check numbers."""
+        numbers = [x for x in (self.low, self.high) if isinstance(x, float | int)]
+        if len(numbers) == 2 and not numbers[0] <= numbers[1]:
+            msg = f"high: expected a number not below low={self.low}, got {self.high}"
+            raise ValueError(msg)
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        if self.low is not None:
+            x = xp.maximum(x, _bound(xp, x, self.low))
+        return x if self.high is None else xp.minimum(x, _bound(xp, x, self.high))
+
+
+def _bound(xp: Any, x: Any, bound: Any) -> Any:
+    return bound if _arrays.is_array(bound) else xp.zeros_like(x) + bound
+
+
+@dataclass(frozen=True)
+class Support(Constraint):
+    """Arrays that are zero outside of a mask.
+
+    Parameters
+    ----------
+    mask : array of bool
+        Where elements are free; it broadcasts against the array.
+    """
+
+    mask: Any
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        return xp.where(self.mask, x, xp.zeros_like(x))
+
+
+@dataclass(frozen=True)
+class Modulus(Constraint):
+    """Arrays of given magnitudes. Zeros become real and positive.
+
+    Parameters
+    ----------
+    a : float or array
+        The magnitudes, not negative.
+    """
+
+    a: Any
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        size = xp.abs(x)
+        zero = size == 0
+        one = xp.ones_like(x)
+        return self.a * xp.where(zero, one, x / xp.where(zero, xp.ones_like(size), size))
+
+
+@dataclass(frozen=True)
+class MaxModulus(Constraint):
+    """Arrays whose magnitudes are at most given ones.
+
+    Parameters
+    ----------
+    a : float or array
+        The largest magnitudes, not negative.
+    """
+
+    a: Any
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        size = xp.abs(x)
+        over = size > self.a
+        return xp.where(over, x * (self.a / xp.where(over, size, xp.ones_like(size))), x)
+
+
+@dataclass(frozen=True)
+class L2Ball(Constraint):
+    """Arrays whose Euclidean norm is at most a radius.
+
+    Parameters
+    ----------
+    radius : float
+        Greater than 0.
+    """
+
+    radius: float = 1.0
+    separable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the radius."""
+        _checks.positive("radius", self.radius)
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        norm = xp.sqrt(xp.sum(_arrays.abs2(x)))
+        over = norm > self.radius
+        return xp.where(over, x * (self.radius / xp.where(over, norm, xp.ones_like(norm))), x)
+
+
+@dataclass(frozen=True)
+class Simplex(Constraint):
+    """Arrays without negative elements whose sum is given.
+
+    Parameters
+    ----------
+    radius : float
+        The sum, greater than 0.
+
+    References
+    ----------
+    Duchi, Shalev-Shwartz, Singer and Chandra (2008), ICML, figure 1.
+    """
+
+    radius: float = 1.0
+    separable: ClassVar[bool] = False
+    real: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the radius."""
+        _checks.positive("radius", self.radius)
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        return xp.maximum(x - _level(xp, x, self.radius), xp.zeros_like(x))
+
+
+@dataclass(frozen=True)
+class L1Ball(Constraint):
+    """Arrays whose sum of magnitudes is at most a radius.
+
+    Parameters
+    ----------
+    radius : float
+        Greater than 0.
+    """
+
+    radius: float = 1.0
+    separable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the radius."""
+        _checks.positive("radius", self.radius)
+
+    def _project(self, xp: Any, x: Any) -> Any:
+        size = xp.abs(x)
+        level = _level(xp, size, self.radius)
+        kept = xp.maximum(size - level, xp.zeros_like(size))
+        inside = xp.sum(size) <= self.radius
+        factor = kept / xp.where(size == 0, xp.ones_like(size), size)
+        return xp.where(inside, x, x * factor)
+
+
+def _level(xp: Any, x: Any, radius: float) -> Any:
+    # The level t at which the sum of max(x - t, 0) is the radius; nothing is read from the device.
+    flat = xp.sort(xp.reshape(x, (-1,)), descending=True)
+    count = xp.astype(_arrays.arange(flat.shape[0], flat) + 1, flat.dtype)
+    levels = (xp.cumulative_sum(flat) - radius) / count
+    some = flat > levels
+    # Elements above their level are the largest ones; the last of these has the answer.
+    number = xp.sum(xp.astype(some, flat.dtype))
+    return xp.sum(xp.where(count == number, levels, xp.zeros_like(levels)))
