@@ -124,7 +124,7 @@ def is_traced(x: object) -> bool:
 
 def is_immutable(x: Array) -> bool:
     """Tell whether the library replaces arrays instead of writing into them."""
-    return bool(compat.is_jax_array(x))
+    return not isinstance(x, np.ndarray) and bool(compat.is_jax_array(x))
 
 
 def is_writable(x: Array) -> bool:
@@ -135,7 +135,7 @@ def is_writable(x: Array) -> bool:
 def full(like: Array, value: float, dtype: Any) -> Array:
     """Return a new array of the shape and on the device of `like`."""
     with on_device(like):
-        result = namespace(like).full_like(like, value, dtype=dtype, **_device(like))
+        result = namespace(like).full_like(like, value, dtype=dtype, **placed(like))
     return np.ascontiguousarray(result).reshape(result.shape) if on_host(like) else result
 
 
@@ -145,13 +145,14 @@ def moved(x: Array, like: Array, dtype: Any) -> Array:
     with on_device(like):
         if isinstance(x, np.ndarray) or library(x) != library(like):
             # In two steps: torch refuses to copy and convert a 0-d array at once.
-            return xp.astype(xp.asarray(x, copy=True, **_device(like)), dtype, copy=False)
+            return xp.astype(xp.asarray(x, copy=True, **placed(like)), dtype, copy=False)
         if device(x) != device(like):
             x = compat.to_device(x, device(like))
         return xp.astype(x, dtype, copy=True)
 
 
-def _device(x: Array) -> dict[str, Any]:
+def placed(x: Array) -> dict[str, Any]:
+    """Return the keyword that makes a new array on the device of `x`."""
     return {} if is_traced(x) else {"device": compat.device(x)}
 
 
@@ -177,13 +178,13 @@ def abs2(z: Array) -> Array:
 
 def nan(like: Array) -> Array:
     """Return NaN as a 0-d array of the dtype and on the device of `like`."""
-    return namespace(like).asarray(math.nan, dtype=like.dtype, **_device(like))
+    return namespace(like).asarray(math.nan, dtype=like.dtype, **placed(like))
 
 
 def arange(n: int, like: Array) -> Array:
     """Return the integers below `n` on the device of `like`."""
     with on_device(like):
-        return namespace(like).arange(n, **_device(like))
+        return namespace(like).arange(n, **placed(like))
 
 
 def parts(z: Array) -> tuple[Array, Array]:
@@ -226,6 +227,14 @@ def write(target: Array, value: Array) -> None:
         target[...] = cast(value, target)
     else:
         target[...] = value
+
+
+def with_row(matrix: Array, i: int, row: Array) -> Array:
+    """Return a matrix with another row: itself, written, where arrays can be written."""
+    if is_immutable(matrix):
+        return matrix.at[i].set(row)
+    matrix[i, ...] = row
+    return matrix
 
 
 @contextlib.contextmanager
@@ -277,7 +286,7 @@ def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:
     if on_host(like):
         return x
     with on_device(like):
-        return namespace(like).asarray(x, **_device(like))
+        return namespace(like).asarray(x, **placed(like))
 
 
 def rows(x: Array, indices: Array) -> Array:

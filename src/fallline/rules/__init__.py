@@ -65,3 +65,14 @@ def get(name: str | Rule, **hyperparameters: Any) -> Rule:
     if key not in table:
         raise _checks.unknown_name("rule", str(name), (rule.__name__ for rule in _RULES))
     return table[key](**hyperparameters)
+
+
+def names() -> list[str]:
+    """Return the names of all rules.
+
+    Returns
+    -------
+    list of str
+        As `get` takes them.
+    """
+    return [rule.__name__.lower() for rule in _RULES]

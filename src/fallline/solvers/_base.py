@@ -1,0 +1,317 @@
+"""What the solvers share: the objective on vectors, a run, its records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _checks
+from ._search import Trial
+from ._space import Space, numbers
+
+
+class Objective:
+    """A function of a tree, with smooth penalties, as one of vectors.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args)`` returns the value and the gradient, a tree like `x`; only the value, if
+        `gradient` is given.
+    x0 : array or tree of arrays
+        Where to start.
+    args : sequence
+        More arguments of `fun`.
+    gradient : callable, optional
+        ``gradient(x, *args)`` returns the gradient.
+    penalty : tree of penalties, optional
+        Smooth ones, a prefix of the structure of `x0`.
+    """
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        x0: Any,
+        *,
+        args: Sequence[Any] = (),
+        gradient: Callable[..., Any] | None = None,
+        penalty: Any = None,
+    ) -> None:
+        self.space = Space(x0)
+        self.evaluations = 0
+        self._fun, self._args, self._gradient = fun, tuple(args), gradient
+        self.penalise(self.space.structure.broadcast(penalty, "penalty"))
+
+    def penalise(self, penalties: Sequence[Any]) -> None:
+        """Take smooth penalties, one or `None` for each leaf."""
+        self._penalties = penalties
+        self._penalised = any(p is not None for p in penalties)
+
+    def __call__(self, x: Any) -> tuple[Any, Any]:
+        """Return the value, as `fun` gave it, and the gradient, a new vector."""
+        value, gradient = self.at_tree(self.space.unpack(x))
+        return value, self.space.pack(gradient, "gradient")
+
+    def at_tree(self, tree: Any) -> tuple[Any, Any]:
+        """Return the value and the gradient at a tree, as `fun` gave them."""
+        space = self.space
+        self.evaluations += 1
+        result = self._fun(tree, *self._args)
+        if self._gradient is not None:
+            value, gradient = result, self._gradient(tree, *self._args)
+        elif isinstance(result, tuple) and len(result) == 2:
+            value, gradient = result
+        else:
+            msg = f"fun: returned a {type(result).__name__}, expected (value, gradient)"
+            raise TypeError(msg)
+        if not self._penalised:
+            return value, gradient
+        leaves = space.structure.flatten(tree, "x")
+        slopes = space.structure.flatten(gradient, "gradient")
+        for i, (p, leaf) in enumerate(zip(self._penalties, leaves, strict=True)):
+            if p is not None and leaf is not None:
+                value = value + p.value(leaf)
+                slopes[i] = slopes[i] + p.gradient(leaf)
+        return value, space.structure.unflatten(slopes)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where a run stands; value and gradient belong to the same point.
+
+    Attributes
+    ----------
+    x : tree
+        The point, on its device.
+    value : float
+        The objective there, smooth penalties included.
+    gradient : tree
+        Like `x`.
+    gradient_norm : float
+        Largest magnitude of an element of the gradient, complex ones by component; of a proximal
+        solver, of the step over its length.
+    iteration, evaluations : int
+        Iterations done, evaluations of the objective so far.
+    step_length : float
+        Of the last step, in units of its direction.
+    """
+
+    value: float
+    gradient_norm: float
+    iteration: int
+    evaluations: int
+    step_length: float
+    _space: Space
+    _x: Any
+    _gradient: Any
+    _before: Any
+
+    @property
+    def x(self) -> Any:
+        """The point."""
+        return self._space.unpack(self._x)
+
+    @property
+    def gradient(self) -> Any:
+        """The gradient."""
+        return self._space.unpack(self._gradient)
+
+    def change(self) -> tuple[float, float]:
+        """Return the Euclidean norms of the last step and of the point: a read from the device."""
+        xp, x = self._space.xp, self._x
+        d = x if self._before is None else x - self._before
+        step, size = numbers(self._space, 0.0, [xp.sum(d * d), xp.sum(x * x)])[1:]
+        return math.sqrt(step), math.sqrt(size)
+
+    def not_finite(self) -> str:
+        """Return what is not finite at this point in words, empty if all is."""
+        if math.isfinite(self.value) and math.isfinite(self.gradient_norm):
+            return ""
+        leaf = self._space.worst(self._gradient)
+        if math.isfinite(self.gradient_norm) or not leaf:
+            return "the value is not finite"
+        return f"the gradient{leaf if leaf != 'x' else ''} is not finite"
+
+
+class NoProgress(ArithmeticError):
+    """No step lowers the objective; `at_precision` if rounding alone explains it."""
+
+    def __init__(self, message: str, *, at_precision: bool) -> None:
+        super().__init__(message)
+        self.at_precision = at_precision
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Base of the solvers: frozen dataclasses whose fields are the settings."""
+
+    _run: ClassVar[type[Run]]
+
+    def start(self, fun: Callable[..., Any], x0: Any, **options: Any) -> Run:
+        """Evaluate the objective at `x0` and return a run, for loops of one's own.
+
+        Parameters
+        ----------
+        fun : callable
+            ``fun(x, *args)`` returns (value, gradient). It must not write into `x`.
+        x0 : array or tree of arrays
+            Where to start; never written.
+        **options
+            ``args, gradient, penalty, constraint`` as in `fallline.minimize`.
+
+        Returns
+        -------
+        Run
+            ``run.steps(n)`` yields records.
+        """
+        return self._run(self, fun, x0, **options)
+
+    def __repr__(self) -> str:
+        """Return the class and the fields that differ from their defaults."""
+        changed = [f"{f.name}={v!r}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+class Run:
+    """A solver at work on one objective.
+
+    Attributes
+    ----------
+    solver : Solver
+        Its settings.
+    x : tree
+        The current point; assigning another drops what the solver has learned of the curvature.
+    iteration : int
+        Steps done.
+    """
+
+    proximal = False
+
+    def __init__(
+        self,
+        solver: Any,
+        fun: Callable[..., Any],
+        x0: Any,
+        *,
+        args: Sequence[Any] = (),
+        gradient: Callable[..., Any] | None = None,
+        penalty: Any = None,
+        constraint: Any = None,
+    ) -> None:
+        self.solver = solver
+        smooth = None if self.proximal else penalty
+        if not self.proximal:
+            self._refuse(x0, penalty, constraint)
+        self.objective = Objective(fun, x0, args=args, gradient=gradient, penalty=smooth)
+        self.space = self.objective.space
+        self.iteration = 0
+        self._setup(penalty, constraint)
+        self._begin(self.space.pack(x0, "x0"))
+
+    def _refuse(self, x0: Any, penalty: Any, constraint: Any) -> None:
+        name = type(self.solver).__name__
+        if constraint is not None:
+            msg = f"constraint: {name} has none; ProximalGradient has"
+            raise ValueError(msg)
+        for p in Space(x0).structure.broadcast(penalty, "penalty"):
+            if p is not None and not p.smooth:
+                msg = f"penalty: {name} needs a smooth one, and {p!r} is not; ProximalGradient fits"
+                raise ValueError(msg)
+
+    def _setup(self, penalty: Any, constraint: Any) -> None:
+        """Take what only some solvers have."""
+
+    def _begin(self, x: Any) -> None:
+        self._d: Any = None
+        self._before: Any = None
+        self.at = self._evaluated(0.0, x)
+        self._restart()
+
+    def _evaluated(self, t: float, x: Any) -> Trial:
+        value, gradient = self.objective(x)
+        arrays = [self.space.peak(gradient), *self._measured(gradient)]
+        got = numbers(self.space, value, arrays)
+        measured = got[2:]
+        slope = math.nan if self._d is None else self._slope(measured)
+        return Trial(t, float(got[0]), slope, x, gradient, measured, float(got[1]))
+
+    def _measured(self, gradient: Any) -> Sequence[Any]:
+        """Return small arrays that are read together with the value."""
+        return [gradient @ (gradient if self._d is None else self._d)]
+
+    def _slope(self, measured: np.ndarray[Any, Any]) -> float:
+        """Return the slope along the direction from what was measured."""
+        return float(measured[0])
+
+    def _restart(self) -> None:
+        """Forget the curvature."""
+
+    def _line(self, t: float) -> Trial:
+        return self._evaluated(t, self.at.x + t * self._d)
+
+    def _advance(self) -> Trial:
+        raise NotImplementedError
+
+    @property
+    def noise(self) -> float:
+        """Size of differences of values that may be rounding."""
+        return self.space.epsilon * abs(self.at.value)
+
+    @property
+    def x(self) -> Any:
+        """The current point."""
+        return self.space.unpack(self.at.x)
+
+    @x.setter
+    def x(self, new: Any) -> None:
+        self._begin(self.space.pack(new, "x"))
+
+    @property
+    def record(self) -> Record:
+        """Where the run stands."""
+        at = self.at
+        return Record(
+            at.value, self._stationarity(), self.iteration, self.objective.evaluations, at.t,
+            self.space, at.x, at.gradient, self._before,
+        )  # fmt: skip
+
+    def _stationarity(self) -> float:
+        return self.at.norm
+
+    def step(self) -> Record:
+        """Make one iteration.
+
+        Returns
+        -------
+        Record
+            At the new point.
+
+        Raises
+        ------
+        NoProgress
+            If no step lowers the objective; the run stays where it was.
+        """
+        trial = self._advance()
+        self._before, self.at = self.at.x, trial
+        self.iteration += 1
+        return self.record
+
+    def steps(self, n: int) -> Iterator[Record]:
+        """Make `n` iterations, and yield the record of each; end early at the precision's limit."""
+        for _ in range(_checks.count("n", n)):
+            try:
+                record = self.step()
+            except NoProgress:
+                return
+            yield record
+
+    def _failed(self) -> NoProgress:
+        at = self.at
+        expected = abs(at.slope)
+        small = np.isfinite(expected) and expected <= 100 * self.noise
+        where = "at this precision " if small else ""
+        return NoProgress(f"no step {where}lowers the objective", at_precision=bool(small))

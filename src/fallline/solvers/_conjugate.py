@@ -1,0 +1,107 @@
+"""Nonlinear conjugate gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import _checks
+from ._base import Run, Solver
+from ._search import Trial, strong_wolfe
+
+
+class ConjugateGradientRun(Run):
+    """Three inner products for each evaluation: g g, g d, and g with the gradient before."""
+
+    solver: ConjugateGradient
+
+    def _restart(self) -> None:
+        self._downhill(float(self.at.measured[0]))
+
+    def _downhill(self, square: float) -> None:
+        self._square, self._d = square, -self.at.gradient
+        self.at = replace(self.at, slope=-square)
+        self._t = min(1.0, square**-0.5) if square > 0 else 1.0
+        self._fresh = True
+
+    def _measured(self, gradient: Any) -> Sequence[Any]:
+        if self._d is None:
+            return [gradient @ gradient]
+        return [gradient @ self._d, gradient @ gradient, gradient @ self.at.gradient]
+
+    def _advance(self) -> Trial:
+        if self._square == 0:
+            raise self._failed()
+        trial = self._searched()
+        if trial is None and not self._fresh:
+            self._downhill(self._square)
+            trial = self._searched()
+        if trial is None:
+            raise self._failed()
+        slope, square, mixed = (float(x) for x in trial.measured)
+        along = slope - self.at.slope  # y d
+        beta = self._beta(square, mixed, slope, along)
+        new_slope = -square + beta * slope
+        self._t = trial.t * self.at.slope / new_slope if new_slope < 0 else trial.t
+        if new_slope < -1e-10 * square:
+            self._d = beta * self._d - trial.gradient
+            self._fresh = False
+        else:
+            self._d, new_slope, self._fresh = -trial.gradient, -square, True
+            self._t = min(1.0, square**-0.5) if square > 0 else 1.0
+        self._square = square
+        return replace(trial, slope=new_slope)
+
+    def _searched(self) -> Trial | None:
+        return strong_wolfe(self._line, self.at, self._t, noise=self.noise, c1=1e-4, c2=0.1)
+
+    def _beta(self, square: float, mixed: float, slope: float, along: float) -> float:
+        if self.solver.beta == "polak-ribiere":
+            return max(0.0, (square - mixed) / self._square)
+        if self.solver.beta == "dai-yuan":
+            return square / along
+        change = square - 2 * mixed + self._square  # y y
+        beta = (square - mixed) / along - 2 * change * slope / along**2
+        # d d is at least (g d)**2 / g g, which bounds the truncation from below.
+        length = abs(self.at.slope) / max(np.sqrt(self._square), 1e-300)
+        return max(beta, -1.0 / max(length * min(0.01, np.sqrt(self._square)), 1e-300))
+
+
+@dataclass(frozen=True, repr=False)
+class ConjugateGradient(Solver):
+    r"""Nonlinear conjugate gradients with a strong Wolfe line search, for smooth objectives.
+
+    .. math:: d_{k+1} = -g_{k+1} + \beta_k d_k
+
+    Parameters
+    ----------
+    beta : {"polak-ribiere", "dai-yuan", "hager-zhang"}
+        With :math:`y = g_{k+1} - g_k`: Polak and Ribière's
+        :math:`\max(0, g_{k+1} y / g_k g_k)` [1]_, Dai and Yuan's
+        :math:`g_{k+1} g_{k+1} / d_k y` [2]_, or Hager and Zhang's
+        :math:`(y - 2 d_k\, y y / d_k y)\, g_{k+1} / d_k y`, truncated below [3]_.
+
+    Notes
+    -----
+    One read from the device for each evaluation; the memory is four vectors. Where the direction
+    would not go down, it starts again from the gradient.
+
+    References
+    ----------
+    .. [1] Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, section 5.2.
+    .. [2] Dai, Yuan, "A nonlinear conjugate gradient method with a strong global convergence
+       property", 1999.
+    .. [3] Hager, Zhang, "A new conjugate gradient method with guaranteed descent", 2005.
+    """
+
+    beta: str = "polak-ribiere"
+    _run = ConjugateGradientRun
+
+    def __post_init__(self) -> None:
+        """Check the formula's name."""
+        known = ("polak-ribiere", "dai-yuan", "hager-zhang")
+        if self.beta not in known:
+            raise _checks.unknown_name("beta", str(self.beta), known)

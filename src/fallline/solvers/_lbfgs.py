@@ -1,0 +1,171 @@
+"""The limited-memory quasi-Newton method of Broyden, Fletcher, Goldfarb and Shanno."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays, _checks
+from ._base import Run, Solver
+from ._search import Trial, strong_wolfe
+
+
+class LBFGSRun(Run):
+    """Rows of one matrix hold the direction, the last y and g, and the pairs (s, y).
+
+    All inner products of an iteration are one matrix product, and one read; the recursion is done
+    on the small matrices of products, on the host [2]_.
+    """
+
+    solver: LBFGS
+
+    def _setup(self, penalty: Any, constraint: Any) -> None:
+        self._rows = self.space.zeros(3 + 2 * self.solver.history)
+
+    def _restart(self) -> None:
+        square = float(self.at.measured[0])
+        self.at = replace(self.at, slope=self._downhill(self.at.gradient, square))
+
+    def _downhill(self, gradient: Any, square: float) -> float:
+        # Forget all pairs; square: of the norm of the gradient. Returns the slope.
+        self._slots: list[int] = []  # of the pairs, oldest first
+        self._yy = np.zeros((0, 0))  # products of every y with every y
+        self._inverse = np.zeros((0, 0))  # of R, which holds the products s_i y_j for i <= j
+        self._sy = np.zeros(0)  # its diagonal
+        self._square, self._d = square, -gradient
+        self._rows = _arrays.with_row(self._rows, 0, self._d)
+        self._first = min(1.0, square**-0.5) if square > 0 else 1.0
+        return -square
+
+    def _measured(self, gradient: Any) -> Sequence[Any]:
+        if self._d is None:
+            return [gradient @ gradient]
+        self._fill(gradient)
+        rows = self._rows[: 3 + 2 * len(self._slots), :]
+        return [rows[:3, :] @ rows.T]
+
+    def _fill(self, gradient: Any) -> None:
+        self._rows = _arrays.with_row(self._rows, 1, gradient - self.at.gradient)
+        self._rows = _arrays.with_row(self._rows, 2, gradient)
+        self._filled = gradient
+
+    def _slope(self, measured: np.ndarray[Any, Any]) -> float:
+        return float(measured[2 * (measured.size // 3)])
+
+    def _advance(self) -> Trial:
+        if self._square == 0:
+            raise self._failed()
+        trial = self._searched()
+        if trial is None and self._slots:
+            self.at = replace(self.at, slope=self._downhill(self.at.gradient, self._square))
+            trial = self._searched()
+        if trial is None:
+            raise self._failed()
+        return replace(trial, slope=self._learn(trial))
+
+    def _searched(self) -> Trial | None:
+        t = 1.0 if self._slots else self._first
+        return strong_wolfe(self._line, self.at, t, noise=self.noise)
+
+    def _learn(self, trial: Trial) -> float:
+        # Take the pair of this step, then the direction of the next; returns its slope.
+        products = trial.measured.reshape(3, -1)
+        if self._filled is not trial.gradient:
+            self._fill(trial.gradient)
+        sy, yy = trial.t * products[1, 0], products[1, 1]
+        at = 2 * np.asarray(self._slots, dtype=int)
+        g_s, g_y = products[2, 3 + at], products[2, 4 + at]
+        if sy > self.space.epsilon * -self.at.slope * trial.t:
+            s_y, y_y = products[1, 3 + at], products[1, 4 + at]
+            slot = len(self._slots)
+            if slot == self.solver.history:
+                slot = self._slots.pop(0)
+                s_y, y_y, g_s, g_y = (x[1:] for x in (s_y, y_y, g_s, g_y))
+                self._inverse, self._yy = self._inverse[1:, 1:], self._yy[1:, 1:]
+                self._sy = self._sy[1:]
+            self._slots.append(slot)
+            self._inverse = _bordered(self._inverse, -(self._inverse @ s_y) / sy, 0.0, 1.0 / sy)
+            self._yy = _bordered(self._yy, y_y, y_y, yy)
+            self._sy = np.concatenate([self._sy, (sy,)])
+            g_s = np.concatenate([g_s, (trial.t * products[2, 0],)])
+            g_y = np.concatenate([g_y, (products[2, 1],)])
+            rows = _arrays.with_row(self._rows, 3 + 2 * slot, trial.t * self._d)
+            self._rows = _arrays.with_row(rows, 4 + 2 * slot, rows[1, :])
+        self._square = float(products[2, 2])
+        return self._turned(trial.gradient, g_s, g_y)
+
+    def _turned(
+        self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]
+    ) -> float:
+        if not self._slots:
+            return self._downhill(gradient, self._square)
+        # The two loops in their compact form.
+        gamma = self._sy[-1] / self._yy[-1, -1]
+        u = self._inverse @ g_s
+        w = (self._sy * u + gamma * (self._yy @ u - g_y)) @ self._inverse
+        slope = -(gamma * self._square + g_s @ w - gamma * (g_y @ u))
+        if not slope < 0:
+            return self._downhill(gradient, self._square)
+        coefficients = np.zeros(1 + 2 * len(self._slots))
+        at = 2 * np.asarray(self._slots)
+        coefficients[0], coefficients[1 + at], coefficients[2 + at] = -gamma, -w, gamma * u
+        row = self.space.xp.astype(
+            _arrays.from_numpy(coefficients, self.space.like), self.space.dtype, copy=False
+        )
+        self._d = row @ self._rows[2 : 3 + 2 * len(self._slots), :]
+        self._rows = _arrays.with_row(self._rows, 0, self._d)
+        return float(slope)
+
+
+def _bordered(
+    a: np.ndarray[Any, Any], column: Any, row: Any, corner: float
+) -> np.ndarray[Any, Any]:
+    n = len(a)
+    out = np.empty((n + 1, n + 1))
+    out[:n, :n], out[:n, n], out[n, :n], out[n, n] = a, column, row, corner
+    return out
+
+
+@dataclass(frozen=True, repr=False)
+class LBFGS(Solver):
+    r"""L-BFGS with a strong Wolfe line search, for smooth objectives.
+
+    The step is along :math:`-H g`, where H is the inverse Hessian that `history` pairs
+    :math:`s = x_{k+1} - x_k`, :math:`y = g_{k+1} - g_k` make of a multiple of the identity [1]_.
+    All inner products of an iteration are one matrix product [2]_.
+
+    Parameters
+    ----------
+    history : int, default 10
+        Pairs kept: the memory is 3 + 2 * history vectors.
+
+    Notes
+    -----
+    One read from the device for each evaluation. A pair whose curvature is not positive is left
+    out. The first step is as long as the gradient, at most 1.
+
+    References
+    ----------
+    .. [1] Liu, Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
+    .. [2] Chen, Wang, Zhou, "Large-scale L-BFGS using MapReduce", 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> run = fl.LBFGS().start(lambda x: (np.sum((x - 3) ** 2), 2 * (x - 3)), np.zeros(2))
+    >>> [round(record.value, 6) for record in run.steps(2)]
+    [9.514719, 0.0]
+    """
+
+    history: int = 10
+    _run = LBFGSRun
+
+    def __post_init__(self) -> None:
+        """Check the length of the history."""
+        if _checks.count("history", self.history) == 0:
+            msg = "history: is 0, expected at least 1; SteepestDescent has none"
+            raise ValueError(msg)

@@ -1,0 +1,172 @@
+"""Proximal gradients: penalties that are not smooth, and constraints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import _checks
+from ._base import Run, Solver
+from ._search import Trial
+from ._space import numbers
+
+
+@dataclass
+class _Point:
+    x: Any
+    smooth: float
+    gradient: Any
+
+
+class ProximalGradientRun(Run):
+    """Smooth penalties join the objective; the others, and the constraints, are the map P."""
+
+    solver: ProximalGradient
+    proximal = True
+
+    def _setup(self, penalty: Any, constraint: Any) -> None:
+        structure = self.space.structure
+        penalties = structure.broadcast(penalty, "penalty")
+        self._constraints = structure.broadcast(constraint, "constraint")
+        self._penalties = [None if p is None or p.smooth else p for p in penalties]
+        smooth = [p if p is not None and p.smooth else None for p in penalties]
+        self.objective.penalise(smooth)
+        for i, (p, c) in enumerate(zip(self._penalties, self._constraints, strict=True)):
+            place = _checks.where("constraint", structure.paths[i])
+            if c is not None and not callable(c):
+                msg = f"{place}: is a {type(c).__name__}, expected a constraint or a function"
+                raise TypeError(msg)
+            if p is not None and c is not None and not (p.separable and _separable(c)):
+                msg = f"{place}: {c!r} beside {p!r}: both must act on each element by itself"
+                raise ValueError(msg)
+
+    def _map(self, vector: Any, t: float) -> Any:
+        # P: the proximal point of t times the penalty, then the projection.
+        if not any(x is not None for x in (*self._penalties, *self._constraints)):
+            return vector
+        structure = self.space.structure
+        leaves = structure.flatten(self.space.unpack(vector), "x")
+        for i, (p, c) in enumerate(zip(self._penalties, self._constraints, strict=True)):
+            if leaves[i] is None:
+                continue
+            if p is not None:
+                leaves[i] = p.prox(leaves[i], t)
+            if c is not None:
+                leaves[i] = c(leaves[i])
+        return self.space.pack(structure.unflatten(leaves), "constraint")
+
+    def _penalty(self, vector: Any) -> Any:
+        # The value of the penalties that are not smooth.
+        leaves = self.space.structure.flatten(self.space.unpack(vector), "x")
+        pairs = zip(self._penalties, leaves, strict=True)
+        values = [p.value(x) for p, x in pairs if p is not None and x is not None]
+        return sum(values[1:], values[0]) if values else None
+
+    def _begin(self, x: Any) -> None:
+        self._before = self._previous = None
+        self._theta, self._d = 1.0, None
+        self._t = self._fixed or 1.0
+        x = self._map(x, 0.0)
+        value, gradient = self.objective(x)
+        penalty = self._penalty(x)
+        arrays = [self.space.peak(gradient), *([] if penalty is None else [penalty])]
+        got = numbers(self.space, value, arrays)
+        self._smooth = float(got[0])
+        total = self._smooth + float(got[2] if penalty is not None else 0.0)
+        norm = float(got[1])
+        self.at = Trial(0.0, total, math.nan, x, gradient, None, norm if norm != 0 else math.inf)
+
+    @property
+    def _fixed(self) -> float | None:
+        size = self.solver.step_size
+        return float(size(self.iteration) if callable(size) else size) if size is not None else None
+
+    def _advance(self) -> Trial:
+        t = self._fixed or self._t
+        theta = 0.5 * (1 + math.sqrt(1 + 4 * self._theta**2 * self._t / t))
+        beta = (self._theta - 1) / theta if self.solver.accelerated else 0.0
+        start = _Point(self.at.x, self._smooth, self.at.gradient)
+        if beta > 0 and self._previous is not None:
+            y = self.at.x + beta * (self.at.x - self._previous)
+            value, gradient = self.objective(y)
+            start = _Point(y, float(numbers(self.space, value, [])[0]), gradient)
+        while True:
+            trial, accepted, turned = self._compared(start, t)
+            if accepted or self._fixed:
+                break
+            t *= 0.5
+            if t < 1e-300:
+                raise self._failed()
+        # Momentum that points uphill is dropped.
+        self._theta = 1.0 if turned else theta
+        self._previous, self._t = self.at.x, t * (1.0 if self._fixed else 1.25)
+        return trial
+
+    def _compared(self, start: _Point, t: float) -> tuple[Trial, bool, bool]:
+        # The point after a step of length t; whether the smooth part lies below its parabola
+        # there; whether the step turns against the last.
+        z = self._map(start.x - t * start.gradient, t)
+        value, gradient = self.objective(z)
+        penalty = self._penalty(z)
+        d = z - start.x
+        arrays = [
+            self.space.peak(d), self.space.peak(gradient), d @ d, d @ start.gradient,
+            d @ gradient, d @ (z - self.at.x),
+        ]  # fmt: skip
+        got = numbers(self.space, value, arrays if penalty is None else [*arrays, penalty])
+        smooth, peak, steep, square, before, after, turn = (float(x) for x in got[:7])
+        excess = smooth - start.smooth - before
+        if abs(smooth - start.smooth) <= 1e3 * self.space.epsilon * abs(smooth):
+            excess = after - before  # convex or not, exact where values are rounding
+        accepted = math.isfinite(smooth) and excess <= square / (2 * t)
+        self._smooth = smooth
+        total = smooth + (float(got[7]) if penalty is not None else 0.0)
+        norm = peak / t if math.isfinite(steep) else math.nan
+        return Trial(t, total, math.nan, z, gradient, None, norm), accepted, turn < 0
+
+
+def _separable(constraint: Callable[[Any], Any]) -> bool:
+    return bool(getattr(constraint, "separable", False))
+
+
+@dataclass(frozen=True, repr=False)
+class ProximalGradient(Solver):
+    r"""Proximal gradients, for penalties that are not smooth and for constraints.
+
+    .. math::
+        y_k &= x_k + \beta_k (x_k - x_{k-1}) \\
+        x_{k+1} &= P_{t}\bigl(y_k - t\, \nabla f(y_k)\bigr)
+
+    where P is the proximal point of t times the penalty, then the projection on the constraint.
+
+    Parameters
+    ----------
+    step_size : float, callable, optional
+        The length t, or a schedule ``iteration -> float``; by default it is found: halved until f
+        lies below its parabola, and tried 1.25 times longer in the next iteration.
+    accelerated : bool, default False
+        Nesterov's momentum [1]_, dropped where it leads uphill [2]_; else :math:`\beta = 0`.
+
+    Notes
+    -----
+    One evaluation for an iteration, two with momentum, and one more for each halving; one read
+    from the device for each. ``"fista"`` is the accelerated form. Records' `gradient_norm` is the
+    largest element of :math:`(x_{k+1} - y_k) / t`.
+
+    References
+    ----------
+    .. [1] Beck, Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse
+       problems", 2009.
+    .. [2] O'Donoghue, Candès, "Adaptive restart for accelerated gradient schemes", 2015.
+    """
+
+    step_size: float | Callable[[int], float] | None = None
+    accelerated: bool = False
+    _run = ProximalGradientRun
+
+    def __post_init__(self) -> None:
+        """Check the step length."""
+        if self.step_size is not None and not callable(self.step_size):
+            _checks.positive("step_size", self.step_size, math.inf)

@@ -1,0 +1,157 @@
+"""A tree of arrays as one real vector: the space in which the solvers work.
+
+Complex leaves count as pairs of reals, so that inner products are Re <a, b>; half precision is
+computed in single, and mixed precisions in the highest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays, _checks
+from .._trees import Structure
+
+
+class Space:
+    """The vectors that stand for trees like `x0`.
+
+    Parameters
+    ----------
+    x0 : array or tree of arrays
+        All of one library, on one device; ``None`` leaves stay ``None``.
+
+    Attributes
+    ----------
+    xp : namespace
+        Of the arrays.
+    dtype : dtype
+        Of the vectors, real.
+    epsilon : float
+        Precision of the least precise leaf.
+    size : int
+        Length of the vectors.
+    """
+
+    def __init__(self, x0: Any) -> None:
+        self.structure = Structure(x0)
+        self._like = self.structure.flatten(x0, "x0")
+        arrays = [(i, p) for i, p in enumerate(self._like) if p is not None]
+        if not arrays:
+            msg = "x0: has no arrays"
+            raise ValueError(msg)
+        first = arrays[0][1]
+        for i, p in arrays:
+            place = _checks.where("x0", self.structure.paths[i])
+            _checks.leaf(place, p)
+            _checks.same_kind(place, first, p)
+        self.like = first
+        self.xp = _arrays.namespace(first)
+        names = {_arrays.COMPUTE[_arrays.dtype_name(p)] for _, p in arrays}
+        self.dtype = getattr(self.xp, max(names))  # "float64" sorts after "float32"
+        self.epsilon = max(_arrays.EPSILON[_arrays.dtype_name(p)] for _, p in arrays)
+        self.host = _arrays.on_host(first)
+        self._simple = len(self._like) == 1 and not _arrays.is_complex(first)
+        self._complex = [p is not None and _arrays.is_complex(p) for p in self._like]
+        self._spans: list[slice] = []
+        end = 0
+        for p in self._like:
+            n = 0 if p is None else math.prod(p.shape) * (2 if _arrays.is_complex(p) else 1)
+            self._spans.append(slice(end, end + n))
+            end += n
+        self.size = end
+
+    def pack(self, tree: Any, argument: str) -> Any:
+        """Return a tree as a new vector, after a check against x0."""
+        if self._simple and self._fits(tree):
+            return self.xp.reshape(self.xp.astype(tree, self.dtype, copy=True), (-1,))
+        leaves = self.structure.flatten(tree, argument)
+        pieces = []
+        for i, (p, g) in enumerate(zip(self._like, leaves, strict=True)):
+            if p is None and g is None:
+                continue
+            g = _arrays.unscalar(g)
+            place = _checks.where(argument, self.structure.paths[i])
+            if p is None:
+                msg = f"{place}: is an array, but x0 has None there"
+                raise ValueError(msg)
+            _checks.gradient(place, p, g)
+            for part in _arrays.parts(g) if self._complex[i] else (g,):
+                pieces.append(self.xp.reshape(part, (-1,)))
+        if len(pieces) == 1:
+            return self.xp.astype(pieces[0], self.dtype, copy=True)
+        return self.xp.concat([self.xp.astype(x, self.dtype, copy=False) for x in pieces])
+
+    def _fits(self, x: Any) -> bool:
+        p = self.like
+        return self.host and type(x) is type(p) and x.dtype == p.dtype and x.shape == p.shape
+
+    def unpack(self, vector: Any) -> Any:
+        """Return a vector as a tree like x0, of views where they are possible."""
+        if self._simple and vector.dtype == self.like.dtype:
+            return self.structure.unflatten([self.xp.reshape(vector, self.like.shape)])
+        return self.structure.unflatten(
+            [
+                None if p is None else self._leaf(p, vector[span], paired)
+                for p, span, paired in zip(self._like, self._spans, self._complex, strict=True)
+            ]
+        )
+
+    def _leaf(self, p: Any, piece: Any, paired: bool) -> Any:
+        if paired:
+            half = piece.shape[0] // 2
+            re, im = (self.xp.reshape(x, p.shape) for x in (piece[:half], piece[half:]))
+            component = _arrays.parts(p)[0]
+            return _arrays.joined(_arrays.cast(re, component), _arrays.cast(im, component), p)
+        return _arrays.cast(self.xp.reshape(piece, p.shape), p)
+
+    def zeros(self, rows: int) -> Any:
+        """Return a matrix of zeros with a row for each of some vectors."""
+        with _arrays.on_device(self.like):
+            return self.xp.zeros((rows, self.size), dtype=self.dtype, **_arrays.placed(self.like))
+
+    def peak(self, vector: Any) -> Any:
+        """Return the largest magnitude of a vector, 0-d on its device; NaN if there is one."""
+        return self.xp.max(self.xp.abs(vector)) if self.size else self.xp.sum(vector)
+
+    def worst(self, vector: Any) -> str:
+        """Return the name below x0 of the first leaf whose part of a vector is not finite."""
+        for span, path in zip(self._spans, self.structure.paths, strict=True):
+            if not np.isfinite(_arrays.to_numpy(vector[span])).all():
+                return _checks.where("", path)
+        return ""
+
+
+def numbers(space: Space, value: Any, measured: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """Return a value of the objective and other small arrays as one vector on the host.
+
+    One read from the device, whatever the number of arrays.
+    """
+    if isinstance(value, float):  # NumPy's scalars included
+        return np.concatenate([(value,), _read(space, measured)])
+    value = _arrays.unscalar(value)
+    if not _arrays.is_array(value):
+        value = np.asarray(value)
+        if value.dtype.kind not in "fiu":
+            msg = f"fun: its value is a {value.dtype} object, expected a real number"
+            raise TypeError(msg)
+    if _arrays.is_complex(value):
+        msg = "fun: its value is complex, expected a real number"
+        raise TypeError(msg)
+    if any(n != 1 for n in value.shape):
+        raise ValueError(_checks.mismatch("fun: its value", "shape", tuple(value.shape), "()"))
+    if _arrays.on_host(value):
+        return np.concatenate([np.reshape(value, (1,)).astype(np.float64), _read(space, measured)])
+    return _read(space, [space.xp.astype(value, space.dtype, copy=False), *measured])
+
+
+def _read(space: Space, arrays: Sequence[Any]) -> np.ndarray[Any, Any]:
+    if not arrays:
+        return np.zeros(0)
+    if space.host:
+        return np.concatenate([x.ravel() for x in arrays]).astype(np.float64, copy=False)
+    packed = space.xp.concat([space.xp.reshape(x, (-1,)) for x in arrays])
+    return _arrays.to_numpy(packed).astype(np.float64)
