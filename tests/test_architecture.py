@@ -27,6 +27,9 @@ ARROWS = {
     "engine": FOUNDATION | {"rules"},
     "_leaf": FOUNDATION | {"rules"},
     "_binding": FOUNDATION | {"rules", "_leaf", "engine"},
+    "stop": {"_checks"},
+    "solvers": FOUNDATION | {"rules", "stop", "optimizer"},
+    "_minimize": FOUNDATION | {"rules", "stop", "solvers"},
     "checkpoint": FOUNDATION | {"_leaf"},
     "optimizer": FOUNDATION | {"rules", "engine", "_leaf", "_binding", "checkpoint"},
 }

@@ -1,7 +1,8 @@
 """Gradient methods for arrays of any library."""
 
-from . import constraints, losses, penalties, rules
+from . import constraints, losses, penalties, rules, solvers, stop
 from ._gradcheck import GradientCheck, check_gradient
+from ._minimize import MinimizeResult, minimize
 from .constraints import (
     Box,
     L1Ball,
@@ -16,12 +17,14 @@ from .data import Batches
 from .optimizer import Optimizer
 from .penalties import L1, L2, ElasticNet, GroupL1, TotalVariation
 from .rules import SGD, Adadelta, Adagrad, Adam, AdamW, GradientDescent, RMSprop
+from .solvers import LBFGS, ConjugateGradient, ProximalGradient, SteepestDescent
 
 __version__ = "0.1.0"
 
 __all__ = [
     "L1",
     "L2",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -29,6 +32,7 @@ __all__ = [
     "AdamW",
     "Batches",
     "Box",
+    "ConjugateGradient",
     "ElasticNet",
     "GradientCheck",
     "GradientDescent",
@@ -36,16 +40,22 @@ __all__ = [
     "L1Ball",
     "L2Ball",
     "MaxModulus",
+    "MinimizeResult",
     "Modulus",
     "NonNegative",
     "Optimizer",
+    "ProximalGradient",
     "RMSprop",
     "Simplex",
+    "SteepestDescent",
     "Support",
     "TotalVariation",
     "check_gradient",
     "constraints",
     "losses",
+    "minimize",
     "penalties",
     "rules",
+    "solvers",
+    "stop",
 ]

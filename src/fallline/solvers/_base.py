@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _checks
+from ..stop import Condition, GradientNorm, RelativeDecrease
 from ._search import Trial
 from ._space import Space, numbers
 
@@ -189,7 +190,8 @@ class Run:
         Steps done.
     """
 
-    proximal = False
+    proximal: ClassVar[bool] = False
+    default_stop: ClassVar[Condition | None] = GradientNorm() | RelativeDecrease()
 
     def __init__(
         self,
@@ -295,10 +297,14 @@ class Run:
         NoProgress
             If no step lowers the objective; the run stays where it was.
         """
+        self.advance()
+        return self.record
+
+    def advance(self) -> None:
+        """Make one iteration without a record."""
         trial = self._advance()
         self._before, self.at = self.at.x, trial
         self.iteration += 1
-        return self.record
 
     def steps(self, n: int) -> Iterator[Record]:
         """Make `n` iterations, and yield the record of each; end early at the precision's limit."""

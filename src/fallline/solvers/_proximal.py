@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _checks
+from ..stop import GradientNorm
 from ._base import Run, Solver
 from ._search import Trial
 from ._space import numbers
@@ -25,6 +26,7 @@ class ProximalGradientRun(Run):
 
     solver: ProximalGradient
     proximal = True
+    default_stop = GradientNorm()
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
         structure = self.space.structure

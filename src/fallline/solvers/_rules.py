@@ -22,6 +22,8 @@ class RuleRun:
         As in `Solver.start`.
     """
 
+    default_stop = None
+
     def __init__(
         self,
         rule: Any,
