@@ -131,7 +131,8 @@ def strong_wolfe(
         else:
             least, largest = t + 1.1 * (t - low.t), t + 4.0 * (t - low.t)
             t = min(t, 0.5 * (low.t + wall))
-    return low if low.t > 0 and low.value <= start.value + low.t * test else None
+    lower = low.value < start.value and low.value <= start.value + low.t * test
+    return low if lower else None
 
 
 Point = tuple[float, float, float]  # step length, value, slope
