@@ -40,7 +40,8 @@ def test_tables_list_everything():
 
 def test_the_reference_lists_everything():
     listed = set((ROOT / "docs" / "reference.md").read_text().split())
-    for module in (fl.rules, fl.losses, fl.penalties, fl.constraints):
+    modules = (fl.rules, fl.losses, fl.penalties, fl.constraints, fl.solvers, fl.stop)
+    for module in modules:
         names = {name for name in module.__all__ if inspect.isclass(getattr(module, name))}
         assert names - {"Domain", "Slot", "State"} <= listed
     assert {name for name in fl.__all__ if inspect.isclass(getattr(fl, name))} <= listed

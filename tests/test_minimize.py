@@ -78,7 +78,7 @@ def test_every_line_search_solves_rosenbrock(solver):
     assert np.allclose(found.x, 1, atol=1e-4)
 
 
-# -- one problem, every method, every library ------------------------------------------------
+# -- one problem, every method, every library ---------------------------------------------
 
 
 def quadratic(backend, dtype="float64"):
@@ -207,7 +207,7 @@ def test_mixed_and_half_precision_keep_their_dtypes():
     assert np.allclose(found.x["b"], 2)
 
 
-# -- penalties and constraints ------------------------------------------------------------------
+# -- penalties and constraints ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("penalty", [fl.L1(1.0), fl.ElasticNet(0.5, l1_ratio=0.7)], ids=repr)
@@ -265,7 +265,7 @@ def test_smooth_penalties_join_the_objective(solver):
     assert np.isclose(one.fun, other.fun)
 
 
-# -- runs of one's own, records, stopping ----------------------------------------------------------
+# -- runs of one's own, records, stopping -------------------------------------------------
 
 
 def test_records_belong_to_their_points():
@@ -386,7 +386,7 @@ def test_names_and_settings():
         assert eval(repr(solver), vars(fl)) == solver
 
 
-# -- bad input ---------------------------------------------------------------------------------------
+# -- bad input ----------------------------------------------------------------------------
 
 
 def test_clear_errors(backend):

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import _checks, solvers, stop as conditions
+from . import _checks, solvers
+from . import stop as conditions
 from .solvers import NoProgress, Record, RuleRun
 from .stop import Verdict
 
@@ -193,7 +194,7 @@ class _Look:
     def __init__(
         self,
         epsilon: float,
-        stop: conditions.Condition | None,
+        stop: Any,
         callback: Callable[[Record], Any] | None,
         keep: dict[str, Callable[[Record], Any]],
     ) -> None:

@@ -1,6 +1,6 @@
 """When to stop: conditions on the records of a run, combined with ``|`` and ``&``.
 
-A condition is a frozen dataclass without memory; `watch` makes what remembers the values of one run.
+A condition is a frozen dataclass without memory; `watch` makes what remembers one run's values.
 
 Examples
 --------

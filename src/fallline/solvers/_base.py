@@ -173,7 +173,8 @@ class Solver:
 
     def __repr__(self) -> str:
         """Return the class and the fields that differ from their defaults."""
-        changed = [f"{f.name}={v!r}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
+        values = ((f, getattr(self, f.name)) for f in fields(self))
+        changed = [f"{f.name}={value!r}" for f, value in values if value != f.default]
         return f"{type(self).__name__}({', '.join(changed)})"
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from .. import _checks
 from ._base import Run, Solver
@@ -66,8 +65,8 @@ class ConjugateGradientRun(Run):
         change = square - 2 * mixed + self._square  # y y
         beta = (square - mixed) / along - 2 * change * slope / along**2
         # d d is at least (g d)**2 / g g, which bounds the truncation from below.
-        length = abs(self.at.slope) / max(np.sqrt(self._square), 1e-300)
-        return max(beta, -1.0 / max(length * min(0.01, np.sqrt(self._square)), 1e-300))
+        length = abs(self.at.slope) / max(math.sqrt(self._square), 1e-300)
+        return max(beta, -1.0 / max(length * min(0.01, math.sqrt(self._square)), 1e-300))
 
 
 @dataclass(frozen=True, repr=False)

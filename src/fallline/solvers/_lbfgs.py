@@ -97,9 +97,7 @@ class LBFGSRun(Run):
         self._square = float(products[2, 2])
         return self._turned(trial.gradient, g_s, g_y)
 
-    def _turned(
-        self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]
-    ) -> float:
+    def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
         if not self._slots:
             return self._downhill(gradient, self._square)
         # The two loops in their compact form.

@@ -67,7 +67,8 @@ class ProximalGradientRun(Run):
         return sum(values[1:], values[0]) if values else None
 
     def _begin(self, x: Any) -> None:
-        self._before = self._previous = None
+        self._before: Any = None
+        self._previous: Any = None
         self._theta, self._d = 1.0, None
         self._t = self._fixed or 1.0
         x = self._map(x, 0.0)

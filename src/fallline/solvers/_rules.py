@@ -95,5 +95,6 @@ class RuleRun:
         value, norm = numbers(self.space, self._value, [self.space.peak(gradient)])
         evaluations = self.objective.evaluations
         return Record(
-            float(value), float(norm), self.iteration, evaluations, 1.0, self.space, x, gradient, None
-        )
+            float(value), float(norm), self.iteration, evaluations, 1.0, self.space,
+            x, gradient, None,
+        )  # fmt: skip

@@ -112,9 +112,9 @@ def strong_wolfe(
         # Until a point with enough decrease and a rising slope is found, the function is
         # searched less the line of enough decrease.
         tilt = test if tilted and trial.value <= low.value and not enough else 0.0
-        points = [(p.t, p.value - p.t * tilt, p.slope - tilt) for p in (low, high, trial)]
-        t = _interpolated(*points, least, largest, bracketed)
-        (_, value_low, slope_low), _, (_, value, slope) = points
+        a, b, c = ((p.t, p.value - p.t * tilt, p.slope - tilt) for p in (low, high, trial))
+        t = _interpolated(a, b, c, least, largest, bracketed)
+        (_, value_low, slope_low), (_, value, slope) = a, c
         if value > value_low:
             high, bracketed = trial, True
         else:
