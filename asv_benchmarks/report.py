@@ -86,6 +86,7 @@ def table(record, found):
             cells = [ratio(values, key, (peer, *key[1:])) for peer in PEERS]
             row = [key[0].split()[1], *key[1:], *(["float32"] if len(key) == 4 else [])]
             lines.append(f"| {' | '.join(row)} | {value * 1e6:.1f} | {' | '.join(cells)} |")
+    lines += ["", *iteration(found)]
     for title, name in (
         ("first step, seconds, imports included", "engines.FirstStep.track_first_step"),
         ("bytes allocated by a step at its peak", "engines.Memory.track_peak"),
@@ -94,6 +95,18 @@ def table(record, found):
         for key, value in found[name].items():
             lines.append(f"| {' | '.join(key)} | {value:.3g} |")
     return "\n".join(lines) + "\n"
+
+
+def iteration(found):
+    """Return the table of what an iteration of L-BFGS costs beside the function."""
+    values = found["solvers.Iteration.track_overhead"]
+    sizes = [size for who, size in values if who == "fallline"]
+    rows = [(size, values["fallline", size], values["scipy", size]) for size in sizes]
+    return [
+        "| variables | L-BFGS, us per iteration beside the function | over SciPy's L-BFGS-B |",
+        "|---|---|---|",
+        *(f"| {size} | {ours:.1f} | {ours / theirs:.2f} |" for size, ours, theirs in rows),
+    ]
 
 
 SHORT = [("10", "fresh"), ("1e3", "fresh"), ("1e5", "fresh"), ("1e6", "fresh"), ("1e7", "fresh")]

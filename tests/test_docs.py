@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import inspect
 import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import fallline as fl
 
@@ -45,6 +47,14 @@ def test_the_reference_lists_everything():
         names = {name for name in module.__all__ if inspect.isclass(getattr(module, name))}
         assert names - {"Domain", "Slot", "State"} <= listed
     assert {name for name in fl.__all__ if inspect.isclass(getattr(fl, name))} <= listed
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=lambda p: p.stem
+)
+def test_the_guide_s_python_runs(path):
+    found = doctest.testfile(str(path), module_relative=False, globs={"np": np, "fl": fl})
+    assert found.failed == 0
 
 
 def test_the_readme_s_python_runs():

@@ -10,6 +10,7 @@ import pytest
 
 import fallline as fl
 from fallline import _arrays, solvers, stop
+from fallline.solvers._space import Space
 from tests.problems import PROBLEMS, logistic, rosenbrock
 
 SMOOTH = [
@@ -205,6 +206,12 @@ def test_mixed_and_half_precision_keep_their_dtypes():
     assert (found.x["a"].dtype, found.x["b"].dtype) == (np.float16, np.float64)
     assert np.allclose(found.x["a"], 1)
     assert np.allclose(found.x["b"], 2)
+
+
+def test_products_in_blocks():
+    rows = np.random.default_rng(0).standard_normal((5, 20_001))
+    space = Space(rows[0])
+    assert np.allclose(space.products(rows, 2), rows[:2] @ rows.T, rtol=0, atol=1e-9)
 
 
 # -- penalties and constraints ------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .. import _checks
@@ -22,7 +22,7 @@ class ConjugateGradientRun(Run):
 
     def _downhill(self, square: float) -> None:
         self._square, self._d = square, -self.at.gradient
-        self.at = replace(self.at, slope=-square)
+        self.at.slope = -square
         self._t = min(1.0, square**-0.5) if square > 0 else 1.0
         self._fresh = True
 
@@ -52,7 +52,8 @@ class ConjugateGradientRun(Run):
             self._d, new_slope, self._fresh = -trial.gradient, -square, True
             self._t = min(1.0, square**-0.5) if square > 0 else 1.0
         self._square = square
-        return replace(trial, slope=new_slope)
+        trial.slope = new_slope
+        return trial
 
     def _searched(self) -> Trial | None:
         return strong_wolfe(self._line, self.at, self._t, noise=self.noise, c1=1e-4, c2=0.1)

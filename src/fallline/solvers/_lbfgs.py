@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class LBFGSRun(Run):
 
     def _restart(self) -> None:
         square = float(self.at.measured[0])
-        self.at = replace(self.at, slope=self._downhill(self.at.gradient, square))
+        self.at.slope = self._downhill(self.at.gradient, square)
 
     def _downhill(self, gradient: Any, square: float) -> float:
         # Forget all pairs; square: of the norm of the gradient. Returns the slope.
@@ -45,7 +45,7 @@ class LBFGSRun(Run):
             return [gradient @ gradient]
         self._fill(gradient)
         rows = self._rows[: 3 + 2 * len(self._slots), :]
-        return [rows[:3, :] @ rows.T]
+        return [self.space.products(rows, 3)]
 
     def _fill(self, gradient: Any) -> None:
         self._rows = _arrays.with_row(self._rows, 1, gradient - self.at.gradient)
@@ -60,11 +60,12 @@ class LBFGSRun(Run):
             raise self._failed()
         trial = self._searched()
         if trial is None and self._slots:
-            self.at = replace(self.at, slope=self._downhill(self.at.gradient, self._square))
+            self.at.slope = self._downhill(self.at.gradient, self._square)
             trial = self._searched()
         if trial is None:
             raise self._failed()
-        return replace(trial, slope=self._learn(trial))
+        trial.slope = self._learn(trial)
+        return trial
 
     def _searched(self) -> Trial | None:
         t = 1.0 if self._slots else self._first
@@ -156,7 +157,7 @@ class LBFGS(Solver):
     >>> import fallline as fl
     >>> run = fl.LBFGS().start(lambda x: (np.sum((x - 3) ** 2), 2 * (x - 3)), np.zeros(2))
     >>> [round(record.value, 6) for record in run.steps(2)]
-    [9.514719, 0.0]
+    [10.514719, 0.0]
     """
 
     history: int = 10

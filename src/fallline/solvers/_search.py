@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass
+@dataclass(slots=True)
 class Trial:
     """The objective at a step length: value, slope, and what the solver measured there."""
 
@@ -89,7 +89,7 @@ def strong_wolfe(
     .. [2] Hager, Zhang, "A new conjugate gradient method with guaranteed descent", 2005.
     """
     test = c1 * start.slope
-    start = replace(start, t=0.0)
+    start = Trial(0.0, start.value, start.slope)
     low = high = start  # the best point, and the other end of the interval
     bracketed, tilted = False, True
     least, largest, wall = 0.0, 5.0 * t, math.inf

@@ -16,6 +16,9 @@ from .. import _arrays, _checks
 from .._trees import Structure
 
 
+_BLOCK = 8192  # columns; 23 rows of them are 1.5 MB
+
+
 class Space:
     """The vectors that stand for trees like `x0`.
 
@@ -112,6 +115,17 @@ class Space:
         """Return a matrix of zeros with a row for each of some vectors."""
         with _arrays.on_device(self.like):
             return self.xp.zeros((rows, self.size), dtype=self.dtype, **_arrays.placed(self.like))
+
+    def products(self, rows: Any, n: int) -> Any:
+        """Return the inner products of the first `n` rows with all, (n, rows)."""
+        if not self.host or self.size <= 2 * _BLOCK:
+            return rows[:n, :] @ rows.T
+        # BLAS reads the rows more than once, unless they stay in the cache.
+        out = np.zeros((n, rows.shape[0]), rows.dtype)
+        for start in range(0, self.size, _BLOCK):
+            block = rows[:, start : start + _BLOCK]
+            out += block[:n] @ block.T
+        return out
 
     def peak(self, vector: Any) -> Any:
         """Return the largest magnitude of a vector, 0-d on its device; NaN if there is one."""

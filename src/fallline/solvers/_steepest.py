@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .. import _checks
@@ -28,7 +28,7 @@ class SteepestDescentRun(Run):
 
     def _turn(self, square: float) -> None:
         self._d = -self.at.gradient
-        self.at = replace(self.at, slope=-square)
+        self.at.slope = -square
 
     def _measured(self, gradient: Any) -> Sequence[Any]:
         square = gradient @ gradient
@@ -57,7 +57,8 @@ class SteepestDescentRun(Run):
             self._t = 2 * trial.t * at.slope / -square
         self._values.append(trial.value)
         self._d = -trial.gradient
-        return replace(trial, slope=-square)
+        trial.slope = -square
+        return trial
 
 
 @dataclass(frozen=True, repr=False)
