@@ -28,7 +28,7 @@ ARROWS = {
     "_leaf": FOUNDATION | {"rules"},
     "_binding": FOUNDATION | {"rules", "_leaf", "engine"},
     "stop": {"_checks"},
-    "solvers": FOUNDATION | {"rules", "stop", "optimizer"},
+    "solvers": FOUNDATION | {"rules", "stop", "optimizer", "penalties"},
     "_minimize": FOUNDATION | {"rules", "stop", "solvers"},
     "checkpoint": FOUNDATION | {"_leaf"},
     "optimizer": FOUNDATION | {"rules", "engine", "_leaf", "_binding", "checkpoint"},

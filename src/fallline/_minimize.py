@@ -98,7 +98,7 @@ def minimize(
         ``gradient(x, *args)``; `fun` then returns the value only.
     penalty : penalty or tree of penalties, optional
         P, a prefix of the structure of `x0`. Smooth ones suit every method, the others
-        ``ProximalGradient``.
+        ``ProximalGradient``; L1 and ElasticNet also ``OWLQN``.
     constraint : constraint, callable, or tree of these, optional
         C, by its projection, for ``ProximalGradient``; those that act on each element by itself
         also for update rules, after each step.

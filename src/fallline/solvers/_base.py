@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _checks
+from ..penalties import L1, ElasticNet
 from ..stop import Condition, GradientNorm, RelativeDecrease
 from ._search import Trial
 from ._space import Space, numbers
@@ -178,6 +179,10 @@ class Solver:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
+def _other(penalty: Any) -> str:
+    return "OWLQN" if isinstance(penalty, L1 | ElasticNet) else "ProximalGradient"
+
+
 class Run:
     """A solver at work on one objective.
 
@@ -222,7 +227,7 @@ class Run:
             raise ValueError(msg)
         for p in Space(x0).structure.broadcast(penalty, "penalty"):
             if p is not None and not p.smooth:
-                msg = f"penalty: {name} needs a smooth one, and {p!r} is not; ProximalGradient fits"
+                msg = f"penalty: {name} needs a smooth one, and {p!r} is not; {_other(p)} fits"
                 raise ValueError(msg)
 
     def _setup(self, penalty: Any, constraint: Any) -> None:

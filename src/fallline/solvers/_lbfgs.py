@@ -27,7 +27,10 @@ class LBFGSRun(Run):
 
     def _restart(self) -> None:
         square = float(self.at.measured[0])
-        self.at.slope = self._downhill(self.at.gradient, square)
+        self.at.slope = self._downhill(self._uphill(self.at), square)
+
+    def _uphill(self, trial: Trial) -> Any:
+        return trial.gradient
 
     def _downhill(self, gradient: Any, square: float) -> float:
         # Forget all pairs; square: of the norm of the gradient. Returns the slope.
@@ -60,7 +63,7 @@ class LBFGSRun(Run):
             raise self._failed()
         trial = self._searched()
         if trial is None and self._slots:
-            self.at.slope = self._downhill(self.at.gradient, self._square)
+            self.at.slope = self._downhill(self._uphill(self.at), self._square)
             trial = self._searched()
         if trial is None:
             raise self._failed()
@@ -96,7 +99,7 @@ class LBFGSRun(Run):
             rows = _arrays.with_row(self._rows, 3 + 2 * slot, trial.t * self._d)
             self._rows = _arrays.with_row(rows, 4 + 2 * slot, rows[1, :])
         self._square = float(products[2, 2])
-        return self._turned(trial.gradient, g_s, g_y)
+        return self._turned(self._uphill(trial), g_s, g_y)
 
     def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
         if not self._slots:

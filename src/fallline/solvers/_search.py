@@ -19,6 +19,7 @@ class Trial:
     gradient: Any = None
     measured: Any = None
     norm: float = math.nan
+    pseudo: Any = None
 
     @property
     def finite(self) -> bool:

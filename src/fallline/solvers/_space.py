@@ -15,7 +15,6 @@ import numpy as np
 from .. import _arrays, _checks
 from .._trees import Structure
 
-
 _BLOCK = 8192  # columns; 23 rows of them are 1.5 MB
 
 
