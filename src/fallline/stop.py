@@ -63,6 +63,9 @@ class Condition:
         callable
             From a record to a `Verdict`, or `None` to go on.
         """
+        return self._watch(epsilon)
+
+    def _watch(self, epsilon: float) -> Watch:
         raise NotImplementedError
 
     def __or__(self, other: Condition) -> Condition:
@@ -82,8 +85,8 @@ class _Either(Condition):
     def __repr__(self) -> str:
         return f"{self.one!r} | {self.other!r}"
 
-    def watch(self, epsilon: float) -> Watch:
-        one, other = self.one.watch(epsilon), self.other.watch(epsilon)
+    def _watch(self, epsilon: float) -> Watch:
+        one, other = self.one._watch(epsilon), self.other._watch(epsilon)
 
         def judge(record: Any) -> Verdict | None:
             a, b = one(record), other(record)  # both: they remember
@@ -101,8 +104,8 @@ class _Both(Condition):
         sides = (f"({c!r})" if isinstance(c, _Either) else repr(c) for c in (self.one, self.other))
         return " & ".join(sides)
 
-    def watch(self, epsilon: float) -> Watch:
-        one, other = self.one.watch(epsilon), self.other.watch(epsilon)
+    def _watch(self, epsilon: float) -> Watch:
+        one, other = self.one._watch(epsilon), self.other._watch(epsilon)
 
         def judge(record: Any) -> Verdict | None:
             a, b = one(record), other(record)
@@ -130,8 +133,7 @@ class GradientNorm(Condition):
         """Check the tolerance."""
         _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run."""
+    def _watch(self, epsilon: float) -> Watch:
         good = Verdict(f"the gradient is at most {self.tolerance:g}")
         return lambda record: good if record.gradient_norm <= self.tolerance else None
 
@@ -155,8 +157,7 @@ class RelativeDecrease(Condition):
         if self.tolerance is not None:
             _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run."""
+    def _watch(self, epsilon: float) -> Watch:
         tolerance = self.tolerance
         if tolerance is None:
             tolerance = 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon
@@ -188,8 +189,7 @@ class ParameterChange(Condition):
         """Check the tolerance."""
         _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run."""
+    def _watch(self, epsilon: float) -> Watch:
         good = Verdict(f"the point changed by a fraction of at most {self.tolerance:g}")
 
         def judge(record: Any) -> Verdict | None:
@@ -217,8 +217,7 @@ class MaxTime(Condition):
         """Check the time."""
         _checks.number("seconds", self.seconds, 0.0, math.inf)
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run, which starts now."""
+    def _watch(self, epsilon: float) -> Watch:
         end = time.monotonic() + self.seconds
         over = Verdict(f"{self.seconds:g} seconds have passed", False, 1)
         return lambda record: over if time.monotonic() >= end else None
@@ -240,8 +239,7 @@ class MaxEvaluations(Condition):
         """Check the number."""
         _checks.count("n", self.n)
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run."""
+    def _watch(self, epsilon: float) -> Watch:
         over = Verdict(f"the objective was evaluated {self.n} times", False, 1)
         return lambda record: over if record.evaluations >= self.n else None
 
@@ -266,8 +264,7 @@ class NotImproved(Condition):
         _checks.count("iterations", self.iterations)
         _checks.number("by", self.by, 0.0, math.inf)
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run."""
+    def _watch(self, epsilon: float) -> Watch:
         best, since = math.inf, 0
         over = Verdict(f"nothing better in {self.iterations} iterations", True, 0)
 
@@ -292,8 +289,7 @@ class Target(Condition):
 
     value: float
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run."""
+    def _watch(self, epsilon: float) -> Watch:
         good = Verdict(f"the objective is at most {self.value:g}")
         return lambda record: good if record.value <= self.value else None
 
@@ -302,8 +298,7 @@ class Target(Condition):
 class NonFinite(Condition):
     """The value or the gradient is not finite; `fallline.minimize` always watches for this."""
 
-    def watch(self, epsilon: float) -> Watch:
-        """Return what judges one run."""
+    def _watch(self, epsilon: float) -> Watch:
 
         def judge(record: Any) -> Verdict | None:
             what = record.not_finite()
