@@ -80,6 +80,33 @@ def test_every_line_search_solves_rosenbrock(solver):
     assert np.allclose(found.x, 1, atol=1e-4)
 
 
+def test_inside_scipy():
+    optimize = pytest.importorskip("scipy.optimize")
+    x0 = np.array([-1.2, 1.0])
+    ours = fl.minimize(rosenbrock, x0)
+    for jac in (True, lambda x: rosenbrock(x)[1]):
+        fun = rosenbrock if jac is True else lambda x: rosenbrock(x)[0]
+        found = optimize.minimize(fun, x0, jac=jac, method=fl.scipy_method("lbfgs"))
+        assert np.all(found.x == ours.x)
+        assert (found.nit, found.success) == (ours.nit, True)
+    seen = []
+    found = optimize.minimize(
+        rosenbrock, x0, jac=True, tol=1e-2, callback=seen.append, options={"maxiter": 100},
+        method=fl.scipy_method("cg"),
+    )  # fmt: skip
+    assert 1e-5 < np.max(np.abs(found.jac)) <= 1e-2
+    assert len(seen) == found.nit
+    assert np.all(seen[-1] == found.x)
+    found = optimize.minimize(
+        rosenbrock, x0, jac=True, options={"maxiter": 3}, method=fl.scipy_method(fl.Adam(0.1))
+    )
+    assert (found.nit, found.status) == (3, 1)
+    with pytest.raises(ValueError, match="jac: is missing"):
+        optimize.minimize(lambda x: x @ x, x0, method=fl.scipy_method())
+    with pytest.raises(ValueError, match="bounds: is not known"):
+        optimize.minimize(rosenbrock, x0, jac=True, bounds=[(0, 1)] * 2, method=fl.scipy_method())
+
+
 # -- one problem, every method, every library ---------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from . import constraints, losses, penalties, rules, solvers, stop
 from ._gradcheck import GradientCheck, check_gradient
 from ._minimize import MinimizeResult, minimize
+from ._scipy import scipy_method
 from .constraints import (
     Box,
     L1Ball,
@@ -57,6 +58,7 @@ __all__ = [
     "minimize",
     "penalties",
     "rules",
+    "scipy_method",
     "solvers",
     "stop",
 ]
