@@ -30,6 +30,7 @@ ARROWS = {
     "stop": {"_checks"},
     "solvers": FOUNDATION | {"rules", "stop", "optimizer", "penalties"},
     "_minimize": FOUNDATION | {"rules", "stop", "solvers"},
+    "_autodiff": FOUNDATION,
     "_scipy": {"solvers", "stop", "_minimize"},
     "checkpoint": FOUNDATION | {"_leaf"},
     "optimizer": FOUNDATION | {"rules", "engine", "_leaf", "_binding", "checkpoint"},

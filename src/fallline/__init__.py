@@ -1,6 +1,7 @@
 """Gradient methods for arrays of any library."""
 
 from . import constraints, losses, penalties, rules, solvers, stop
+from ._autodiff import value_and_gradient
 from ._gradcheck import GradientCheck, check_gradient
 from ._minimize import MinimizeResult, minimize
 from ._scipy import scipy_method
@@ -61,4 +62,5 @@ __all__ = [
     "scipy_method",
     "solvers",
     "stop",
+    "value_and_gradient",
 ]
