@@ -68,6 +68,7 @@ OTHERS = [
     ("own_arrays", "y = 2.99 x + -1.01", ()),
     ("network", "held-out 0.97", ()),
     ("phase_retrieval", "relative error 3.3", ("matplotlib",)),
+    ("deconvolution", "and total variation           0.08", ("matplotlib",)),
     ("rosenbrock", "the paths are in rosenbrock.png", ("matplotlib",)),
     ("porting_from_torch", "largest difference", ("torch",)),
 ]
