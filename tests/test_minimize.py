@@ -315,6 +315,46 @@ def test_records_belong_to_their_points():
             assert record.gradient_norm == np.max(np.abs(gradient))
 
 
+BETAS = {
+    "polak-ribiere": lambda g, h, d, y: max(0.0, h @ y / (g @ g)),
+    "dai-yuan": lambda g, h, d, y: h @ h / (d @ y),
+    "hager-zhang": lambda g, h, d, y: max(
+        (y - 2 * d * (y @ y) / (d @ y)) @ h / (d @ y),
+        -1 / (np.linalg.norm(d) * min(0.01, np.linalg.norm(g))),
+    ),
+}
+
+
+def kept(solver, steps):
+    """Return points, gradients and directions of a run, from its records."""
+    x0 = np.array([-1.2, 1.0, 0.5, 2.0])
+    records = list(solver.start(rosenbrock, x0).steps(steps))
+    x = np.stack([x0, *(r.x for r in records)])
+    g = np.stack([rosenbrock(x0)[1], *(r.gradient for r in records)])
+    return x, g, np.array([r.step_length for r in records])
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_conjugate_gradients_follow_their_formula(beta):
+    x, g, t = kept(fl.ConjugateGradient(beta), 15)
+    d = np.diff(x, axis=0) / t[:, None]
+    assert np.allclose(d[0], -g[0], rtol=1e-9)
+    for k in range(14):
+        expected = BETAS[beta](g[k], g[k + 1], d[k], g[k + 1] - g[k]) * d[k] - g[k + 1]
+        assert np.allclose(d[k + 1], expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+
+
+def test_barzilai_borwein_steps_follow_their_formula():
+    x, g, t = kept(fl.SteepestDescent(), 30)
+    s, y = np.diff(x, axis=0), np.diff(g, axis=0)
+    assert np.allclose(s, -t[:, None] * g[:-1], atol=1e-12)
+    curvature = np.sum(s * y, axis=1)[:-1]
+    long = np.sum(s * s, axis=1)[:-1] / curvature
+    taken = t[1:][curvature > 0] / long[curvature > 0]
+    assert np.all(taken <= 1 + 1e-9)  # the safeguard only shortens
+    assert np.mean(np.abs(taken - 1) < 1e-9) > 0.8
+
+
 @pytest.mark.parametrize("solver", SMOOTH[:6], ids=repr)
 def test_assigning_x_starts_afresh(solver):
     run = solver.start(rosenbrock, np.array([-1.2, 1.0]))

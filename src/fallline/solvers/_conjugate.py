@@ -21,7 +21,8 @@ class ConjugateGradientRun(Run):
         self._downhill(float(self.at.measured[0]))
 
     def _downhill(self, square: float) -> None:
-        self._square, self._d = square, -self.at.gradient
+        self._square = self._length = square  # of the norms of the gradient and the direction
+        self._d = -self.at.gradient
         self.at.slope = -square
         self._t = min(1.0, square**-0.5) if square > 0 else 1.0
         self._fresh = True
@@ -47,9 +48,11 @@ class ConjugateGradientRun(Run):
         self._t = trial.t * self.at.slope / new_slope if new_slope < 0 else trial.t
         if new_slope < -1e-10 * square:
             self._d = beta * self._d - trial.gradient
+            self._length = beta * beta * self._length - 2 * beta * slope + square
             self._fresh = False
         else:
             self._d, new_slope, self._fresh = -trial.gradient, -square, True
+            self._length = square
             self._t = min(1.0, square**-0.5) if square > 0 else 1.0
         self._square = square
         trial.slope = new_slope
@@ -65,9 +68,8 @@ class ConjugateGradientRun(Run):
             return square / along
         change = square - 2 * mixed + self._square  # y y
         beta = (square - mixed) / along - 2 * change * slope / along**2
-        # d d is at least (g d)**2 / g g, which bounds the truncation from below.
-        length = abs(self.at.slope) / max(math.sqrt(self._square), 1e-300)
-        return max(beta, -1.0 / max(length * min(0.01, math.sqrt(self._square)), 1e-300))
+        length, norm = math.sqrt(self._length), math.sqrt(self._square)
+        return max(beta, -1.0 / (length * min(0.01, norm)))
 
 
 @dataclass(frozen=True, repr=False)
