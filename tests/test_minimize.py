@@ -242,6 +242,33 @@ def test_products_in_blocks():
     assert np.allclose(space.products(rows, 2), rows[:2] @ rows.T, rtol=0, atol=1e-9)
 
 
+def test_torch_s_tape_stays_outside():
+    torch = pytest.importorskip("torch")
+
+    def fun(x):
+        x = x.detach().requires_grad_()
+        value = torch.sum((x - 3) ** 4) + torch.sum(x**2)
+        value.backward()
+        return value, x.grad
+
+    x0 = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    expected = fl.minimize(quartic, np.zeros(3), stop=CONVERGES).x
+    for method in (*SMOOTH, fl.Adam(0.1)):
+        if isinstance(method, fl.SteepestDescent) and not isinstance(method.step_size, str):
+            continue  # these rates are too large for the fourth power
+        if method == fl.ProximalGradient(0.2):
+            continue
+        found = fl.minimize(fun, x0, method=method, stop=CONVERGES, max_iterations=3000)
+        assert not found.x.requires_grad
+        assert np.allclose(found.x.numpy(), expected, atol=1e-5), method
+    assert x0.requires_grad
+    assert x0.grad is None
+
+
+def quartic(x):
+    return np.sum((x - 3) ** 4) + np.sum(x**2), 4 * (x - 3) ** 3 + 2 * x
+
+
 # -- penalties and constraints ------------------------------------------------------------
 
 

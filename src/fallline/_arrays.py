@@ -229,6 +229,11 @@ def write(target: Array, value: Array) -> None:
         target[...] = value
 
 
+def detached(x: Array) -> Array:
+    """Return an array without the tape on which torch records gradients."""
+    return x.detach() if family(x) == "torch" else x
+
+
 def with_row(matrix: Array, i: int, row: Array) -> Array:
     """Return a matrix with another row: itself, written, where arrays can be written."""
     if is_immutable(matrix):

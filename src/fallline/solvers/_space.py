@@ -81,6 +81,7 @@ class Space:
                 msg = f"{place}: is an array, but x0 has None there"
                 raise ValueError(msg)
             _checks.gradient(place, p, g)
+            g = _arrays.detached(g)
             for part in _arrays.parts(g) if self._complex[i] else (g,):
                 pieces.append(self.xp.reshape(part, (-1,)))
         if len(pieces) == 1:
