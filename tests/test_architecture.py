@@ -28,7 +28,7 @@ ARROWS = {
     "_leaf": FOUNDATION | {"rules"},
     "_binding": FOUNDATION | {"rules", "_leaf", "engine"},
     "stop": {"_checks"},
-    "solvers": FOUNDATION | {"rules", "stop", "optimizer", "penalties"},
+    "solvers": FOUNDATION | {"rules", "stop", "optimizer", "penalties", "constraints"},
     "_minimize": FOUNDATION | {"rules", "stop", "solvers"},
     "_autodiff": FOUNDATION,
     "_scipy": {"solvers", "stop", "_minimize"},

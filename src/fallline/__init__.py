@@ -19,7 +19,7 @@ from .data import Batches
 from .optimizer import Optimizer
 from .penalties import L1, L2, ElasticNet, GroupL1, TotalVariation
 from .rules import SGD, Adadelta, Adagrad, Adam, AdamW, GradientDescent, RMSprop
-from .solvers import LBFGS, OWLQN, ConjugateGradient, ProximalGradient, SteepestDescent
+from .solvers import LBFGS, LBFGSB, OWLQN, ConjugateGradient, ProximalGradient, SteepestDescent
 
 __version__ = "0.1.0"
 
@@ -27,6 +27,7 @@ __all__ = [
     "L1",
     "L2",
     "LBFGS",
+    "LBFGSB",
     "OWLQN",
     "SGD",
     "Adadelta",

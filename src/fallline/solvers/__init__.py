@@ -13,18 +13,20 @@ from .. import _checks, rules
 from ._base import NoProgress, Record, Run, Solver
 from ._conjugate import ConjugateGradient
 from ._lbfgs import LBFGS
+from ._lbfgsb import LBFGSB
 from ._owlqn import OWLQN
 from ._proximal import ProximalGradient
 from ._rules import RuleRun
 from ._steepest import SteepestDescent
 
 __all__ = [
-    "LBFGS", "OWLQN", "ConjugateGradient", "NoProgress", "ProximalGradient", "Record", "RuleRun",
-    "Run", "Solver", "SteepestDescent", "get", "start",
+    "LBFGS", "LBFGSB", "OWLQN", "ConjugateGradient", "NoProgress", "ProximalGradient", "Record",
+    "RuleRun", "Run", "Solver", "SteepestDescent", "get", "start",
 ]  # fmt: skip
 
 _NAMES: dict[str, Callable[[], Solver]] = {
     "lbfgs": LBFGS,
+    "lbfgsb": LBFGSB,
     "owlqn": OWLQN,
     "conjugategradient": ConjugateGradient,
     "cg": ConjugateGradient,

@@ -1,0 +1,93 @@
+"""L-BFGS whose steps are projected: what the L1 penalty and the bounds share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from ._lbfgs import LBFGSRun
+from ._search import Trial
+from ._space import numbers
+
+
+class ProjectedRun(LBFGSRun):
+    """L-BFGS where rows 0 and 2 are the projected step and the pseudo-gradient.
+
+    The pseudo-gradient is zero where no feasible direction goes down.
+    """
+
+    proximal = True
+
+    def _pseudo(self, x: Any, gradient: Any) -> Any:
+        raise NotImplementedError
+
+    def _land(self, x: Any) -> Any:
+        """Return where a step to `x` ends."""
+        raise NotImplementedError
+
+    def _bend(self, step: Any, change: Any) -> Any:
+        """Return the part of the gradient's change that tells of the curvature."""
+        return change
+
+    def _penalty(self, x: Any) -> Sequence[Any]:
+        """Return what is added to the objective, or nothing."""
+        return ()
+
+    def _turn(self, d: Any, pseudo: Any) -> Any:
+        """Return the part of a direction that may be taken."""
+        raise NotImplementedError
+
+    def _evaluated(self, t: float, x: Any) -> Trial:
+        value, gradient = self.objective(x)
+        pseudo = self._pseudo(x, gradient)
+        penalty = self._penalty(x)
+        arrays = [self.space.peak(pseudo), *penalty]
+        if self._d is None:
+            arrays.append(pseudo @ pseudo)
+        else:
+            step = x - self.at.x
+            change = self._bend(step, gradient - self.at.gradient)
+            self._rows = _arrays.with_row(self._rows, 0, step)
+            self._rows = _arrays.with_row(self._rows, 1, change)
+            self._rows = _arrays.with_row(self._rows, 2, pseudo)
+            self._filled = gradient
+            rows = self._rows[: 3 + 2 * len(self._slots), :]
+            arrays += [self.at.pseudo @ step, self.space.products(rows, 3)]
+        got = numbers(self.space, value, arrays)
+        n = 2 + len(penalty)
+        total, norm, slope = float(got[0] + sum(got[2:n])), float(got[1]), float(got[n])
+        measured = got[n if self._d is None else n + 1 :]
+        return Trial(t, total, slope, x, gradient, measured, norm, pseudo)
+
+    def _uphill(self, trial: Trial) -> Any:
+        return trial.pseudo
+
+    def _line(self, t: float) -> Trial:
+        return self._evaluated(t, self._land(self.at.x + t * self._d))
+
+    def _searched(self) -> Trial | None:
+        t = 1.0 if self._slots else self._first
+        for _ in range(40):
+            trial = self._line(t)
+            lower = trial.value <= self.at.value + 1e-4 * trial.slope < self.at.value
+            # Where values differ by rounding only, the pseudo-gradient decides.
+            level = trial.value <= self.at.value + self.noise and trial.norm < self.at.norm
+            if trial.finite and (lower or level):
+                # The step is row 0, and not a multiple of the direction.
+                self._length, trial.t, self._d = t, 1.0, self._rows[0, :]
+                return trial
+            t *= 0.5
+        return None
+
+    def _advance(self) -> Trial:
+        trial = super()._advance()
+        trial.t = self._length
+        return trial
+
+    def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
+        slope = super()._turned(gradient, g_s, g_y)
+        self._d = self._turn(self._d, gradient)
+        return slope
