@@ -300,6 +300,58 @@ def test_lasso_and_elastic_net_agree_with_scikit_learn(penalty):
         assert np.isclose(found.fun, r @ r / (2 * n) + float(penalty.value(found.x)), rtol=1e-12)
 
 
+def test_bounds_agree_with_scipy():
+    for name, (fun, start) in problems().items():
+        from scipy.optimize import minimize
+
+        x0 = np.array(start)
+        free, rng = minimize(fun, x0, jac=True, method="L-BFGS-B").x, np.random.default_rng(1)
+        size = np.maximum(1, np.abs(free))
+        low = free + rng.uniform(-1, 0.3, x0.size) * size
+        high = low + rng.uniform(0.5, 2, x0.size) * size
+        theirs = minimize(
+            fun, np.clip(x0, low, high), jac=True, method="L-BFGS-B",
+            bounds=np.stack([low, high], axis=1),
+            options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 10**4, "maxfun": 10**5},
+        )  # fmt: skip
+        ours = fl.minimize(
+            fun, x0, method="L-BFGS-B", constraint=fl.Box(low, high), stop=stop.GradientNorm(1e-8)
+        )
+        assert abs(ours.fun - theirs.fun) <= 1e-8 * max(1, abs(theirs.fun)), name
+        assert np.all((low <= ours.x) & (ours.x <= high))
+        if name == "extended powell":
+            continue  # flat at its minimum: neither finds x to more than 1e-2
+        assert ours.success
+        assert np.max(np.abs(ours.x - theirs.x) / size) <= 1e-6, name
+        assert np.all((ours.x == low) == (theirs.x == low)), name
+        assert np.all((ours.x == high) == (theirs.x == high)), name
+
+
+def test_bounds_on_every_library(backend):
+    fun, x0, _ = quadratic(backend)
+    found = fl.minimize(
+        fun, backend.tree(x0), method=fl.LBFGSB(), stop=CONVERGES,
+        constraint={"a": fl.Box(backend.array(np.ones(3)), 3.5), "b": [fl.NonNegative(), None]},
+    )  # fmt: skip
+    assert found.success
+    expected = np.clip(np.arange(6.0).reshape(2, 3), 1, 3.5)
+    assert np.allclose(backend.numpy(found.x["a"]), expected, atol=1e-7)
+    assert backend.numpy(found.x["b"][0]) == 0
+
+
+def test_errors_of_bounds():
+    def fun(x):
+        return x @ x, 2 * x
+
+    for constraint, options, words in (
+        (fl.Box(np.array([0.0, 2.0]), 1.0), {}, "low is above high"),
+        (fl.L2Ball(1.0), {}, "constraint: LBFGSB takes Box and NonNegative"),
+        (fl.Box(0, 1), {"penalty": fl.L1(1.0)}, "penalty: LBFGSB needs a smooth one"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fl.minimize(fun, np.ones(2), method="lbfgsb", constraint=constraint, **options)
+
+
 def test_nonnegative_least_squares_agrees_with_scipy():
     optimize = pytest.importorskip("scipy.optimize")
     rng = np.random.default_rng(1)

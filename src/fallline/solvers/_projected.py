@@ -70,7 +70,8 @@ class ProjectedRun(LBFGSRun):
 
     def _searched(self) -> Trial | None:
         t = 1.0 if self._slots else self._first
-        for _ in range(40):
+        # A direction that needs a very short step is given up for the pseudo-gradient.
+        for _ in range(6 if self._slots else 60):
             trial = self._line(t)
             lower = trial.value <= self.at.value + 1e-4 * trial.slope < self.at.value
             # Where values differ by rounding only, the pseudo-gradient decides.
