@@ -119,7 +119,7 @@ def source(program: Program, capacity: int) -> str:
     packs = [f"struct alignas({VECTOR}) {name}s {{ {name} element[{vector}]; }};" for name in kinds]
     names = [f"a{i}" for i in range(len(arrays))]
     parameters = [
-        f"{'const ' if i == 1 else ''}{kind}& {name}"
+        f"{'' if i in program.written else 'const '}{kind}& {name}"
         for i, (kind, name) in enumerate(zip(types, names, strict=True))
     ]
     update = [
@@ -129,26 +129,31 @@ def source(program: Program, capacity: int) -> str:
         *(f"    {line}" for line in statements(program)),
         "}",
     ]
-    written = [i for i in range(len(arrays)) if i != 1]
+    written = sorted(program.written)
+    single = [operand.single for operand in arrays]
+    many = [(i, kind) for i, kind in enumerate(types) if not single[i]]
     pointers = [
-        f"    {kind}* const p{i} = ({kind}*)table.address[{i}][low] + start;"
+        f"    const {kind} v{i} = *({kind}*)table.address[{i}][low];"
+        if single[i]
+        else f"    {kind}* const p{i} = ({kind}*)table.address[{i}][low] + start;"
         for i, kind in enumerate(types)
     ]
-    loads = [f"            {kind}s v{i} = *({kind}s*)(p{i} + i);" for i, kind in enumerate(types)]
+    loads = [f"            {kind}s v{i} = *({kind}s*)(p{i} + i);" for i, kind in many]
     stores = [f"            *({types[i]}s*)(p{i} + i) = v{i};" for i in written]
-    single = [f"        {kind} v{i} = p{i}[i];" for i, kind in enumerate(types)]
+    single_loads = [f"        {kind} v{i} = p{i}[i];" for i, kind in many]
+    inside = [f"v{i}" if single[i] else f"v{i}.element[k]" for i in range(len(arrays))]
     filled = KERNEL
     for word, text in {
-        "single_loads": "\n".join(single),
+        "single_loads": "\n".join(single_loads),
         "single_stores": "\n".join(f"        p{i}[i] = v{i};" for i in written),
         "single": ", ".join(f"v{i}" for i in range(len(arrays))),
         "pointers": "\n".join(pointers),
-        "addresses": " | ".join(f"(unsigned long long)p{i}" for i in range(len(arrays))),
+        "addresses": " | ".join(f"(unsigned long long)p{i}" for i, _ in many),
         "mask": str(VECTOR - 1),
         "vector": str(vector),
         "loads": "\n".join(loads),
         "stores": "\n".join(stores),
-        "inside": ", ".join(f"v{i}.element[k]" for i in range(len(arrays))),
+        "inside": ", ".join(inside),
     }.items():
         filled = filled.replace(f"@{word}", text)
     blocks = ["// Made by fallline from a traced rule.", PRELUDE, *elements, *packs, "", *table]
@@ -171,10 +176,8 @@ def statements(program: Program) -> list[str]:
         else:
             value = expression(op, [names[a] for a in args], real)
         text.append(f"const {kind} t{k} = {value};")
-    written = [i for i in range(len(program.arrays)) if i != 1]
-    for array, parts in zip(written, program.outputs, strict=True):
-        for part, line in enumerate(parts):
-            text.append(f"put(a{array}.part[{part}], {names[line]});")
+    for array, part, line in program.stores:
+        text.append(f"put(a{array}.part[{part}], {names[line]});")
     return text
 
 
@@ -215,7 +218,7 @@ def _bytes(operand: Operand) -> int:
 
 def _vector(program: Program) -> int:
     # Elements of a vector: the smallest element fills the widest access.
-    return VECTOR // min(VECTOR, *(_bytes(operand) for operand in program.arrays))
+    return VECTOR // min(VECTOR, *(_bytes(x) for x in program.arrays if not x.single))
 
 
 def layout(program: Program, capacity: int) -> np.dtype[np.void]:

@@ -76,7 +76,7 @@ class Runner:
     def _blocks(self, arrays: list[Any], low: int, high: int, size: int) -> None:
         for start in range(low, high, size):
             stop = min(start + size, high)
-            self._on([x[start:stop] for x in arrays], stop - start)
+            self._on([x[start:stop] if x.ndim else x for x in arrays], stop - start)
 
     def _shared(self, arrays: list[Any], n: int) -> None:
         # Each thread takes one piece. Whatever happens, none writes on after this returns.
@@ -105,12 +105,11 @@ class Runner:
             return
         operands: list[Any] = []
         flags = []
-        for operand, x in zip(self.program.arrays, [leaf[0], g, *leaf[1:]], strict=True):
-            views = [x] if operand.parts == 1 else [x.real, x.imag]
+        for i, x in enumerate([leaf[0], g, *leaf[1:]]):
+            views = [x] if self.program.arrays[i].parts == 1 else [x.real, x.imag]
             operands += views
-            flags += [["readonly"] if x is g and operand.name == "g" else ["readwrite"]] * len(
-                views
-            )
+            mode = "readwrite" if i in self.program.written else "readonly"
+            flags += [[mode]] * len(views)
         iterator: Any = np.nditer(  # type: ignore[call-overload]
             operands,
             flags=["external_loop", "buffered", "delay_bufalloc"],
@@ -142,7 +141,7 @@ def flattened(program: Program, leaf: list[Any]) -> tuple[str, list[Any], list[A
     """Return the order and 1-d views of the parts of a leaf, or `None` if it has no such views."""
     for order in ("C", "F"):
         views = [
-            flat_parts(x, order, operand) for x, operand in zip(leaf, program.written, strict=True)
+            flat_parts(x, order, operand) for x, operand in zip(leaf, program.bound, strict=True)
         ]
         if all(view is not None for view in views):
             return order, views[0], [part for view in views[1:] for part in view]  # type: ignore[union-attr,return-value]
@@ -151,6 +150,8 @@ def flattened(program: Program, leaf: list[Any]) -> tuple[str, list[Any], list[A
 
 def flat_parts(x: Any, order: str, operand: Any) -> list[Any] | None:
     """Return 1-d views of the real parts of an array in an order, if its memory allows."""
+    if operand.single:
+        return [x]
     flags = x.flags
     straight = flags.c_contiguous if order == "C" else flags.f_contiguous
     if not (straight and flags.aligned and x.dtype.name == operand.dtype and x.dtype.isnative):
@@ -255,11 +256,10 @@ class _Writer:
             else:
                 self._operation(i, op, args, targets)
         ends = []
-        for array, parts in zip(self._written(), self.program.outputs, strict=True):
-            for part, line in enumerate(parts):
-                target = names[array, part]
-                if self.places[line] != target:
-                    ends.append((target, self.places[line]))
+        for array, part, line in self.program.stores:
+            target = names[array, part]
+            if self.places[line] != target:
+                ends.append((target, self.places[line]))
         self.body += [f"copyto({target}, {value})" for target, value in _ordered(ends)]
         scalars = "".join(f"s{i}, " for i in range(len(self.program.scalars)))
         buffers = "".join(f"{kind}{i}, " for kind in "tc" for i in range(self.count[kind]))
@@ -269,9 +269,6 @@ class _Writer:
         return f"def block({', '.join(names.values())}, scalars, buffers):\n" + "".join(
             f"    {line}\n" for line in lines
         )
-
-    def _written(self) -> list[int]:
-        return [i for i in range(len(self.program.arrays)) if i != 1]
 
     def _part_names(self) -> dict[tuple[int, ...], str]:
         # In the order in which a Runner passes them: parameter, gradient, slots.
@@ -285,22 +282,21 @@ class _Writer:
         # Lines that may be computed into their array at once: its old value is not read later.
         # The gradient may be the parameter itself, so its reads count too.
         targets: dict[int, str] = {}
-        for array, parts in zip(self._written(), self.program.outputs, strict=True):
-            for part, line in enumerate(parts):
-                if self.program.lines[line].op in ("load", "scalar") or line in targets:
-                    continue
-                sources = [(array, part)] + ([(1, part)] if array == 0 else [])
-                reads = [
-                    self.last.get(i, -1)
-                    for i, other in enumerate(self.program.lines)
-                    if other.op == "load" and other.args in sources
-                ]
-                also_kept = any(
-                    self.program.lines[i].op == "load" and self.program.lines[i].args in sources
-                    for i in self.kept
-                )
-                if max(reads, default=-1) <= line and not also_kept:
-                    targets[line] = names[array, part]
+        for array, part, line in self.program.stores:
+            if self.program.lines[line].op in ("load", "scalar") or line in targets:
+                continue
+            sources = [(array, part)] + ([(1, part)] if array == 0 else [])
+            reads = [
+                self.last.get(i, -1)
+                for i, other in enumerate(self.program.lines)
+                if other.op == "load" and other.args in sources
+            ]
+            also_kept = any(
+                self.program.lines[i].op == "load" and self.program.lines[i].args in sources
+                for i in self.kept
+            )
+            if max(reads, default=-1) <= line and not also_kept:
+                targets[line] = names[array, part]
         return targets
 
     def _operation(self, i: int, op: str, args: Sequence[int], targets: Mapping[int, str]) -> None:

@@ -91,8 +91,9 @@ class Runner:
                 table.launch(numbers)
             for leaf, table, copies in pieces:
                 table.launch(numbers)
-                for target, value in zip(leaf, copies, strict=True):
-                    _arrays.write(target, value)
+                for i, (target, value) in enumerate(zip(leaf, copies, strict=True)):
+                    if i + (i > 0) in self.program.written:
+                        _arrays.write(target, value)
         del kept  # Memory given back now is used again only after what is queued.
         return {}
 

@@ -18,7 +18,7 @@ class Runner:
     rule : Rule
         The rule.
     leaves : sequence of list of arrays
-        The parameter and the slots of each leaf.
+        The parameter and the slots of each leaf, and what is only read.
     """
 
     name = "eager"
@@ -51,10 +51,12 @@ class Runner:
                 old = self.leaves[i]
                 new = self.kernel(self.xp, s, old[0], g, *old[1:])
                 begin()
+                pairs = zip(old[: len(new)], new, strict=True)
                 if self.immutable:
-                    pairs = zip(new, old, strict=True)
-                    self.leaves[i] = replaced[i] = [_arrays.cast(x, like) for x, like in pairs]
+                    replaced[i] = [_arrays.cast(value, target) for target, value in pairs]
+                    old[: len(new)] = replaced[i]
                     continue
-                for target, value in zip(old, new, strict=True):
-                    _arrays.write(target, value)
+                for target, value in pairs:
+                    if value is not target:
+                        _arrays.write(target, value)
         return replaced

@@ -198,7 +198,7 @@ class _Table:
 
 def _flat_leaf(program: Program, leaf: list[Any]) -> tuple[str, Any, list[Any]] | None:
     for order in ("C", "F"):
-        flat = [_flat(x, order, op) for x, op in zip(leaf, program.written, strict=True)]
+        flat = [_flat(x, order, op) for x, op in zip(leaf, program.bound, strict=True)]
         if all(x is not None for x in flat):
             return order, flat[0], flat[1:]
     return None
@@ -206,6 +206,8 @@ def _flat_leaf(program: Program, leaf: list[Any]) -> tuple[str, Any, list[Any]] 
 
 def _flat(x: Any, order: str, operand: Any) -> Any:
     # A 1-d array of real numbers, the parts of a complex one in turn; `None` if there is none.
+    if operand.single:
+        return x.reshape(1)
     flags = x.flags
     straight = flags.c_contiguous if order == "C" else flags.f_contiguous
     dtype = x.dtype
@@ -281,6 +283,7 @@ def source(program: Program, form: str) -> str:
         "@njit(nogil=True, error_model='numpy')",
         f"def body({', '.join(names)}, s):",
         *(f"    s{i} = s[{i}]" for i in range(len(program.scalars))),
+        *(f"    n{i} = a{i}[0]" for i, operand in enumerate(program.arrays) if operand.single),
         f"    zero, one_ = {real}(0), {real}(1)",
         f"    for i in range(a0.size{_per(program.arrays[0])}):",
         *(f"        {line}" for line in statements(program)),
@@ -302,7 +305,7 @@ def source(program: Program, form: str) -> str:
         signature = f"types.void({', '.join([*mutable, f'{real}[::1]'])})"
         step = f"{CHUNK}"
         slices = [
-            f"{x}[{operand.parts} * lo:{operand.parts} * hi]"
+            x if operand.single else f"{x}[{operand.parts} * lo:{operand.parts} * hi]"
             for x, operand in zip(names, program.arrays, strict=True)
         ]
         inside = (
@@ -320,7 +323,8 @@ def source(program: Program, form: str) -> str:
         signature = f"types.void(int64[:, ::1], {real}[::1])"
         arguments = "table, s"
         arrays = [
-            f"carray(pointer(table[j, {i}]), {operand.parts} * table[j, {len(names)}])"
+            f"carray(pointer(table[j, {i}]), "
+            + ("1)" if operand.single else f"{operand.parts} * table[j, {len(names)}])")
             for i, operand in enumerate(program.arrays)
         ]
         inside = [
@@ -356,18 +360,16 @@ def statements(program: Program) -> list[str]:
     names: list[str] = []
     text = []
     for k, (op, args) in enumerate(program.lines):
-        if op == "scalar":
-            names.append(f"s{args[0]}")
+        if op == "scalar" or (op == "load" and program.arrays[args[0]].single):
+            names.append(f"{'s' if op == 'scalar' else 'n'}{args[0]}")
             continue
         names.append(f"t{k}")
         if op == "load":
             text.append(f"t{k} = a{args[0]}[{_index(program.arrays[args[0]], args[1])}]")
         else:
             text.append(f"t{k} = {expression(op, [names[a] for a in args])}")
-    written = [i for i in range(len(program.arrays)) if i != 1]
-    for array, parts in zip(written, program.outputs, strict=True):
-        for part, line in enumerate(parts):
-            text.append(f"a{array}[{_index(program.arrays[array], part)}] = {names[line]}")
+    for array, part, line in program.stores:
+        text.append(f"a{array}[{_index(program.arrays[array], part)}] = {names[line]}")
     return text
 
 

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .. import _arrays
+from .._pairs import Pair
 from ..rules import Rule
-from ..rules._pairs import Pair
 
 # How an operation is written.
 INFIX = {
@@ -42,11 +42,12 @@ class Line(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """An array of a program: its name, the dtype it is stored in, and its number of parts."""
+    """An array of a program: name, stored dtype, number of parts; `single`: of one element."""
 
     name: str
     dtype: str
     parts: int
+    single: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Program:
     dtype : str
         The precision of every operation.
     arrays : tuple of Operand
-        The parameter, the gradient and the slots.
+        The parameter, the gradient, the slots, and what is only read.
     scalars : tuple of str or float
         Arguments that change from step to step, by name, and constants of the formula.
     lines : tuple of Line
@@ -81,9 +82,25 @@ class Program:
         return [scalars[x] if isinstance(x, str) else x for x in self.scalars]
 
     @cached_property
-    def written(self) -> tuple[Operand, ...]:
-        """The arrays that are written: the parameter and the slots."""
+    def bound(self) -> tuple[Operand, ...]:
+        """The arrays that stay from step to step: all but the gradient."""
         return self.arrays[:1] + self.arrays[2:]
+
+    @cached_property
+    def stores(self) -> tuple[tuple[int, int, int], ...]:
+        """What is written: (array, part, line), without arrays that keep their values."""
+        numbers = [0, *range(2, len(self.outputs) + 1)]
+        return tuple(
+            (array, part, line)
+            for array, parts in zip(numbers, self.outputs, strict=True)
+            for part, line in enumerate(parts)
+            if self.lines[line] != Line("load", (array, part))
+        )
+
+    @cached_property
+    def written(self) -> frozenset[int]:
+        """The arrays of which something is written."""
+        return frozenset(array for array, _, _ in self.stores)
 
     @cached_property
     def key(self) -> str:
@@ -105,9 +122,10 @@ class Program:
                 form = INFIX.get(op) or f"{op}({', '.join(['{}'] * len(args))})"
                 text.append(f"  t{len(text)} = {form.format(*(names[a] for a in args))}")
                 names.append(f"t{len(text) - 1}")
-        for operand, parts in zip(self.written, self.outputs, strict=True):
-            for part, line in zip(("",) if len(parts) == 1 else (".re", ".im"), parts, strict=True):
-                text.append(f"  {operand.name}{part} <- {names[line]}")
+        for array, part, line in self.stores:
+            operand = self.arrays[array]
+            suffix = "" if operand.parts == 1 else (".re", ".im")[part]
+            text.append(f"  {operand.name}{suffix} <- {names[line]}")
         return "\n".join(text)
 
 
@@ -252,6 +270,7 @@ def trace(rule: Rule, dtype: str) -> Program:
     for slot in rule.slots:
         both = paired and rule._slot_is_paired(slot)
         arrays.append(Operand(slot.name, dtype if both else precision, 1 + both))
+    arrays += [Operand(read.name, precision, 1, read.single) for read in rule.reads]
     pairs = [
         Pair(*(builder.load(i, part) for part in range(operand.parts)))
         for i, operand in enumerate(arrays)

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from .. import _arrays, _checks
+from .._pairs import Pair, PairNamespace, abs2, split
 from .._trees import Structure
-from ._pairs import Pair, PairNamespace, abs2, split
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.
 Hyperparameter = Any
 
-__all__ = ["Hyperparameter", "Rule", "Slot", "State", "abs2", "bias_correction", "hyper"]
+__all__ = ["Hyperparameter", "Read", "Rule", "Slot", "State", "abs2", "bias_correction", "hyper"]
 
 
 class Slot(NamedTuple):
@@ -26,6 +26,13 @@ class Slot(NamedTuple):
     name: str
     real: bool = False
     fill: Any = 0.0
+
+
+class Read(NamedTuple):
+    """What a formula reads and does not write: a number of the leaf, or an array of its shape."""
+
+    name: str
+    single: bool = True
 
 
 class State(NamedTuple):
@@ -121,13 +128,30 @@ class Rule:
         """The state arrays of one leaf, in the order in which `formula` takes them."""
         return ()
 
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """What `formula` takes after the slots: the results of `measure`."""
+        return ()
+
     def scalars(self, t: Any) -> dict[str, Any]:
         """Return the numbers of a step; `t` counts the leaf's updates, this one included."""
         raise NotImplementedError
 
+    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return numbers of the whole leaf, norms for instance, 0-d and on its device."""
+        return ()
+
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         """Return the new parameter and slots."""
         raise NotImplementedError
+
+    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+        """Return how far a unit of gradient moves each element, from the new slots.
+
+        A penalty's proximal point and a projection use it. By default ``s.learning_rate``, for
+        all elements; rules that scale gradients element by element return an array.
+        """
+        return s.learning_rate
 
     # -- clocks ---------------------------------------------------------------------------------
 
@@ -187,19 +211,31 @@ class Rule:
 
     def _joined(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
         pairs = self._on_pairs(xp, s, *(split(x) for x in (p, g, *slots)))
+        likes = (p, *slots)[: len(pairs)]
         return [
             x.re if x.im is None else _arrays.joined(x.re, x.im, like)
-            for x, like in zip(pairs, (p, *slots), strict=True)
+            for x, like in zip(pairs, likes, strict=True)
         ]
 
     def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
         """Return what `formula` makes of complex arrays."""
         if not self._by_components:
             return list(self.formula(PairNamespace(xp), s, *pairs))
-        re, im = (
-            self.formula(xp, s, *part) for part in zip(*((x.re, x.im) for x in pairs), strict=True)
-        )
+        # What is read is real, and the same for both parts.
+        parts = ((x.re, x.re if x.im is None else x.im) for x in pairs)
+        re, im = (self.formula(xp, s, *part) for part in zip(*parts, strict=True))
         return [Pair(*parts) for parts in zip(re, im, strict=True)]
+
+    def _measured(self, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return `measure` of a leaf of any dtype, on its device, as 0-d arrays."""
+        xp, dtype = _arrays.namespace(p), _arrays.compute_dtype(p)
+        if _arrays.is_complex(p):
+            pairs = (split(x) for x in (p, g, *slots))
+            found = tuple(x.re for x in self.measure(PairNamespace(xp), s, *pairs))
+        else:
+            p, g = (xp.astype(x, dtype, copy=False) for x in (p, g))
+            found = self.measure(xp, s, p, g, *slots)
+        return tuple(xp.astype(_arrays.unscalar(x), dtype, copy=False) for x in found)
 
     # -- the pure form ----------------------------------------------------------------------------
 
@@ -287,7 +323,8 @@ class Rule:
         t = state["step"] + 1
         with _arrays.guard(p)():
             s = SimpleNamespace(**fixed.scalars(t))
-            new, *slots = self._kernel(p)(_arrays.namespace(p), s, p, g, *old)
+            reads = self._measured(s, p, g, *old) if self.reads else ()
+            new, *slots = self._kernel(p)(_arrays.namespace(p), s, p, g, *old, *reads)
             new = result(new, p)
             slots = [_arrays.cast(x, like) for x, like in zip(slots, old, strict=True)]
             return _arrays.cast(new, p), {**dict(zip(names, slots, strict=True)), "step": t}

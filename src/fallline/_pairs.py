@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from .. import _arrays
+from . import _arrays
 
 
 def abs2(x: Any) -> Any:
