@@ -127,10 +127,12 @@ def host_device(monkeypatch):
 
     real = {"full": _arrays.full, "write": _arrays.write}
 
-    def full(like, value, dtype):
+    def full(like, value, dtype, shape=None):
         if isinstance(like, np.ndarray):
-            return real["full"](like, value, dtype)
-        return on_cupy(np.full(like.shape, value, dtype), like.device.id)
+            return real["full"](like, value, dtype, shape)
+        return on_cupy(
+            np.full(like.shape if shape is None else shape, value, dtype), like.device.id
+        )
 
     def contiguous(x, order):
         flags = x.flags

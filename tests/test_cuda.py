@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline.engine import _cache, cuda
+from fallline._composed import Composed
+from fallline.engine import _cache, cuda, eager
 from fallline.engine._cuda_source import capacity, layout, source
 from fallline.engine.trace import trace
 from tests import cuda_host
@@ -79,6 +80,53 @@ def test_ptx(rule, dtype):
         if dtype == "float16":
             assert "cvt.f32.f16" in code
             assert "cvt.rn.f16.f32" in code
+
+
+AROUND = [
+    Composed(fl.Adam(0.1), (fl.gradients.ClipByGlobalNorm(1.0),), guarded=True),
+    Composed(fl.SGD(0.1, momentum=0.9), (fl.gradients.ClipByValue(1.0),), penalty=fl.L1(0.1)),
+    Composed(fl.Adam(0.1), penalty=fl.ElasticNet(0.1), constraint=fl.Support(np.ones(3, bool))),
+    Composed(fl.Adam(0.1), constraint=fl.MaxModulus(np.ones(3)), accumulates=True),
+]
+composed = pytest.mark.parametrize("plan", AROUND, ids=lambda plan: plan.name)
+
+
+@composed
+@pytest.mark.parametrize("dtype", ["float16", "float32", "complex64"])
+def test_ptx_with_what_surrounds_a_rule(plan, dtype):
+    program = trace(plan, dtype)
+    code = ptx(source(program, 32), "compute_90")
+    stored = sum(i not in (1,) and not x.single for i, x in enumerate(program.arrays))
+    stored -= isinstance(plan.constraint, fl.Support | fl.MaxModulus)
+    found = len(re.findall(r"st\.global\.v", code))
+    assert found >= stored
+    for word in (".local", "fma", ".approx", ".ftz", ".f64"):
+        assert word not in code
+
+
+@composed
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_same_bits_with_what_surrounds_a_rule(host_device, plan, dtype):  # noqa: F811
+    rng = np.random.default_rng(0)
+    program = trace(plan, dtype)
+    leaves = []
+    for n in (1, 3, 1003):
+        p = draw(rng, n, dtype, False)
+        slots = [x for name, x in plan._init_leaf(p).items() if name != "step"]
+        reads = [np.full(() if x.single else n, 0.5, "float32") for x in plan.reads]
+        leaves.append([p, *slots, *reads])
+    theirs = [[x.copy() for x in leaf] for leaf in leaves]
+    starts = [leaf[0].copy() for leaf in leaves]
+    grads = [draw(rng, leaf[0].shape, dtype) for leaf in leaves]
+    mine = cuda.Runner(program, [[on_cupy(x) for x in leaf] for leaf in leaves])
+    other = eager.Runner(plan, theirs)
+    scalars = plan.scalars(3)
+    mine.run(scalars, [0, 1, 2], [on_cupy(g) for g in grads], lambda: None)
+    other.run(scalars, [0, 1, 2], grads, lambda: None)
+    for a, b, before in zip(leaves, theirs, starts, strict=True):
+        assert np.any(a[0] != before)
+        for x, y in zip(a, b, strict=True):
+            same_bits(x, y)
 
 
 def test_a_table_fits_into_the_arguments():

@@ -1,6 +1,6 @@
 """Gradient methods for arrays of any library."""
 
-from . import constraints, losses, penalties, rules, solvers, stop
+from . import constraints, gradients, losses, penalties, rules, schedules, solvers, stop
 from ._autodiff import value_and_gradient
 from ._gradcheck import GradientCheck, check_gradient
 from ._minimize import MinimizeResult, minimize
@@ -16,6 +16,7 @@ from .constraints import (
     Support,
 )
 from .data import Batches
+from .gradients import LossScale
 from .optimizer import Optimizer
 from .penalties import L1, L2, ElasticNet, GroupL1, TotalVariation
 from .rules import SGD, Adadelta, Adagrad, Adam, AdamW, GradientDescent, RMSprop
@@ -43,6 +44,7 @@ __all__ = [
     "GroupL1",
     "L1Ball",
     "L2Ball",
+    "LossScale",
     "MaxModulus",
     "MinimizeResult",
     "Modulus",
@@ -56,10 +58,12 @@ __all__ = [
     "TotalVariation",
     "check_gradient",
     "constraints",
+    "gradients",
     "losses",
     "minimize",
     "penalties",
     "rules",
+    "schedules",
     "scipy_method",
     "solvers",
     "stop",

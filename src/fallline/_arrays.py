@@ -132,8 +132,11 @@ def is_writable(x: Array) -> bool:
     return not isinstance(x, np.ndarray) or x.flags.writeable
 
 
-def full(like: Array, value: float, dtype: Any) -> Array:
-    """Return a new array of the shape and on the device of `like`."""
+def full(like: Array, value: float, dtype: Any, shape: tuple[int, ...] | None = None) -> Array:
+    """Return a new array on the device of `like`, and of its shape if none is given."""
+    if shape is not None and shape != tuple(like.shape):
+        with on_device(like):
+            return namespace(like).full(shape, value, dtype=dtype, **placed(like))
     with on_device(like):
         result = namespace(like).full_like(like, value, dtype=dtype, **placed(like))
     return np.ascontiguousarray(result).reshape(result.shape) if on_host(like) else result
@@ -168,12 +171,41 @@ def widened(x: Array) -> Array:
     return namespace(x).astype(x, compute_dtype(x)) if half else x
 
 
+def as_numbers(value: Any, like: Array) -> Any:
+    """Return truths as the numbers 0 and 1 in the real dtype of `like`; the rest as it is."""
+    if not is_array(value) or str(value.dtype).rpartition(".")[2] != "bool":
+        return value
+    return namespace(value).astype(value, compute_dtype(like))
+
+
 def abs2(z: Array) -> Array:
     """Return the squared magnitude, elementwise and real."""
     if not is_complex(z):
         return z * z
     re, im = parts(z)
     return re * re + im * im
+
+
+def beside(number: Array, like: Array) -> Array:
+    """Return a 0-d array on the device and in the real dtype of `like`, without a look at it."""
+    if device(number) != device(like):
+        number = compat.to_device(number, device(like))
+    return namespace(like).astype(number, compute_dtype(like), copy=False)
+
+
+def spread(x: Array, like: Array) -> Array:
+    """Return a copy of `x` in the shape, the real dtype and on the device of `like`."""
+    xp = namespace(like)
+    with on_device(like):
+        wide = xp.broadcast_to(xp.astype(x, compute_dtype(like)), like.shape)
+        return xp.asarray(wide, copy=True)
+
+
+def number_beside(number: float, like: Array) -> Array:
+    """Return a number as a 0-d array in single precision on the device of `like`."""
+    with on_device(like):
+        xp = namespace(like)
+        return xp.asarray(number, dtype=xp.float32, **placed(like))
 
 
 def nan(like: Array) -> Array:
@@ -325,6 +357,19 @@ def choose(condition: Any, a: Any, b: Any) -> Any:
 def square_root(x: Any) -> Any:
     """Return the square root of a float or of a symbol."""
     return math.sqrt(x) if isinstance(x, float | int) else namespace(x).sqrt(x)
+
+
+def cosine(x: Any) -> Any:
+    """Return the cosine of a float or of a symbol."""
+    return math.cos(x) if isinstance(x, float | int) else namespace(x).cos(x)
+
+
+def power(base: float, exponent: Any) -> Any:
+    """Return a positive float to the power of a number that may be a symbol."""
+    if isinstance(exponent, float | int):
+        return base**exponent
+    # The logarithm in double: in single precision a base near 1 loses most of its digits.
+    return namespace(exponent).exp(exponent * math.log(base))
 
 
 def padded(x: Array, like: Array, place: str) -> Array:

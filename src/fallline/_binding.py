@@ -5,12 +5,15 @@ A `Binding` is made whole and then taken over, so that a refused change leaves t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
+from types import SimpleNamespace
 from typing import Any
 
-from . import _checks, _memory, _trees, engine
-from ._leaf import Leaf, LeafState, adopted
+from . import _arrays, _checks, _memory, _trees, engine
+from ._composed import Composed
+from ._leaf import Leaf, LeafState, adopted, carried, resized
+from ._pipeline import Pipeline
 from .rules import Rule
 
 LIGHT = 3 << 19  # bytes
@@ -35,6 +38,8 @@ class Binding:
         State to keep, for each leaf.
     makers : mapping from path to Rule
         The rules that made the states of leaves that are frozen now.
+    pipeline : Pipeline
+        What surrounds the rules.
     """
 
     def __init__(
@@ -47,27 +52,32 @@ class Binding:
         step: int = 0,
         states: Sequence[dict[str, Any] | None] | None = None,
         makers: Mapping[Any, Rule] | None = None,
+        pipeline: Pipeline,
     ) -> None:
         self.params, self.structure, self.engine = params, structure, engine
+        self.pipeline, self.surrounded = pipeline, not pipeline.trivial
         found = structure.flatten(params, "params")
         self.leaves = []
+        plans = pipeline.plans(structure, found, rules)
+        self.around = [around for _, around in plans]
         for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True)):
-            leaf = Leaf(i, path, p, rule)
+            plan = plans[i][0]
+            leaf = Leaf(i, path, p, rule, plan)
             data = states[i] if states is not None else None
-            if data is None and p is not None and rule is not None:
+            if data is None and p is not None and plan is not None:
                 with leaf.guard():
-                    data = rule._init_leaf(p, step)
+                    data = plan._init_leaf(p, step)
             if data is not None:
                 leaf.state = LeafState(data, self._check_state, leaf, rule or (makers or {})[path])
             self.leaves.append(leaf)
         self._settle()
 
     def _settle(self) -> None:
-        self.memory = Memory(self.leaves)
+        self.memory = _memory.Memory(self.leaves)
         groups: dict[Any, list[Leaf]] = {}
         for leaf in self.leaves:
             if leaf.p is not None and leaf.rule is not None:
-                key = _key(leaf.rule), leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
+                key = _key(leaf.plan), leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
                 groups.setdefault(key, []).append(leaf)
         self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
         # Gradient objects of the last step, kept only where that keeps little memory alive.
@@ -84,7 +94,7 @@ class Binding:
         old = leaf.state[name]
         leaf.state.put(name, value)
         try:
-            self.memory = Memory(self.leaves)
+            self.memory = _memory.Memory(self.leaves)
         except ValueError:
             leaf.state.put(name, old)
             raise
@@ -100,6 +110,54 @@ class Binding:
         """The state of each leaf, itself and no copy."""
         return [None if leaf.state is None else leaf.state.data for leaf in self.leaves]
 
+    def with_rules(self, new: Sequence[Rule | None], step: int) -> Binding:
+        """Return a binding of the same arrays with other rules, and the state these can keep."""
+        plans = self.pipeline.plans(self.structure, [leaf.p for leaf in self.leaves], new)
+        states = [
+            carried(leaf, r, plan, step)
+            for leaf, r, (plan, _) in zip(self.leaves, new, plans, strict=True)
+        ]
+        return self.rebound(self.params, self.structure, new, states, step)
+
+    def with_params(
+        self, params: Any, structure: _trees.Structure, new: Sequence[Rule | None], state: str,
+        step: int,
+    ) -> Binding:  # fmt: skip
+        """Return a binding of other arrays; leaves are matched by path, `state` as in `rebind`."""
+        before = {leaf.path: leaf for leaf in self.leaves}
+        leaves = structure.flatten(params, "params")
+        plans = self.pipeline.plans(structure, leaves, new)
+        states = []
+        for path, p, r, (plan, _) in zip(structure.paths, leaves, new, plans, strict=True):
+            leaf, data = before.get(path), None
+            if leaf is not None and p is not None and r is not None and state != "reset":
+                data = carried(leaf, r, plan, step)
+            if data is not None and plan is not None:
+                place = _checks.where("params", path)
+                data = resized(place, plan._init_leaf(p, step), data, state)
+            states.append(data)
+        return self.rebound(params, structure, new, states, step)
+
+    def rebound(
+        self,
+        params: Any,
+        structure: _trees.Structure,
+        rules: Sequence[Rule | None],
+        states: Sequence[dict[str, Any] | None],
+        step: int,
+    ) -> Binding:
+        """Return a binding of other things with the same options."""
+        return Binding(
+            params,
+            structure,
+            rules,
+            engine=self.engine,
+            step=step,
+            states=states,
+            makers=self.makers,
+            pipeline=self.pipeline,
+        )
+
     def check_gradients(self, gradients: list[Any]) -> None:
         """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""
         if len(self.last) == len(gradients) and all(map(is_, gradients, self.last)):
@@ -114,6 +172,46 @@ class Binding:
                 memory.check(leaf.name("grads"), g, own=leaf.p)
         if self.light:
             self.last = gradients
+
+    def run(
+        self,
+        gradients: Sequence[Any],
+        given: Sequence[Sequence[Any]] | None,
+        step: int,
+        begin: Callable[[], None],
+    ) -> tuple[dict[int, Any], list[tuple[Leaf, dict[str, Any]]]]:
+        """Run the rules; return new arrays of leaves that cannot be written, and what was done."""
+        replaced: dict[int, Any] = {}
+        done: list[tuple[Leaf, dict[str, Any]]] = []
+        for group, scalars, which in self._calls(gradients, step):
+            leaves = [group.leaves[i] for i in which]
+            taken = [gradients[leaf.index] for leaf in leaves]
+            if group.reads:
+                numbers = [() if given is None else given[leaf.index] for leaf in leaves]
+                group.fill(scalars, which, taken, numbers)
+            new = group.runner.run(scalars, which, taken, begin)
+            for leaf in leaves:
+                leaf.state.count += 1  # type: ignore[union-attr]
+                done.append((leaf, scalars))
+            for i, arrays in new.items():
+                group.leaves[i].take(arrays)
+                replaced[group.leaves[i].index] = arrays[0]
+        return replaced, done
+
+    def _calls(
+        self, gradients: Sequence[Any], step: int
+    ) -> list[tuple[Group, dict[str, Any], list[int]]]:
+        # The leaves of each group that share a count, and the scalars of a step.
+        calls = []
+        for group in self.groups:
+            fixed = group.plan.at(step)
+            counts: dict[int, list[int]] = {}
+            for i, leaf in enumerate(group.leaves):
+                if gradients[leaf.index] is not None:
+                    counts.setdefault(leaf.state.count, []).append(i)  # type: ignore[union-attr]
+            for count, which in counts.items():
+                calls.append((group, fixed.scalars(count + 1), which))
+        return calls
 
     def forget(self) -> None:
         """Make the runners again, and check all gradients: arrays were replaced."""
@@ -150,69 +248,62 @@ class Binding:
 
 
 class Group:
-    """The leaves of one rule, library, device and dtype, and what runs them."""
+    """The leaves of one plan, library, device and dtype, and what runs them."""
 
     def __init__(self, leaves: list[Leaf], chosen: str) -> None:
         self.leaves = leaves
         first = leaves[0]
-        assert first.rule is not None
-        self.rule = first.rule
-        self.engine, self.program = engine.choose(chosen, first.name("params"), first.p, first.rule)
+        assert first.plan is not None
+        self.plan = first.plan
+        self.reads = self.plan.reads
+        self.engine, self.program = engine.choose(chosen, first.name("params"), first.p, self.plan)
         self._runner: engine.Runner | None = None
 
     @property
     def runner(self) -> engine.Runner:
         """What runs the leaves, made at the first step."""
         if self._runner is None:
-            arrays = [leaf.arrays for leaf in self.leaves]
-            self._runner = engine.make(self.engine, self.rule, self.program, arrays)
+            arrays = [leaf.arrays + self._read(leaf) for leaf in self.leaves]
+            self._runner = engine.make(self.engine, self.plan, self.program, arrays)
         return self._runner
+
+    def _read(self, leaf: Leaf) -> list[Any]:
+        # Places for the numbers of a leaf, and the arrays of its constraint.
+        given = dict(self.plan.arrays) if isinstance(self.plan, Composed) else {}
+        found = []
+        for read in self.reads:
+            if read.single:
+                dtype = _arrays.compute_dtype(leaf.p)
+                found.append(_arrays.full(leaf.p, 0.0, dtype, shape=()))
+            else:
+                x = given[read.name.removeprefix("constraint.")]
+                found.append(_arrays.spread(x, leaf.p))
+        return found
+
+    def fill(
+        self,
+        scalars: Mapping[str, Any],
+        which: Sequence[int],
+        grads: Sequence[Any],
+        given: Sequence[Sequence[Any]],
+    ) -> None:
+        """Measure leaves, and put the numbers and those that are given where the rule reads."""
+        s = SimpleNamespace(**scalars)
+        arrays = self.runner.leaves
+        for i, g, numbers in zip(which, grads, given, strict=True):
+            leaf, held = self.leaves[i], arrays[i]
+            first = len(leaf.names) + 1
+            with leaf.guard():
+                own = self.plan._measured(s, leaf.p, g, *held[1:first], *numbers)
+                for k, number in enumerate((*numbers, *own)):
+                    if leaf.immutable:
+                        held[first + k] = number
+                    else:
+                        _arrays.write(held[first + k], number)
 
     def forget(self) -> None:
         """Make the runner again: arrays were replaced."""
         self._runner = None
-
-
-class Memory:
-    """The arrays an Optimizer writes, by memory block: they must be pairwise disjoint."""
-
-    def __init__(self, leaves: Sequence[Leaf]) -> None:
-        self._blocks: dict[object, list[tuple[str, Any]]] = {}
-        self._foreign = False
-        for leaf in leaves:
-            if leaf.p is None or leaf.immutable:
-                continue
-            arrays = [(leaf.name("params"), leaf.p)] if leaf.rule is not None else []
-            if leaf.state is not None:
-                arrays += [
-                    (f"{leaf.name('state')}[{name!r}]", x)
-                    for name, x in leaf.state.items()
-                    if name != "step"
-                ]
-            for place, x in arrays:
-                if self.may_hold(x):
-                    self.check(place, x)
-                self._blocks.setdefault(_memory.owner(x), []).append((place, x))
-                self._foreign = "foreign" in self._blocks
-
-    def may_hold(self, x: Any) -> bool:
-        """Tell quickly whether `x` can share memory with what is written."""
-        key = _memory.owner(x)
-        return key in self._blocks or key == "foreign" or self._foreign
-
-    def check(self, place: str, x: Any, *, own: Any = None) -> None:
-        """Check that `x` shares no memory with what is written, unless it is exactly `own`."""
-        key = _memory.owner(x)
-        blocks = (
-            self._blocks.values()
-            if key == "foreign"
-            else (self._blocks.get(key, ()), self._blocks.get("foreign", ()))
-        )
-        for block in blocks:
-            for other, y in block:
-                if _memory.overlap(x, y) and not (y is own and _memory.same_place(x, y)):
-                    msg = f"{place}: shares memory with {other}, which is written"
-                    raise ValueError(msg)
 
 
 def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | None]:
@@ -232,11 +323,15 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
                 hint = f"; pass fallline.rules.get({one!r})"
             msg = f"{_checks.where('rule', path)}: expected a rule or None, got {one!r}{hint}"
             raise TypeError(msg)
-    return rules
+    places = (_checks.where("params", path) for path in structure.paths)
+    return [
+        None if one is None or p is None else one.suited(place, p)
+        for one, p, place in zip(rules, leaves, places, strict=True)
+    ]
 
 
-def _key(rule: Rule) -> object:
-    # Equal rules are run together, if they can be compared by hash.
+def _key(rule: object) -> object:
+    # Equal plans are run together, if they can be compared by hash.
     try:
         hash(rule)
     except TypeError:

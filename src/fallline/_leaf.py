@@ -7,6 +7,7 @@ from typing import Any
 
 from . import _arrays, _checks, _memory
 from .rules import Rule
+from .rules._face import Face
 
 
 class LeafState(MutableMapping[str, Any]):
@@ -66,13 +67,15 @@ class Leaf:
 
     __slots__ = (
         "device", "dtype", "fixed", "guard", "host", "immutable", "index", "kind", "names", "p",
-        "path", "rule", "shape", "state", "xp",
+        "path", "plan", "rule", "shape", "state", "xp",
     )  # fmt: skip
 
-    def __init__(self, index: int, path: tuple[Any, ...], p: Any, rule: Rule | None) -> None:
-        self.index, self.path, self.p, self.rule = index, path, p, rule
+    def __init__(
+        self, index: int, path: tuple[Any, ...], p: Any, rule: Rule | None, plan: Face | None
+    ) -> None:
+        self.index, self.path, self.p, self.rule, self.plan = index, path, p, rule, plan
         self.state: LeafState | None = None
-        self.names: list[str] = [] if rule is None else [slot.name for slot in rule.slots]
+        self.names: list[str] = [] if plan is None else [slot.name for slot in plan.slots]
         if p is None:
             return
         _checks.leaf(self.name("params"), p)
@@ -154,8 +157,10 @@ def adopted(leaf: Leaf, p: Any) -> Leaf:
     except (TypeError, ValueError) as error:
         msg = f"{error}; if this is a new parameter, call rebind"
         raise type(error)(msg) from error
-    twin = Leaf(leaf.index, leaf.path, p, leaf.rule)
+    twin = Leaf(leaf.index, leaf.path, p, leaf.rule, leaf.plan)
     twin.state = leaf.state
+    if leaf.state is not None and "master" in leaf.state.slots:
+        leaf.state.put("master", _arrays.moved(p, p, leaf.state.slots["master"].dtype))
     return twin
 
 
@@ -180,21 +185,24 @@ def transformed(f: Callable[[Any], Any], leaf: Leaf) -> tuple[Any, dict[str, Any
     }
 
 
-def carried(leaf: Leaf, new: Rule | None, step_count: int) -> dict[str, Any] | None:
+def carried(
+    leaf: Leaf, new: Rule | None, plan: Face | None, step_count: int
+) -> dict[str, Any] | None:
     """Return the state that `leaf` keeps under another rule; `None` if it must start afresh."""
     if leaf.state is None or leaf.p is None:
         return None
     old = leaf.state.data
-    if new is None:
+    if new is None or plan is None:
         return old
     maker = leaf.state.maker
     related = isinstance(new, type(maker)) or isinstance(maker, type(new))
-    kept = {slot.name: slot for slot in new.slots if slot.name in old}
-    same = all(old[name].dtype == new._slot_dtype(slot, leaf.p) for name, slot in kept.items())
+    kept = {slot.name: slot for slot in plan.slots if slot.name in old}
+    same = all(old[name].dtype == plan._slot_dtype(slot, leaf.p) for name, slot in kept.items())
     if not (related and same):
         return None
     state = {name: old[name] for name in (*kept, "step")}
-    return {**new._init_leaf(leaf.p, step_count), **state} if len(kept) < len(new.slots) else state
+    fresh = len(kept) < len(plan.slots)
+    return {**plan._init_leaf(leaf.p, step_count), **state} if fresh else state
 
 
 def resized(place: str, fresh: dict[str, Any], data: dict[str, Any], state: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,45 @@ def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
         "version": 3,
     }
     return np.asarray(holder)
+
+
+class Memory:
+    """The arrays an Optimizer writes, by memory block: they must be pairwise disjoint."""
+
+    def __init__(self, leaves: Sequence[Any]) -> None:
+        self._blocks: dict[object, list[tuple[str, Any]]] = {}
+        self._foreign = False
+        for leaf in leaves:
+            if leaf.p is None or leaf.immutable:
+                continue
+            arrays = [(leaf.name("params"), leaf.p)] if leaf.rule is not None else []
+            if leaf.state is not None:
+                arrays += [
+                    (f"{leaf.name('state')}[{name!r}]", x)
+                    for name, x in leaf.state.items()
+                    if name != "step"
+                ]
+            for place, x in arrays:
+                if self.may_hold(x):
+                    self.check(place, x)
+                self._blocks.setdefault(owner(x), []).append((place, x))
+                self._foreign = "foreign" in self._blocks
+
+    def may_hold(self, x: Any) -> bool:
+        """Tell quickly whether `x` can share memory with what is written."""
+        key = owner(x)
+        return key in self._blocks or key == "foreign" or self._foreign
+
+    def check(self, place: str, x: Any, *, own: Any = None) -> None:
+        """Check that `x` shares no memory with what is written, unless it is exactly `own`."""
+        key = owner(x)
+        blocks = (
+            self._blocks.values()
+            if key == "foreign"
+            else (self._blocks.get(key, ()), self._blocks.get("foreign", ()))
+        )
+        for block in blocks:
+            for other, y in block:
+                if overlap(x, y) and not (y is own and same_place(x, y)):
+                    msg = f"{place}: shares memory with {other}, which is written"
+                    raise ValueError(msg)

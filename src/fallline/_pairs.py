@@ -60,6 +60,23 @@ class Pair:
     def __truediv__(self, other: Any) -> Pair:
         return _scaled(operator.truediv, self, other)
 
+    def __rtruediv__(self, other: Any) -> Pair:
+        return Pair(other / _real(self, "a quotient"))
+
+    def __gt__(self, other: Any) -> Pair:
+        return Pair(_real(self, "order") > _real(other, "order"))
+
+    def __lt__(self, other: Any) -> Pair:
+        return Pair(_real(self, "order") < _real(other, "order"))
+
+    def __ne__(self, other: object) -> Pair:  # type: ignore[override]
+        return Pair(_real(self, "a comparison") != _real(other, "a comparison"))
+
+    def __eq__(self, other: object) -> Pair:  # type: ignore[override]
+        return Pair(_real(self, "a comparison") == _real(other, "a comparison"))
+
+    __hash__ = None  # type: ignore[assignment]
+
 
 class PairNamespace:
     """The namespace a formula is handed with pairs: its functions take real pairs only."""
@@ -109,3 +126,20 @@ def _scaled(op: Callable[[Any, Any], Any], a: Pair, b: Any) -> Pair:
 def split(x: _arrays.Array) -> Pair:
     """Return an array as a pair."""
     return Pair(*_arrays.parts(x)) if _arrays.is_complex(x) else Pair(x)
+
+
+def on_parts(f: Callable[[Any, Any], Any], x: _arrays.Array) -> _arrays.Array:
+    """Return ``f(xp, x)`` of an elementwise function written for formulas, in the dtype of `x`."""
+    xp = _arrays.namespace(x)
+    if _arrays.is_complex(x):
+        y = f(PairNamespace(xp), split(x))
+        return _arrays.joined(y.re, y.im, x)
+    return _arrays.cast(f(xp, _arrays.widened(x)), x)
+
+
+def select(xp: Any, condition: Any, a: Any, b: Any) -> Any:
+    """Return `a` where the condition holds, else `b`, real or complex; `b` may be 0."""
+    if isinstance(a, Pair) and a.im is not None:
+        re, im = (b.re, b.im) if isinstance(b, Pair) else (b, b)
+        return Pair(xp.where(condition, a.re, re).re, xp.where(condition, a.im, im).re)
+    return xp.where(condition, a, b)

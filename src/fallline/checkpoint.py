@@ -22,11 +22,14 @@ def copied(leaves: Sequence[Leaf]) -> list[dict[str, Any] | None]:
     ]
 
 
-def snapshot(structure: Structure, leaves: Sequence[Leaf], step_count: int) -> dict[str, Any]:
+def snapshot(
+    structure: Structure, leaves: Sequence[Leaf], step_count: int, flow: dict[str, Any]
+) -> dict[str, Any]:
     """Return copies of everything that later steps depend on, but for the rules."""
     return {
         "version": VERSION,
         "step_count": step_count,
+        "flow": flow,
         "params": structure.unflatten([_copy(leaf.p) for leaf in leaves]),
         "state": structure.unflatten(copied(leaves)),
     }
@@ -39,7 +42,7 @@ def matched(
     if not isinstance(saved, Mapping) or saved.get("version") != VERSION:
         msg = f"state_dict: is not a version {VERSION} state of an Optimizer"
         raise ValueError(msg)
-    for key in ("step_count", "params", "state"):
+    for key in ("step_count", "flow", "params", "state"):
         if key not in saved:
             msg = f"state_dict: has no entry {key!r}"
             raise ValueError(msg)
@@ -58,6 +61,25 @@ def matched(
             found.append((leaf, "", p))
         found += _matched_state(leaf, data)
     return count, found
+
+
+def restore(pairs: Sequence[tuple[Leaf, str, Any]]) -> dict[int, Any]:
+    """Write what `matched` found; return new arrays of leaves that cannot be written."""
+    replaced = {}
+    for leaf, name, x in pairs:
+        if name == "step":
+            leaf.state.put(name, x)  # type: ignore[union-attr]
+            continue
+        target = leaf.state[name] if name else leaf.p  # type: ignore[index]
+        value = _arrays.moved(x, target, target.dtype)
+        if not leaf.immutable:
+            with leaf.guard():
+                _arrays.write(target, value)
+        elif name:
+            leaf.state.put(name, value)  # type: ignore[union-attr]
+        else:
+            leaf.p = replaced[leaf.index] = value
+    return replaced
 
 
 def _matched_state(leaf: Leaf, data: Any) -> list[tuple[Leaf, str, Any]]:

@@ -7,9 +7,11 @@ array to an array of its shape is a constraint too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from . import _arrays, _checks
+from ._pairs import Pair, abs2, on_parts, select
 
 __all__ = [
     "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",
@@ -23,7 +25,8 @@ class Constraint:
     Attributes
     ----------
     separable : bool
-        Whether the projection acts on each element by itself.
+        Whether the projection acts on each element by itself: by `formula`, which fuses into the
+        program of a rule.
     real : bool
         Whether it is defined for real arrays only.
     """
@@ -56,8 +59,20 @@ class Constraint:
         if self.real and _arrays.is_complex(x):
             msg = f"x: {self!r} is a set of real arrays, got {_arrays.dtype_name(x)}"
             raise TypeError(msg)
+        if self.separable:
+            operands = self.operands().items()
+            given = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in operands})
+            return on_parts(lambda xp, x: self.formula(xp, given, x), x)
         wide = _arrays.widened(x)
         return _arrays.cast(self._project(_arrays.namespace(x), wide), x)
+
+    def operands(self) -> dict[str, Any]:
+        """Return the numbers, and arrays that broadcast against a leaf, of a separable set."""
+        return {}
+
+    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+        """Return the projection on a separable set, element by element."""
+        raise NotImplementedError
 
     def _project(self, xp: Any, x: Any) -> Any:
         raise NotImplementedError
@@ -69,7 +84,7 @@ class NonNegative(Constraint):
 
     real: ClassVar[bool] = True
 
-    def _project(self, xp: Any, x: Any) -> Any:
+    def formula(self, xp: Any, c: Any, x: Any) -> Any:
         return xp.maximum(x, xp.zeros_like(x))
 
 
@@ -94,14 +109,14 @@ class Box(Constraint):
             msg = f"high: expected a number not below low={self.low}, got {self.high}"
             raise ValueError(msg)
 
-    def _project(self, xp: Any, x: Any) -> Any:
+    def operands(self) -> dict[str, Any]:
+        bounds = {"low": self.low, "high": self.high}
+        return {name: x for name, x in bounds.items() if x is not None}
+
+    def formula(self, xp: Any, c: Any, x: Any) -> Any:
         if self.low is not None:
-            x = xp.maximum(x, _bound(xp, x, self.low))
-        return x if self.high is None else xp.minimum(x, _bound(xp, x, self.high))
-
-
-def _bound(xp: Any, x: Any, bound: Any) -> Any:
-    return bound if _arrays.is_array(bound) else xp.zeros_like(x) + bound
+            x = xp.where(x < c.low, c.low, x)
+        return x if self.high is None else xp.where(x > c.high, c.high, x)
 
 
 @dataclass(frozen=True)
@@ -116,8 +131,12 @@ class Support(Constraint):
 
     mask: Any
 
-    def _project(self, xp: Any, x: Any) -> Any:
-        return xp.where(self.mask, x, xp.zeros_like(x))
+    def operands(self) -> dict[str, Any]:
+        return {"mask": self.mask}
+
+    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+        inside = c.mask != 0.0
+        return select(xp, inside, x, 0.0)
 
 
 @dataclass(frozen=True)
@@ -132,11 +151,16 @@ class Modulus(Constraint):
 
     a: Any
 
-    def _project(self, xp: Any, x: Any) -> Any:
-        size = xp.abs(x)
-        zero = size == 0
-        one = xp.ones_like(x)
-        return self.a * xp.where(zero, one, x / xp.where(zero, xp.ones_like(size), size))
+    def operands(self) -> dict[str, Any]:
+        return {"a": self.a}
+
+    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+        size = xp.sqrt(abs2(x))
+        some = size > 0.0
+        y = x * (c.a / xp.where(some, size, 1.0))
+        if isinstance(y, Pair) and y.im is not None:
+            return Pair(xp.where(some, y.re, c.a).re, y.im)
+        return xp.where(some, y, c.a)
 
 
 @dataclass(frozen=True)
@@ -151,10 +175,13 @@ class MaxModulus(Constraint):
 
     a: Any
 
-    def _project(self, xp: Any, x: Any) -> Any:
-        size = xp.abs(x)
-        over = size > self.a
-        return xp.where(over, x * (self.a / xp.where(over, size, xp.ones_like(size))), x)
+    def operands(self) -> dict[str, Any]:
+        return {"a": self.a}
+
+    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+        size = xp.sqrt(abs2(x))
+        over = size > c.a
+        return x * xp.where(over, c.a / xp.where(over, size, 1.0), 1.0)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from . import _arrays, _checks, _trees, checkpoint
-from ._binding import Binding, Group, rules
-from ._leaf import carried, resized, transformed
+from ._binding import Binding, rules
+from ._flow import Flow
+from ._leaf import transformed
+from ._pipeline import Pipeline
 from .engine.trace import trace
-from .rules import Rule
+from .gradients import Transform
 
 _KEEP_RULES: Any = object()
 
@@ -27,6 +30,20 @@ class Optimizer:
         One rule for all leaves; a prefix of the tree of params with a rule (or `None`, which
         freezes) at each end; or a function of ``(path, leaf)`` that returns one, where path is
         the tuple of keys, such as ``("layers", 0, "weights")``.
+    gradients : sequence of Transform, optional
+        What is done to gradients first, in order: see `fallline.gradients`.
+    penalty : penalty or tree of penalties, optional
+        Added to the objective, by its proximal point after the rule, in the rule's own metric:
+        the step length of each element. A `TotalVariation`, which has no proximal point in closed
+        form, joins the gradient instead.
+    constraint : constraint, callable, or tree of these, optional
+        Projected on at the end of a step, in the same metric.
+    nonfinite : {"propagate", "skip", "raise"}
+        Gradients with NaN or infinities go on; leave everything as it is, without a look at the
+        device; or raise FloatingPointError, which on a device waits for it.
+    master_weights : bool, default False
+        Keep a copy of half-precision parameters in single, in the state as ``master``, and round
+        it into the parameter after each step.
     engine : {"auto", "eager", "blocked", "numba", "cuda"}
         How rules are run: the formula as it is on any array library; on NumPy, its traced program
         block by block through NumPy's ufuncs, or as one compiled loop with Numba; on CuPy, as one
@@ -57,13 +74,27 @@ class Optimizer:
     array([0.5, 0. ])
     """
 
-    def __init__(self, params: Any, rule: Any, *, engine: str = "auto") -> None:
+    def __init__(
+        self,
+        params: Any,
+        rule: Any,
+        *,
+        gradients: Sequence[Transform] = (),
+        penalty: Any = None,
+        constraint: Any = None,
+        nonfinite: str = "propagate",
+        master_weights: bool = False,
+        engine: str = "auto",
+    ) -> None:
         self._step_count = 0
         self._last = 0
         self._unfinished = False
         self._spec = rule
+        self._flow = Flow()
         structure = _trees.Structure(params)
-        self._bound = Binding(params, structure, rules(structure, params, rule), engine=engine)
+        pipeline = Pipeline(tuple(gradients), penalty, constraint, nonfinite, master_weights)
+        found = rules(structure, params, rule)
+        self._bound = Binding(params, structure, found, engine=engine, pipeline=pipeline)
 
     # -- what is bound ------------------------------------------------------------------------
 
@@ -86,6 +117,15 @@ class Optimizer:
         return self._step_count
 
     @property
+    def skipped(self) -> int:
+        """Steps left out under ``nonfinite="skip"``: a read where gradients are on a device.
+
+        On NumPy's arrays the count of each leaf, ``state[...]["step"]``, stays as well; on a
+        device the host cannot know, and it goes on.
+        """
+        return round(_arrays.to_float(self._flow.skipped))
+
+    @property
     def engine(self) -> str:
         """How rules are run."""
         names = {group.engine for group in self._bound.groups}
@@ -103,7 +143,7 @@ class Optimizer:
         programs: dict[str, None] = {}
         for group in self._bound.groups:
             dtype = _arrays.dtype_name(group.leaves[0].p)
-            program = group.program or trace(group.rule, dtype)
+            program = group.program or trace(group.plan, dtype)
             programs[str(program)] = None
         return "\n\n".join(programs)
 
@@ -123,24 +163,8 @@ class Optimizer:
         old = self._bound
         old.adopt()
         new = rules(old.structure, old.params, rule)
-        states = [
-            carried(leaf, r, self._step_count) for leaf, r in zip(old.leaves, new, strict=True)
-        ]
-        self._bound = self._rebound(old.params, old.structure, new, states)
+        self._bound = old.with_rules(new, self._step_count)
         self._spec = rule
-
-    def _rebound(
-        self, params: Any, structure: _trees.Structure, rules: Sequence[Rule | None], states: Any
-    ) -> Binding:
-        return Binding(
-            params,
-            structure,
-            rules,
-            engine=self._bound.engine,
-            step=self._step_count,
-            states=states,
-            makers=self._bound.makers,
-        )
 
     def hyperparameters(self) -> Any:
         """Return the numbers last used, keyed like params: a dict for each leaf, or `None`."""
@@ -190,37 +214,19 @@ class Optimizer:
             gradients = bound.structure.flatten(grads, "grads")
             bound.adopt()
         bound.check_gradients(gradients)
-        replaced: dict[int, Any] = {}
-        for group, scalars, which in self._calls(gradients):
-            leaves = [group.leaves[i] for i in which]
-            taken = [gradients[leaf.index] for leaf in leaves]
-            new = group.runner.run(scalars, which, taken, self._begin)
-            for leaf in leaves:
-                leaf.state.count += 1  # type: ignore[union-attr]
-            for i, arrays in new.items():
-                group.leaves[i].take(arrays)
-                replaced[group.leaves[i].index] = arrays[0]
-        bound.replace(replaced)
-        self._last = self._step_count
-        self._step_count += 1
+        if bound.surrounded:
+            stepped = self._flow.step(bound, gradients, self._step_count, self._begin)
+        else:
+            bound.replace(bound.run(gradients, None, self._step_count, self._begin)[0])
+            stepped = True
+        if stepped:
+            self._last = self._step_count
+            self._step_count += 1
         self._unfinished = False
         return bound.params
 
     def _begin(self) -> None:
         self._unfinished = True
-
-    def _calls(self, gradients: Sequence[Any]) -> list[tuple[Group, dict[str, Any], list[int]]]:
-        # The leaves of each group that share a count, and the scalars of this step.
-        calls = []
-        for group in self._bound.groups:
-            fixed = group.rule.at(self._step_count)
-            counts: dict[int, list[int]] = {}
-            for i, leaf in enumerate(group.leaves):
-                if gradients[leaf.index] is not None:
-                    counts.setdefault(leaf.state.count, []).append(i)  # type: ignore[union-attr]
-            for count, which in counts.items():
-                calls.append((group, fixed.scalars(count + 1), which))
-        return calls
 
     def _check_whole(self) -> None:
         if self._unfinished:
@@ -266,7 +272,7 @@ class Optimizer:
                     _arrays.write(leaf.p, p)
         bound.replace(replaced)
         rules = [leaf.rule for leaf in bound.leaves]
-        self._bound = self._rebound(bound.params, bound.structure, rules, states)
+        self._bound = bound.rebound(bound.params, bound.structure, rules, states, self._step_count)
         self._unfinished = False
         return self.params
 
@@ -290,19 +296,7 @@ class Optimizer:
         structure = _trees.Structure(params)
         spec = self._spec if rule is _KEEP_RULES else rule
         new = rules(structure, params, spec)
-        before = {leaf.path: leaf for leaf in self._bound.leaves}
-        states = []
-        for path, p, r in zip(
-            structure.paths, structure.flatten(params, "params"), new, strict=True
-        ):
-            leaf, data = before.get(path), None
-            if leaf is not None and p is not None and r is not None and state != "reset":
-                data = carried(leaf, r, self._step_count)
-            if data is not None and r is not None:
-                place = _checks.where("params", path)
-                data = resized(place, r._init_leaf(p, self._step_count), data, state)
-            states.append(data)
-        self._bound = self._rebound(params, structure, new, states)
+        self._bound = self._bound.with_params(params, structure, new, state, self._step_count)
         self._spec = spec
 
     # -- saving, copying ----------------------------------------------------------------------
@@ -311,7 +305,9 @@ class Optimizer:
         """Return a snapshot (copies) of params, state and step count."""
         self._check_whole()
         self._bound.adopt()
-        return checkpoint.snapshot(self._bound.structure, self._bound.leaves, self._step_count)
+        bound = self._bound
+        flow = self._flow.state(bound)
+        return checkpoint.snapshot(bound.structure, bound.leaves, self._step_count, flow)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, into the arrays of this Optimizer.
@@ -328,24 +324,13 @@ class Optimizer:
         """
         bound = self._bound
         count, pairs = checkpoint.matched(bound.structure, bound.leaves, state_dict)
+        self._flow.check(bound, state_dict["flow"])
         self._unfinished = True
-        replaced = {}
-        for leaf, name, x in pairs:
-            if name == "step":
-                leaf.state.put(name, x)  # type: ignore[union-attr]
-                continue
-            target = leaf.state[name] if name else leaf.p  # type: ignore[index]
-            value = _arrays.moved(x, target, target.dtype)
-            if not leaf.immutable:
-                with leaf.guard():
-                    _arrays.write(target, value)
-            elif name:
-                leaf.state.put(name, value)  # type: ignore[union-attr]
-            else:
-                leaf.p = replaced[leaf.index] = value
+        replaced = checkpoint.restore(pairs)
         bound.replace(replaced)
         if replaced:
             bound.forget()
+        self._flow.load(bound, state_dict["flow"])
         self._step_count = count
         self._last = max(count - 1, 0)
         self._unfinished = False
@@ -360,13 +345,15 @@ class Optimizer:
             "states": bound.states,
             "makers": bound.makers,
             "engine": bound.engine,
+            "pipeline": bound.pipeline,
+            "flow": self._flow,
             "counts": (self._step_count, self._last, self._unfinished),
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         """Bind the arrays again."""
         self._step_count, self._last, self._unfinished = saved["counts"]
-        params, rules = saved["params"], saved["rules"]
+        params, rules, self._flow = saved["params"], saved["rules"], saved["flow"]
         structure = _trees.Structure(params)
         self._spec = structure.unflatten(rules)
         self._bound = Binding(
@@ -376,11 +363,13 @@ class Optimizer:
             engine=saved["engine"],
             states=saved["states"],
             makers=saved["makers"],
+            pipeline=saved["pipeline"],
         )
 
     def __copy__(self) -> Self:
         """Return an Optimizer of the same arrays with a state of its own."""
         twin = object.__new__(type(self))
         states = checkpoint.copied(self._bound.leaves)
-        twin.__setstate__({**self.__getstate__(), "states": states})
+        flow = copy.deepcopy(self._flow)
+        twin.__setstate__({**self.__getstate__(), "states": states, "flow": flow})
         return twin

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from . import _arrays, _checks
+from ._pairs import Pair, abs2, on_parts
 
 __all__ = ["L1", "L2", "ElasticNet", "GroupL1", "TotalVariation"]
 
@@ -24,7 +26,8 @@ class Penalty:
     smooth : bool
         Whether there is a gradient everywhere.
     separable : bool
-        Whether the value is a sum over elements, and `prox` acts on each by itself.
+        Whether the value is a sum over elements, and `prox` acts on each by itself: by
+        `formula`, which fuses into the program of a rule.
     """
 
     smooth: ClassVar[bool] = False
@@ -94,8 +97,23 @@ class Penalty:
         TypeError
             If it has no closed form; there is `gradient` then.
         """
+        if self.separable:
+            numbers = SimpleNamespace(**self.numbers(SimpleNamespace(**self.weights()), step))
+            return on_parts(lambda xp, x: self.formula(xp, numbers, x), x)
         wide = _arrays.widened(x)
         return _arrays.cast(self._prox(_arrays.namespace(x), wide, step), x)
+
+    def weights(self) -> dict[str, float]:
+        """Return the weights of a separable penalty by name."""
+        raise NotImplementedError
+
+    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
+        """Return what `formula` needs at a step length `t`, a number or one for each element."""
+        raise NotImplementedError
+
+    def formula(self, xp: Any, n: Any, x: Any) -> Any:
+        """Return the proximal point of a separable penalty, element by element."""
+        raise NotImplementedError
 
     def _value(self, xp: Any, x: Any) -> Any:
         raise NotImplementedError
@@ -125,8 +143,14 @@ class L1(Penalty):
     def _value(self, xp: Any, x: Any) -> Any:
         return self.alpha * xp.sum(xp.abs(x))
 
-    def _prox(self, xp: Any, x: Any, step: float) -> Any:
-        return _shrunk(xp, x, step * self.alpha)
+    def weights(self) -> dict[str, float]:
+        return {"l1": self.alpha}
+
+    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
+        return {"threshold": w.l1 * t}
+
+    def formula(self, xp: Any, n: Any, x: Any) -> Any:
+        return _shrunk(xp, x, n.threshold)
 
 
 @dataclass(frozen=True)
@@ -150,8 +174,14 @@ class L2(Penalty):
     def _gradient(self, xp: Any, x: Any) -> Any:
         return self.alpha * x
 
-    def _prox(self, xp: Any, x: Any, step: float) -> Any:
-        return x / (1 + step * self.alpha)
+    def weights(self) -> dict[str, float]:
+        return {"l2": self.alpha}
+
+    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
+        return {"divisor": 1 + w.l2 * t}
+
+    def formula(self, xp: Any, n: Any, x: Any) -> Any:
+        return x / n.divisor
 
 
 @dataclass(frozen=True)
@@ -183,9 +213,17 @@ class ElasticNet(Penalty):
         l1, l2 = self._parts()
         return l1._value(xp, x) + l2._value(xp, x)
 
-    def _prox(self, xp: Any, x: Any, step: float) -> Any:
+    def weights(self) -> dict[str, float]:
         l1, l2 = self._parts()
-        return l2._prox(xp, l1._prox(xp, x, step), step)
+        return {**l1.weights(), **l2.weights()}
+
+    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
+        l1, l2 = self._parts()
+        return {**l1.numbers(w, t), **l2.numbers(w, t)}
+
+    def formula(self, xp: Any, n: Any, x: Any) -> Any:
+        l1, l2 = self._parts()
+        return l2.formula(xp, n, l1.formula(xp, n, x))
 
 
 @dataclass(frozen=True)
@@ -287,12 +325,11 @@ def _slice(axis: int, start: int | None, stop: int | None) -> tuple[Any, ...]:
 def _kept(xp: Any, size: Any, threshold: Any) -> Any:
     # The factor max(0, 1 - threshold / size), 0 where the size is 0.
     above = size > threshold
-    return xp.where(above, 1 - threshold / xp.where(above, size, xp.ones_like(size)), 0 * size)
+    return xp.where(above, 1 - threshold / xp.where(above, size, 1.0), 0.0 * size)
 
 
-def _shrunk(xp: Any, x: Any, threshold: float) -> Any:
+def _shrunk(xp: Any, x: Any, threshold: Any) -> Any:
     # Magnitudes less by a threshold, and zero below: soft thresholding.
-    size = xp.abs(x)
-    if _arrays.is_complex(x):
-        return x * _kept(xp, size, threshold)
-    return xp.sign(x) * xp.maximum(size - threshold, xp.zeros_like(x))
+    if isinstance(x, Pair) and x.im is not None:
+        return x * _kept(xp, xp.sqrt(abs2(x)), threshold)
+    return xp.sign(x) * xp.maximum(xp.abs(x) - threshold, xp.zeros_like(x))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _arrays, _checks
-from ..rules import Rule
+from ..rules._face import Face
 from . import blocked, cuda, eager, numba_
 from .trace import Program, UntraceableError, trace
 
@@ -21,7 +21,7 @@ LIBRARIES = {"blocked": "numpy", "numba": "numpy", "cuda": "cupy"}
 Runner = eager.Runner | blocked.Runner | numba_.Runner | cuda.Runner
 
 
-def choose(engine: str, place: str, p: Any, rule: Rule) -> tuple[str, Program | None]:
+def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | None]:
     """Return the name of the engine that runs a rule on leaves like `p`, and its program.
 
     Raises
@@ -52,7 +52,7 @@ def choose(engine: str, place: str, p: Any, rule: Rule) -> tuple[str, Program | 
     return engine, trace(rule, dtype)
 
 
-def _fastest(library: str, dtype: str, p: Any, rule: Rule) -> tuple[str, Program | None]:
+def _fastest(library: str, dtype: str, p: Any, rule: Face) -> tuple[str, Program | None]:
     if library == "numpy":
         engine = "numba" if dtype in numba_.DTYPES and numba_.installed() else "blocked"
     elif library == "cupy" and cuda.runs(p):
@@ -65,7 +65,7 @@ def _fastest(library: str, dtype: str, p: Any, rule: Rule) -> tuple[str, Program
         return "eager", None
 
 
-def make(engine: str, rule: Rule, program: Program | None, leaves: list[list[Any]]) -> Runner:
+def make(engine: str, rule: Face, program: Program | None, leaves: list[list[Any]]) -> Runner:
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
     if program is None:
         return eager.Runner(rule, leaves)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
-from ..rules import Rule
+from ..rules._face import Face
 
 
 class Runner:
@@ -15,7 +15,7 @@ class Runner:
 
     Parameters
     ----------
-    rule : Rule
+    rule : Face
         The rule.
     leaves : sequence of list of arrays
         The parameter and the slots of each leaf, and what is only read.
@@ -23,7 +23,7 @@ class Runner:
 
     name = "eager"
 
-    def __init__(self, rule: Rule, leaves: list[list[Any]]) -> None:
+    def __init__(self, rule: Face, leaves: list[list[Any]]) -> None:
         self.leaves = leaves
         p = leaves[0][0]
         self.kernel = rule._kernel(p)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import _arrays
 from .._pairs import Pair
-from ..rules import Rule
+from ..rules._face import Face
 
 # How an operation is written.
 INFIX = {
@@ -254,7 +254,7 @@ class Builder:
         raise TraceError(f"{_caller()}: {x!r} is no operand of a formula")
 
 
-def trace(rule: Rule, dtype: str) -> Program:
+def trace(rule: Face, dtype: str) -> Program:
     """Return the program of a rule for parameters of a dtype, given by name.
 
     Raises
@@ -266,7 +266,8 @@ def trace(rule: Rule, dtype: str) -> Program:
     builder = Builder()
     precision = _arrays.COMPUTE[dtype]
     paired = dtype.startswith("complex")
-    arrays = [Operand("p", dtype, 1 + paired), Operand("g", dtype, 1 + paired)]
+    of_gradient = precision if rule._wide and not paired else dtype
+    arrays = [Operand("p", dtype, 1 + paired), Operand("g", of_gradient, 1 + paired)]
     for slot in rule.slots:
         both = paired and rule._slot_is_paired(slot)
         arrays.append(Operand(slot.name, dtype if both else precision, 1 + both))
@@ -284,7 +285,7 @@ def trace(rule: Rule, dtype: str) -> Program:
     outputs = tuple(
         tuple(x.line for x in ((r.re,) if r.im is None else (r.re, r.im))) for r in results
     )
-    return _pruned(Program(type(rule).__name__, precision, tuple(arrays), (), (), outputs), builder)
+    return _pruned(Program(rule.name, precision, tuple(arrays), (), (), outputs), builder)
 
 
 class _Scalars(SimpleNamespace):

@@ -8,7 +8,7 @@ from .. import _checks
 from ._adadelta import Adadelta
 from ._adagrad import Adagrad
 from ._adam import Adam, AdamW
-from ._base import Rule, Slot, State, abs2, bias_correction, hyper
+from ._base import Read, Rule, Slot, State, abs2, bias_correction, hyper
 from ._rmsprop import RMSprop
 from ._sgd import SGD, GradientDescent
 
@@ -20,6 +20,7 @@ __all__ = [
     "AdamW",
     "GradientDescent",
     "RMSprop",
+    "Read",
     "Rule",
     "Slot",
     "State",

@@ -77,3 +77,6 @@ class Adadelta(Rule):
         d = xp.sqrt(u + s.eps) / xp.sqrt(v + s.eps) * g
         u = s.rho * u + s.new * abs2(d)
         return p - s.learning_rate * d, v, u
+
+    def lengths(self, xp: Any, s: Any, v: Any, u: Any) -> Any:
+        return s.learning_rate * (xp.sqrt(u + s.eps) / xp.sqrt(v + s.eps))

@@ -77,5 +77,10 @@ class Adagrad(Rule):
     def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any) -> tuple[Any, ...]:
         g = descent(self, s, p, g)
         v = v + abs2(g)
-        d = xp.sqrt(v + s.eps) if self.eps_inside_sqrt else xp.sqrt(v) + s.eps
-        return p - s.rate * (g / d), v
+        return p - s.rate * (g / self._divisor(xp, s, v)), v
+
+    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+        return xp.sqrt(v + s.eps) if self.eps_inside_sqrt else xp.sqrt(v) + s.eps
+
+    def lengths(self, xp: Any, s: Any, v: Any) -> Any:
+        return s.rate / self._divisor(xp, s, v)

@@ -105,8 +105,13 @@ class Adam(Rule):
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + s.new2 * abs2(g)
         vmax = tuple(xp.maximum(x, v) for x in vmax)
-        d = xp.sqrt(*(vmax or (v,))) / s.root + s.eps
-        return p - s.size * (m / d), m, v, *vmax
+        return p - s.size * (m / self._divisor(xp, s, v, *vmax)), m, v, *vmax
+
+    def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
+        return xp.sqrt(v[-1]) / s.root + s.eps
+
+    def lengths(self, xp: Any, s: Any, m: Any, *v: Any) -> Any:
+        return s.size / self._divisor(xp, s, *v)
 
 
 class AdamW(Adam):

@@ -5,34 +5,20 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from .. import _arrays, _checks
-from .._pairs import Pair, PairNamespace, abs2, split
+from .._pairs import abs2
 from .._trees import Structure
+from ._face import Face, Read, Slot
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.
 Hyperparameter = Any
 
 __all__ = ["Hyperparameter", "Read", "Rule", "Slot", "State", "abs2", "bias_correction", "hyper"]
-
-
-class Slot(NamedTuple):
-    """A state array: its name, whether it is real for complex parameters, its initial value."""
-
-    name: str
-    real: bool = False
-    fill: Any = 0.0
-
-
-class Read(NamedTuple):
-    """What a formula reads and does not write: a number of the leaf, or an array of its shape."""
-
-    name: str
-    single: bool = True
 
 
 class State(NamedTuple):
@@ -55,7 +41,7 @@ def bias_correction(beta: Any, t: Any) -> Any:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(hyper, dataclasses.field))
-class Rule:
+class Rule(Face):
     """Base of the update rules.
 
     A rule is a frozen dataclass of hyperparameters with three parts: `slots`, `scalars` and
@@ -121,29 +107,7 @@ class Rule:
         ]
         return f"{type(self).__name__}({', '.join(parts)})"
 
-    # -- the three parts ----------------------------------------------------------------------
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The state arrays of one leaf, in the order in which `formula` takes them."""
-        return ()
-
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """What `formula` takes after the slots: the results of `measure`."""
-        return ()
-
-    def scalars(self, t: Any) -> dict[str, Any]:
-        """Return the numbers of a step; `t` counts the leaf's updates, this one included."""
-        raise NotImplementedError
-
-    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        """Return numbers of the whole leaf, norms for instance, 0-d and on its device."""
-        return ()
-
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        """Return the new parameter and slots."""
-        raise NotImplementedError
+    # -- beside the parts of a face ------------------------------------------------------------
 
     def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
         """Return how far a unit of gradient moves each element, from the new slots.
@@ -152,6 +116,10 @@ class Rule:
         all elements; rules that scale gradients element by element return an array.
         """
         return s.learning_rate
+
+    def suited(self, place: str, p: Any) -> Self | Rule:
+        """Return the rule for a leaf: this one, or the companion it has for others."""
+        return self
 
     # -- clocks ---------------------------------------------------------------------------------
 
@@ -172,70 +140,6 @@ class Rule:
         fixed = self.at(step)
         names = [field.name for field in dataclasses.fields(self) if "low" in field.metadata]  # type: ignore[arg-type]
         return {name: getattr(fixed, name) for name in names}
-
-    # -- one leaf ---------------------------------------------------------------------------------
-
-    @property
-    def _by_components(self) -> bool:
-        """Whether the parts of a complex parameter are updated as two reals."""
-        return getattr(self, "complex_moment", None) == "components"
-
-    def _slot_is_paired(self, slot: Slot) -> bool:
-        """Tell whether a slot of a complex parameter is complex too."""
-        return not slot.real or self._by_components
-
-    def _slot_dtype(self, slot: Slot, p: Any) -> Any:
-        paired = _arrays.is_complex(p) and self._slot_is_paired(slot)
-        return p.dtype if paired else _arrays.compute_dtype(p)
-
-    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
-        """Return the state of a leaf that has not been updated."""
-        slots: dict[str, Any] = {}
-        for slot in self.slots:
-            fill = slot.fill(step) if callable(slot.fill) else slot.fill
-            dtype = self._slot_dtype(slot, p)
-            if slot.real and dtype == p.dtype and _arrays.is_complex(p):
-                fill = complex(fill, fill)
-            slots[slot.name] = _arrays.full(p, fill, dtype)
-        return {**slots, "step": 0}
-
-    def _kernel(self, p: Any) -> Callable[..., Sequence[Any]]:
-        """Return `formula` as it applies to leaves like `p`, with the same arguments."""
-        if _arrays.is_complex(p):
-            return self._joined
-        return self.formula if p.dtype == _arrays.compute_dtype(p) else self._widened
-
-    def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
-        dtype = _arrays.compute_dtype(p)
-        return self.formula(xp, s, xp.astype(p, dtype), xp.astype(g, dtype), *slots)
-
-    def _joined(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
-        pairs = self._on_pairs(xp, s, *(split(x) for x in (p, g, *slots)))
-        likes = (p, *slots)[: len(pairs)]
-        return [
-            x.re if x.im is None else _arrays.joined(x.re, x.im, like)
-            for x, like in zip(pairs, likes, strict=True)
-        ]
-
-    def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
-        """Return what `formula` makes of complex arrays."""
-        if not self._by_components:
-            return list(self.formula(PairNamespace(xp), s, *pairs))
-        # What is read is real, and the same for both parts.
-        parts = ((x.re, x.re if x.im is None else x.im) for x in pairs)
-        re, im = (self.formula(xp, s, *part) for part in zip(*parts, strict=True))
-        return [Pair(*parts) for parts in zip(re, im, strict=True)]
-
-    def _measured(self, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        """Return `measure` of a leaf of any dtype, on its device, as 0-d arrays."""
-        xp, dtype = _arrays.namespace(p), _arrays.compute_dtype(p)
-        if _arrays.is_complex(p):
-            pairs = (split(x) for x in (p, g, *slots))
-            found = tuple(x.re for x in self.measure(PairNamespace(xp), s, *pairs))
-        else:
-            p, g = (xp.astype(x, dtype, copy=False) for x in (p, g))
-            found = self.measure(xp, s, p, g, *slots)
-        return tuple(xp.astype(_arrays.unscalar(x), dtype, copy=False) for x in found)
 
     # -- the pure form ----------------------------------------------------------------------------
 

@@ -91,14 +91,19 @@ class RMSprop(Rule):
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
         g = descent(self, s, p, g)
-        v = w = s.rho * v + s.new * abs2(g)
+        v = s.rho * v + s.new * abs2(g)
         slots = [v]
         if self.centered:
-            a = rest[0] + s.new * (g - rest[0])
-            w = v - abs2(a)
-            slots.append(a)
-        d = g / (xp.sqrt(w + s.eps) if self.eps_inside_sqrt else xp.sqrt(w) + s.eps)
+            slots.append(rest[0] + s.new * (g - rest[0]))
+        d = g / self._divisor(xp, s, *slots)
         if self.momentum:
             d = s.momentum * rest[-1] + d
             slots.append(d)
         return p - s.learning_rate * d, *slots
+
+    def _divisor(self, xp: Any, s: Any, v: Any, *rest: Any) -> Any:
+        w = v - abs2(rest[0]) if self.centered else v
+        return xp.sqrt(w + s.eps) if self.eps_inside_sqrt else xp.sqrt(w) + s.eps
+
+    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+        return s.learning_rate / self._divisor(xp, s, *slots)

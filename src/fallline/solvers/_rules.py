@@ -38,47 +38,34 @@ class RuleRun:
         self.space = self.objective.space
         structure = self.space.structure
         penalties = structure.broadcast(penalty, "penalty")
-        for p in penalties:
-            if p is not None and not p.smooth:
-                msg = f"penalty: {p!r} is not smooth; ProximalGradient fits"
-                raise ValueError(msg)
-        self.objective.penalise(penalties)
-        self._constraints = structure.broadcast(constraint, "constraint")
-        for c in self._constraints:
-            if c is not None and not getattr(c, "separable", False):
-                msg = f"constraint: {c!r} does not act on each element by itself; "
-                raise ValueError(msg + "ProximalGradient fits")
-        leaves = structure.flatten(x0, "x0")
-        copies = [None if p is None else _arrays.moved(p, p, p.dtype) for p in leaves]
-        self.optimizer = Optimizer(structure.unflatten(copies), rule)
-        self._project()
+        constraints = structure.broadcast(constraint, "constraint")
+        self.objective.penalise([p if p is not None and p.smooth else None for p in penalties])
+        self._penalties = [None if p is None or p.smooth else p for p in penalties]
+        copies = []
+        for p, c in zip(structure.flatten(x0, "x0"), constraints, strict=True):
+            start = p if p is None or not callable(c) else c(p)
+            copies.append(start if start is None else _arrays.moved(start, p, p.dtype))
+        self.optimizer = Optimizer(
+            structure.unflatten(copies),
+            rule,
+            penalty=structure.unflatten(self._penalties),
+            constraint=structure.unflatten(constraints),
+        )
         self.iteration = 0
         self._evaluate()
 
     def _evaluate(self) -> None:
-        self._value, self._gradient = self.objective.at_tree(self.optimizer.params)
-
-    def _project(self) -> None:
-        if all(c is None for c in self._constraints):
-            return
-        structure = self.space.structure
-        leaves = structure.flatten(self.optimizer.params, "x")
-        new = {}
-        for i, (c, p) in enumerate(zip(self._constraints, leaves, strict=True)):
-            if c is None or p is None:
-                continue
-            with _arrays.guard(p)():
-                if _arrays.is_immutable(p):
-                    new[i] = c(p)
-                else:
-                    _arrays.write(p, c(p))
-        if new:
-            structure.assign(self.optimizer.params, new)
+        x = self.optimizer.params
+        self._value, self._gradient = self.objective.at_tree(x)
+        if any(p is not None for p in self._penalties):
+            leaves = self.space.structure.flatten(x, "x")
+            for p, leaf in zip(self._penalties, leaves, strict=True):
+                if p is not None and leaf is not None:
+                    self._value = self._value + p.value(leaf)
 
     def advance(self) -> None:
         """Make one iteration without a record."""
         self.optimizer.step(self._gradient)
-        self._project()
         self.iteration += 1
         self._evaluate()
 

@@ -1,0 +1,323 @@
+"""What is done to gradients before a rule sees them.
+
+Transforms act in the order in which they are given, on the gradients of a step together. They read
+nothing to the host. The elementwise end of the row, from the last one that measures on, runs in the
+rule's own program; what stands before it makes new arrays.
+
+Examples
+--------
+>>> import numpy as np
+>>> import fallline as fl
+>>> x = np.asarray([3.0, 4.0])
+>>> opt = fl.Optimizer(x, fl.SGD(1.0), gradients=[fl.gradients.ClipByGlobalNorm(1.0)])
+>>> opt.step(np.asarray([30.0, 40.0]))
+array([2.4, 3.2])
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from . import _arrays, _checks, _reductions
+from ._pairs import Pair, abs2, on_parts
+
+__all__ = [
+    "Accumulate", "Centralize", "ClipByGlobalNorm", "ClipByNorm", "ClipByValue", "LossScale",
+    "Transform",
+]  # fmt: skip
+
+Leaves = Sequence[Any]  # a gradient for each leaf of params, None where there is none
+
+
+class Transform:
+    """Base of the transforms.
+
+    Attributes
+    ----------
+    measured : bool
+        Whether `measure` returns a number for each leaf, which `formula` is handed.
+    whole : bool
+        Whether it acts on arrays as wholes, by `apply`, and not element by element.
+    """
+
+    measured: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+
+    def weights(self) -> dict[str, float]:
+        """Return the numbers of `formula` by name."""
+        return {}
+
+    def measure(self, grads: Leaves) -> list[Any]:
+        """Return a real 0-d array for each leaf, on its device, `None` where there is none."""
+        raise NotImplementedError
+
+    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+        """Return the new gradient, element by element, as a rule's formula is written."""
+        raise NotImplementedError
+
+    def apply(self, grads: Leaves) -> list[Any]:
+        """Return the new gradients of all leaves, half precision in single.
+
+        Parameters
+        ----------
+        grads : sequence of array or None
+            The gradients.
+
+        Returns
+        -------
+        list of array or None
+            New arrays.
+        """
+        numbers = SimpleNamespace(**self.weights())
+        found = self.measure(grads) if self.measured else [None] * len(grads)
+        return [
+            None if g is None else self._applied(numbers, g, () if number is None else (number,))
+            for g, number in zip(grads, found, strict=True)
+        ]
+
+    def _applied(self, numbers: Any, g: Any, given: tuple[Any, ...]) -> Any:
+        with _arrays.guard(g)():
+            wide = _arrays.widened(g)
+            return on_parts(lambda xp, x: self.formula(xp, numbers, x, *given), wide)
+
+
+@dataclass(frozen=True)
+class ClipByValue(Transform):
+    """Limits elements to an interval around zero; of complex ones, the magnitude.
+
+    Parameters
+    ----------
+    limit : float
+        The largest magnitude, greater than 0.
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        """Check the limit."""
+        _checks.positive("limit", self.limit)
+
+    def weights(self) -> dict[str, float]:
+        """Return both ends of the interval."""
+        return {"high": self.limit, "low": -self.limit}
+
+    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+        """Return the limited gradient."""
+        if isinstance(g, Pair) and g.im is not None:
+            size = xp.sqrt(abs2(g))
+            over = size > n.high
+            return g * xp.where(over, n.high / xp.where(over, size, 1.0), 1.0)
+        return xp.where(g > n.high, n.high, xp.where(g < n.low, n.low, g))
+
+
+@dataclass(frozen=True)
+class ClipByNorm(Transform):
+    r"""Limits the Euclidean norm of each leaf.
+
+    .. math:: g \leftarrow \min(1, c / \|g\|)\, g
+
+    Parameters
+    ----------
+    limit : float
+        :math:`c > 0`.
+    """
+
+    limit: float
+    measured: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the limit."""
+        _checks.positive("limit", self.limit)
+
+    def measure(self, grads: Leaves) -> list[Any]:
+        """Return the factor of each leaf."""
+        squares = (None if g is None else _reductions.sum_squares(g) for g in grads)
+        return [None if square is None else _scale(self.limit, square) for square in squares]
+
+    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+        """Return the scaled gradient."""
+        return g * measured[0]
+
+
+@dataclass(frozen=True)
+class ClipByGlobalNorm(ClipByNorm):
+    r"""Limits the Euclidean norm of all gradients together.
+
+    .. math:: g \leftarrow \min(1, c / \|g\|)\, g, \qquad \|g\|^2 = \sum_\ell \|g_\ell\|^2
+
+    Parameters
+    ----------
+    limit : float
+        :math:`c > 0`.
+
+    Notes
+    -----
+    The norm stays on the device; leaves on several devices of one library are summed on that of
+    the first. As optax's; torch adds 1e-6 to the norm. A norm that is not finite makes the
+    gradients NaN or zero; ``nonfinite=`` of the Optimizer handles that.
+    """
+
+    def measure(self, grads: Leaves) -> list[Any]:
+        """Return the one factor, on the device of each leaf."""
+        found = [g for g in grads if g is not None]
+        if not found:
+            return [None] * len(grads)
+        total = None
+        for g in found:
+            square = _reductions.sum_squares(g)
+            total = square if total is None else total + _arrays.beside(square, total)
+        scale = _scale(self.limit, total)
+        return [None if g is None else _arrays.beside(scale, g) for g in grads]
+
+
+def _scale(limit: float, square: Any) -> Any:
+    xp = _arrays.namespace(square)
+    with _arrays.guard(square)():
+        norm = xp.sqrt(square)
+        return xp.where(norm > limit, limit / norm, xp.where(norm <= limit, 1.0, norm))
+
+
+@dataclass(frozen=True)
+class Centralize(Transform):
+    """Subtracts the mean of each slice along the first axis, for arrays of at least two axes.
+
+    References
+    ----------
+    Yong, Huang, Hua, Zhang, Gradient centralization, arXiv:2004.01461. For weights of shape
+    (outputs, inputs, ...), as there.
+    """
+
+    whole: ClassVar[bool] = True
+
+    def apply(self, grads: Leaves) -> list[Any]:
+        """Return the centred gradients."""
+        return [None if g is None else _centred(_arrays.widened(g)) for g in grads]
+
+
+def _centred(g: Any) -> Any:
+    if g.ndim < 2:
+        return g
+    xp = _arrays.namespace(g)
+    axes = tuple(range(1, g.ndim))
+    with _arrays.guard(g)():
+        return g - xp.sum(g, axis=axes, keepdims=True) / math.prod(g.shape[1:])
+
+
+@dataclass(frozen=True)
+class Accumulate(Transform):
+    """Steps once for some calls, with the mean of their gradients.
+
+    Parameters
+    ----------
+    k : int
+        Calls of `Optimizer.step` for one step of the rules; at least 1. It must come first.
+
+    Notes
+    -----
+    The sum is kept in the state of each leaf, as ``sum``, in single precision or wider, so it is
+    saved, loaded and transformed with the state. ``Optimizer.step_count`` counts the rules' steps.
+    A leaf whose gradient was `None` in every call is skipped; in some, those count as zero.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if _checks.count("k", self.k) == 0:
+            msg = "k: is 0, expected at least 1"
+            raise ValueError(msg)
+
+
+class LossScale(Transform):
+    r"""Undoes the scale of a loss that was enlarged for half precision, and finds a good scale.
+
+    Multiply the loss by `value` before differentiating. The gradients are divided by it. Where one
+    is not finite, the scale falls by `backoff`; after `interval` steps without that it grows.
+
+    Parameters
+    ----------
+    initial : float, default 65536
+        The first scale, greater than 0.
+    growth, backoff : float, default 2 and 0.5
+        Factors.
+    interval : int, default 2000
+        Steps.
+
+    Notes
+    -----
+    To be used with ``Optimizer(..., nonfinite="skip")``; one for each Optimizer. The scale is a
+    0-d array on the device of the first gradient and is read only when you ask for `float`.
+    As ``torch.amp.GradScaler``, with its defaults.
+    """
+
+    measured: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        initial: float = 65536.0,
+        *,
+        growth: float = 2.0,
+        backoff: float = 0.5,
+        interval: int = 2000,
+    ) -> None:
+        _checks.positive("initial", initial)
+        _checks.number("growth", growth, 1.0, math.inf)
+        _checks.number("backoff", backoff, 0.0, 1.0)
+        if _checks.count("interval", interval) == 0:
+            msg = "interval: is 0, expected at least 1"
+            raise ValueError(msg)
+        self.growth, self.backoff, self.interval = growth, backoff, interval
+        self._value: Any = float(initial)
+        self._good: Any = 0.0
+
+    def __repr__(self) -> str:
+        """Return the settings; the scale is not read."""
+        return (
+            f"LossScale(growth={self.growth!r}, backoff={self.backoff!r}, "
+            f"interval={self.interval!r})"
+        )
+
+    @property
+    def value(self) -> Any:
+        """The scale: a 0-d array on the device, a float before the first step."""
+        return self._value
+
+    def __float__(self) -> float:
+        """Return the scale: a read from the device."""
+        return _arrays.to_float(self._value)
+
+    def measure(self, grads: Leaves) -> list[Any]:
+        """Return one over the scale, on the device of each leaf."""
+        first = next((g for g in grads if g is not None), None)
+        if first is not None and not _arrays.is_array(self._value):
+            self._value, self._good = (
+                _arrays.number_beside(x, first) for x in (self._value, self._good)
+            )
+        return [None if g is None else _arrays.beside(1.0 / self._value, g) for g in grads]
+
+    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+        """Return the gradient of the loss itself."""
+        return g * measured[0]
+
+    def after(self, keep: Any) -> None:
+        """Take note whether the last gradients were finite: 1 or 0, 0-d on the first's device."""
+        xp = _arrays.namespace(self._value)
+        keep = xp.astype(_arrays.beside(keep, self._value), self._value.dtype)
+        good = (self._good + 1.0) * keep
+        rises = xp.astype(good >= self.interval, keep.dtype)
+        up = 1.0 + (self.growth - 1.0) * rises
+        self._value = self._value * (keep * up + (1.0 - keep) * self.backoff)
+        self._good = good * (1.0 - rises)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the scale and the count of good steps: a read from the device."""
+        return {"value": _arrays.to_float(self._value), "good": _arrays.to_float(self._good)}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Restore what `state_dict` returned."""
+        value = _checks.number("state['value']", state["value"], 0.0, math.inf)
+        self._value, self._good = value, _checks.number("state['good']", state["good"], 0, math.inf)

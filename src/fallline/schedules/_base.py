@@ -1,0 +1,149 @@
+"""What the schedules share: the call, the printed form, checks of their fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+from .. import _arrays, _checks
+
+# A constant, or any callable from the step to a float.
+ScheduleLike = float | Callable[[Any], Any]
+
+
+class Schedule:
+    """Base of the schedules: callables from the step, 0 first, to a float.
+
+    A subclass is a dataclass that defines `_value`, in terms that also hold for a step that is
+    a symbol of ``jax.jit``: no branch on the step, `_arrays` for what floats and symbols have
+    under different names.
+    """
+
+    def __call__(self, step: Any) -> Any:
+        """Return the value at a step.
+
+        Parameters
+        ----------
+        step : int
+            How many steps were done before; under ``jax.jit`` a traced integer.
+
+        Returns
+        -------
+        float
+            Computed in double; a traced number for a traced step.
+        """
+        if isinstance(step, Integral):
+            step = int(step)  # NumPy's integers have powers of their own
+        value = self._value(step)
+        return value if _arrays.is_array(value) else float(value)
+
+    def _value(self, step: Any) -> Any:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Return the call that makes this schedule, defaults left out."""
+        fields = [field for field in dataclasses.fields(self) if field.init]  # type: ignore[arg-type]
+        parts = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields
+            if getattr(self, field.name) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    # -- checks: each also makes of a field what the formulas expect ----------------------------
+
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
+
+    def _numbers(self, *names: str, low: float = 0.0, high: float = math.inf) -> None:
+        for name in names:
+            value = _checks.number(self._place(name), getattr(self, name), low, high)
+            object.__setattr__(self, name, value)
+
+    def _positive(self, *names: str, below: float = math.inf) -> None:
+        for name in names:
+            _checks.positive(self._place(name), getattr(self, name), below)
+            self._numbers(name)
+
+    def _counts(self, *names: str) -> None:
+        for name in names:
+            if _checks.count(self._place(name), getattr(self, name)) == 0:
+                msg = _checks.mismatch(self._place(name), "value", "0", "an integer >= 1")
+                raise ValueError(msg)
+
+    def _increasing(self, name: str) -> None:
+        steps = self._sequence(name)
+        for step in steps:
+            _checks.count(self._place(name), step)
+        if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
+            msg = _checks.mismatch(self._place(name), "value", steps, "increasing steps above 0")
+            raise ValueError(msg)
+
+    def _inner(self, name: str, value: Any) -> Any:
+        if callable(value):
+            return value
+        what = "a number or a schedule"
+        return _checks.number(self._place(name), value, 0.0, math.inf, what=what)
+
+    def _number_sequence(self, name: str) -> None:
+        values = (
+            _checks.number(self._place(name), value, 0.0, math.inf)
+            for value in self._sequence(name)
+        )
+        object.__setattr__(self, name, tuple(values))
+
+    def _inner_sequence(self, name: str) -> None:
+        inner = tuple(self._inner(name, value) for value in self._sequence(name))
+        object.__setattr__(self, name, inner)
+
+    def _sequence(self, name: str) -> tuple[Any, ...]:
+        value = getattr(self, name)
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            msg = f"{self._place(name)} must be a sequence, got {value!r}"
+            raise TypeError(msg)
+        object.__setattr__(self, name, tuple(value))
+        return tuple(value)
+
+    def _lengths(self, name: str) -> None:
+        # One piece more than there are boundaries.
+        pieces, boundaries = (len(getattr(self, key)) for key in (name, "boundaries"))
+        if pieces != boundaries + 1:
+            msg = _checks.mismatch(self._place(name), "length", pieces, boundaries + 1)
+            raise ValueError(f"{msg}, one more than boundaries")
+
+    def _flag(self, name: str) -> None:
+        if not isinstance(getattr(self, name), bool):
+            msg = f"{self._place(name)} must be a bool, got {getattr(self, name)!r}"
+            raise TypeError(msg)
+
+    def _choice(self, name: str, options: Sequence[str]) -> None:
+        if getattr(self, name) not in options:
+            raise _checks.unknown_name(self._place(name), str(getattr(self, name)), options)
+
+
+def at(schedule: ScheduleLike, step: Any) -> Any:
+    """Return the value of a schedule or number at a step."""
+    return schedule(step) if callable(schedule) else schedule
+
+
+def least(a: Any, b: Any) -> Any:
+    """Return the smaller of two numbers, either of which may be a symbol."""
+    return _arrays.choose(a < b, a, b)
+
+
+def since(step: Any, start: int) -> Any:
+    """Return the steps since a start, 0 before it."""
+    return _arrays.choose(step < start, 0, step - start)
+
+
+def line(start: Any, end: Any, share: Any) -> Any:
+    """Return what lies at a share of the way from one number to another; exact at both ends."""
+    return start * (1 - share) + end * share
+
+
+def half_cosine(start: Any, end: Any, share: Any) -> Any:
+    """Return the same along half a period of the cosine."""
+    return line(end, start, (1 + _arrays.cosine(math.pi * share)) / 2)

@@ -1,0 +1,219 @@
+"""Up and down, once or for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from .. import _arrays
+from ._base import Schedule, half_cosine, least, line
+
+# Steps are 32-bit integers under jax.jit, so no period starts later than this.
+_LAST = 2**31 - 1
+
+
+@dataclass(frozen=True, repr=False)
+class CosineRestarts(Schedule):
+    r"""Down along the cosine, again and again (SGDR).
+
+    .. math::
+        \eta_t = \text{minimum} + \frac{\text{initial} - \text{minimum}}{2}
+            \left(1 + \cos \frac{\pi t_i}{T_i}\right)
+
+    where :math:`t_i` counts from the last restart, :math:`T_0` is `steps` and
+    :math:`T_{i+1} = \text{multiplier} \cdot T_i`.
+
+    Parameters
+    ----------
+    initial : float
+        Value at each start, 0 or more.
+    steps : int
+        Length of the first period, 1 or more.
+    multiplier : int, default 1
+        How many times longer each period is than the one before, 1 or more.
+    minimum : float, default 0
+        What a period tends to but the restart comes before, in [0, initial].
+
+    Notes
+    -----
+    As ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter, SGDR: stochastic gradient descent with warm restarts,
+    arXiv:1608.03983.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> rate = fl.schedules.CosineRestarts(1.0, steps=10, multiplier=2)
+    >>> rate(0), rate(5), rate(10), rate(20), rate(30)
+    (1.0, 0.5, 1.0, 0.5, 1.0)
+    """
+
+    initial: float
+    _: KW_ONLY
+    steps: int
+    multiplier: int = 1
+    minimum: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        self._numbers("initial")
+        self._numbers("minimum", high=self.initial)
+        self._counts("steps", "multiplier")
+
+    def _periods(self) -> Iterator[tuple[int, float]]:
+        start, length = self.steps, self.steps * self.multiplier
+        while start <= _LAST:
+            yield start, float(length)  # the last may be too long for 32 bits
+            start, length = start + length, length * self.multiplier
+
+    def _value(self, step: Any) -> Any:
+        if self.multiplier == 1:
+            return half_cosine(self.initial, self.minimum, step % self.steps / self.steps)
+        clock, period = step, float(self.steps)
+        # Not by a logarithm: it may round to the wrong side of a restart.
+        for start, length in self._periods():
+            reached = step >= start
+            if reached is False:
+                break  # an int needs only the periods before it; a symbol is never False
+            clock = _arrays.choose(reached, step - start, clock)
+            period = _arrays.choose(reached, length, period)
+        return half_cosine(self.initial, self.minimum, clock / period)
+
+
+@dataclass(frozen=True, repr=False)
+class OneCycle(Schedule):
+    """One cycle: from a low value up to the maximum, then down to almost nothing.
+
+    It starts at ``maximum / div_factor``, is largest at step ``ascent * steps - 1``, which may
+    lie between two integers, and ends at step ``steps - 1`` with
+    ``maximum / (div_factor * final_div_factor)``, where it stays.
+
+    Parameters
+    ----------
+    maximum : float
+        0 or more.
+    steps : int
+        Length of the cycle.
+    ascent : float, default 0.3
+        Share of the steps that go up, in (0, 1); together more than one step.
+    div_factor : float, default 25
+        Greater than 0.
+    final_div_factor : float, default 1e4
+        Greater than 0.
+    shape : {"cosine", "linear"}
+        Of both parts.
+
+    Notes
+    -----
+    As the rate of ``torch.optim.lr_scheduler.OneCycleLR`` with two phases; torch raises an error
+    after the end. Its momentum goes the other way: give the rule a schedule for that too.
+
+    References
+    ----------
+    L. N. Smith, N. Topin, Super-convergence: very fast training of neural networks using large
+    learning rates, arXiv:1708.07120.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> rate = fl.schedules.OneCycle(1.0, steps=100, div_factor=10)
+    >>> rate(0), rate(29), round(rate(99), 9)
+    (0.1, 1.0, 1e-05)
+    """
+
+    maximum: float
+    _: KW_ONLY
+    steps: int
+    ascent: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    shape: str = "cosine"
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        self._numbers("maximum")
+        self._counts("steps")
+        self._positive("ascent", below=1.0)
+        self._positive("div_factor", "final_div_factor")
+        self._choice("shape", ("cosine", "linear"))
+        if self.ascent * self.steps <= 1:
+            share = self.ascent * self.steps
+            msg = f"{self._place('ascent')} makes {share:g} of the steps, expected more than 1"
+            raise ValueError(msg)
+
+    def _value(self, step: Any) -> Any:
+        low = self.maximum / self.div_factor
+        final = low / self.final_div_factor
+        between = half_cosine if self.shape == "cosine" else line
+        peak, last = self.ascent * self.steps - 1, self.steps - 1
+        up = between(low, self.maximum, least(step, peak) / peak)
+        down = between(self.maximum, final, (least(step, last) - peak) / (last - peak))
+        return _arrays.choose(step <= peak, up, down)
+
+
+@dataclass(frozen=True, repr=False)
+class Cyclic(Schedule):
+    r"""Up and down along straight lines, for ever.
+
+    Parameters
+    ----------
+    minimum : float
+        Where every cycle starts and ends, 0 or more.
+    maximum : float
+        The peak of the first cycle, at least the minimum.
+    up : int, default 2000
+        Steps of the ascent, 1 or more.
+    down : int, optional
+        Steps of the descent; by default as many.
+    shape : {"triangular", "triangular2", "exp_range"}
+        What becomes of the height above the minimum: it stays, it is halved with each cycle, it
+        is multiplied by `decay` with each step.
+    decay : float, default 1
+        For ``"exp_range"``, in (0, 1].
+
+    Notes
+    -----
+    As the rate of ``torch.optim.lr_scheduler.CyclicLR``.
+
+    References
+    ----------
+    L. N. Smith, Cyclical learning rates for training neural networks, arXiv:1506.01186.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> rate = fl.schedules.Cyclic(1.0, maximum=3.0, up=4, shape="triangular2")
+    >>> rate(0), rate(2), rate(4), rate(8), rate(12)
+    (1.0, 2.0, 3.0, 1.0, 2.0)
+    """
+
+    minimum: float
+    _: KW_ONLY
+    maximum: float
+    up: int = 2000
+    down: int | None = None
+    shape: str = "triangular"
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        self._numbers("minimum")
+        self._numbers("maximum", low=self.minimum)
+        self._counts("up", *([] if self.down is None else ["down"]))
+        self._choice("shape", ("triangular", "triangular2", "exp_range"))
+        self._positive("decay")
+        self._numbers("decay", high=1.0)
+
+    def _value(self, step: Any) -> Any:
+        down = self.up if self.down is None else self.down
+        place = step % (self.up + down)
+        height = least(place / self.up, (self.up + down - place) / down)
+        if self.shape == "triangular2":
+            height = height * _arrays.power(0.5, step // (self.up + down))
+        elif self.shape == "exp_range":
+            height = height * _arrays.power(self.decay, step)
+        return line(self.minimum, self.maximum, height)

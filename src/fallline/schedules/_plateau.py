@@ -1,0 +1,166 @@
+"""A value that is lowered when a metric stops improving."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from .. import _arrays, _checks
+from ._base import Schedule
+
+# The state, by its name in state_dict.
+_STATE = ("value", "best", "bad", "waiting")
+
+
+@dataclass(eq=False, repr=False)
+class ReduceOnPlateau(Schedule):
+    """Lowered by a factor when a metric has stopped improving.
+
+    The only schedule with a memory: it is fed by `update`, say once in an epoch, and the step it
+    is called with does not matter. It compares by identity.
+
+    Parameters
+    ----------
+    initial : float
+        Value until the first reduction, 0 or more.
+    mode : {"min", "max"}
+        Whether lower or higher metrics are better.
+    factor : float, default 0.1
+        What the value is multiplied by, in (0, 1).
+    patience : int, default 10
+        Updates without improvement that are borne; one more reduces the value.
+    threshold : float, default 1e-4
+        What counts as an improvement over the best metric, 0 or more.
+    threshold_mode : {"rel", "abs"}
+        Whether the threshold is a share of the best metric or a difference from it.
+    cooldown : int, default 0
+        Updates after a reduction in which nothing is counted.
+    minimum : float, default 0
+        The value is not lowered below it, 0 or more.
+    eps : float, default 1e-8
+        A reduction by no more than this is left out, 0 or more.
+
+    Attributes
+    ----------
+    value : float
+        The current value.
+    best : float
+        The best metric so far.
+    bad : int
+        Updates since then that count.
+    waiting : int
+        Updates left of the cooldown.
+
+    Notes
+    -----
+    As ``torch.optim.lr_scheduler.ReduceLROnPlateau``. A metric that is NaN is no improvement. A
+    share of the best metric means little where metrics are negative or near zero: take
+    ``threshold_mode="abs"`` there. Under ``jax.jit`` the value of the tracing stays; pass
+    ``plateau.value`` as an argument instead. The state is not in that of an `Optimizer`: save
+    `state_dict` beside it.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> rate = fl.schedules.ReduceOnPlateau(1.0, factor=0.5, patience=1)
+    >>> [rate.update(loss) for loss in (3.0, 2.0, 2.0, 2.0)]
+    [1.0, 1.0, 1.0, 0.5]
+    >>> rate(1000)
+    0.5
+    """
+
+    initial: float
+    _: KW_ONLY
+    mode: str = "min"
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    threshold_mode: str = "rel"
+    cooldown: int = 0
+    minimum: float = 0.0
+    eps: float = 1e-8
+    value: float = field(init=False)
+    best: float = field(init=False)
+    bad: int = field(init=False)
+    waiting: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the numbers and start."""
+        self._numbers("initial", "threshold", "minimum", "eps")
+        self._positive("factor", below=1.0)
+        self._choice("mode", ("min", "max"))
+        self._choice("threshold_mode", ("rel", "abs"))
+        for name in ("patience", "cooldown"):
+            _checks.count(self._place(name), getattr(self, name))
+        self.value = self.initial
+        self.best = math.inf if self.mode == "min" else -math.inf
+        self.bad = self.waiting = 0
+
+    def _value(self, step: Any) -> Any:
+        return self.value
+
+    def update(self, metric: Any) -> float:
+        """Take note of a metric, and lower the value if it is time.
+
+        Parameters
+        ----------
+        metric : float or array
+            One number; an array is read from its device.
+
+        Returns
+        -------
+        float
+            The value from now on.
+        """
+        metric = _arrays.to_float(metric)
+        if self._improves(metric):
+            self.best, self.bad = metric, 0
+        else:
+            self.bad += 1
+        if self.waiting:
+            self.waiting -= 1
+            self.bad = 0
+        if self.bad > self.patience:
+            lower = max(self.value * self.factor, self.minimum)
+            if self.value - lower > self.eps:
+                self.value = lower
+            self.waiting, self.bad = self.cooldown, 0
+        return self.value
+
+    def _improves(self, metric: float) -> bool:
+        # Signs are turned instead of comparisons: a higher metric is a lower negative one.
+        sign = 1.0 if self.mode == "min" else -1.0
+        if self.threshold_mode == "rel":
+            return sign * metric < sign * (self.best * (1 - sign * self.threshold))
+        return sign * metric < sign * self.best - self.threshold
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the state as plain numbers.
+
+        Returns
+        -------
+        dict
+            `value`, `best`, `bad` and `waiting`.
+        """
+        return {name: getattr(self, name) for name in _STATE}
+
+    def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
+        """Continue from a state.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned. The settings stay those of this object.
+
+        Raises
+        ------
+        ValueError
+            If it holds other numbers than these.
+        """
+        if set(state_dict) != set(_STATE):
+            names = sorted(state_dict)
+            raise ValueError(_checks.mismatch("state_dict", "entries", names, sorted(_STATE)))
+        self.value, self.best = float(state_dict["value"]), float(state_dict["best"])
+        self.bad, self.waiting = int(state_dict["bad"]), int(state_dict["waiting"])
