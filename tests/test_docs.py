@@ -43,9 +43,10 @@ def test_tables_list_everything():
 def test_the_reference_lists_everything():
     listed = set((ROOT / "docs" / "reference.md").read_text().split())
     modules = (fl.rules, fl.losses, fl.penalties, fl.constraints, fl.solvers, fl.stop)
+    modules += (fl.gradients, fl.schedules)
     for module in modules:
         names = {name for name in module.__all__ if inspect.isclass(getattr(module, name))}
-        assert names - {"Domain", "Slot", "State"} <= listed
+        assert names - {"Domain", "Read", "Slot", "State"} <= listed
     assert {name for name in fl.__all__ if inspect.isclass(getattr(fl, name))} <= listed
 
 

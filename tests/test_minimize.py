@@ -103,8 +103,12 @@ def test_inside_scipy():
     assert (found.nit, found.status) == (3, 1)
     with pytest.raises(ValueError, match="jac: is missing"):
         optimize.minimize(lambda x: x @ x, x0, method=fl.scipy_method())
-    with pytest.raises(ValueError, match="bounds: is not known"):
-        optimize.minimize(rosenbrock, x0, jac=True, bounds=[(0, 1)] * 2, method=fl.scipy_method())
+    found = optimize.minimize(
+        rosenbrock, x0, jac=True, bounds=[(0, 0.5)] * 2, method=fl.scipy_method()
+    )
+    assert np.allclose(found.x, [0.5, 0.25], atol=1e-6)
+    with pytest.raises(ValueError, match="hess: is not known"):
+        optimize.minimize(rosenbrock, x0, jac=True, hess=lambda x: x, method=fl.scipy_method())
 
 
 # -- one problem, every method, every library ---------------------------------------------
@@ -339,7 +343,42 @@ def test_bounds_on_every_library(backend):
     assert backend.numpy(found.x["b"][0]) == 0
 
 
+def test_bounds_in_scipy_s_form(backend):
+    optimize = pytest.importorskip("scipy.optimize")
+
+    def fun(x):
+        d = x - backend.array(np.arange(3.0))
+        return backend.xp.sum(d * d), 2 * d
+
+    x0 = backend.array(np.zeros(3))
+    for bounds in (
+        [(0.5, None), (None, 0.5), (-np.inf, np.inf)],
+        optimize.Bounds([0.5, -np.inf, -np.inf], [np.inf, 0.5, np.inf]),
+    ):
+        for method in ("lbfgs", "L-BFGS-B", "fista", fl.GradientDescent(0.3)):
+            found = fl.minimize(fun, x0, method=method, bounds=bounds, max_iterations=60)
+            assert np.allclose(backend.numpy(found.x), [0.5, 0.5, 2.0], atol=1e-6)
+
+
 def test_errors_of_bounds():
+    def square(x):
+        return x @ x, 2 * x
+
+    for bounds, error, words in (
+        ([(0, 1), (2, 1)], ValueError, r"bounds\[1\]: \(2.0, 1.0\) has its lower bound above"),
+        ([(0, 1)], ValueError, "bounds: length is 1, expected 2"),
+        ([(0, 1), 3], ValueError, r"bounds\[1\]: is 3, expected a pair"),
+        ([(0, 1), ("a", 1)], TypeError, r"bounds\[1\]: 'a' is no number"),
+    ):
+        with pytest.raises(error, match=words):
+            fl.minimize(square, np.ones(2), bounds=bounds)
+    with pytest.raises(ValueError, match="not both"):
+        fl.minimize(square, np.ones(2), bounds=[(0, 1)] * 2, constraint=fl.Box(0, 1))
+    with pytest.raises(TypeError, match="bounds: are for one array"):
+        fl.minimize(square, [np.ones(2)], bounds=[(0, 1)] * 2)
+    with pytest.raises(ValueError, match="ConjugateGradient has none"):
+        fl.minimize(square, np.ones(2), bounds=[(0, 1)] * 2, method="cg")
+
     def fun(x):
         return x @ x, 2 * x
 

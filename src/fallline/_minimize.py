@@ -8,6 +8,7 @@ from typing import Any
 
 from . import _checks, solvers
 from . import stop as conditions
+from ._bounds import box
 from .solvers import NoProgress, Record, RuleRun
 from .stop import Verdict
 
@@ -74,6 +75,7 @@ def minimize(
     gradient: Callable[..., Any] | None = None,
     penalty: Any = None,
     constraint: Any = None,
+    bounds: Any = None,
     stop: conditions.Condition | None = None,
     max_iterations: int | None = None,
     callback: Callable[[Record], Any] | None = None,
@@ -98,10 +100,13 @@ def minimize(
         ``gradient(x, *args)``; `fun` then returns the value only.
     penalty : penalty or tree of penalties, optional
         P, a prefix of the structure of `x0`. Smooth ones suit every method, the others
-        ``ProximalGradient``; L1 and ElasticNet also ``OWLQN``.
+        ``ProximalGradient`` and update rules; L1 and ElasticNet also ``OWLQN``.
     constraint : constraint, callable, or tree of these, optional
-        C, by its projection, for ``ProximalGradient``; those that act on each element by itself
-        also for update rules, after each step.
+        C, by its projection, for ``ProximalGradient``, and for update rules after each step, in
+        the rule's own metric; ``Box`` and ``NonNegative`` also for ``LBFGSB``.
+    bounds : sequence of (low, high), or scipy.optimize.Bounds, optional
+        SciPy's form of a ``Box``, for one array; `None` is no bound. ``"lbfgs"`` then means
+        ``LBFGSB``.
     stop : Condition, optional
         From `fallline.stop`. By default ``GradientNorm() | RelativeDecrease()``; for proximal
         gradients ``GradientNorm()``; for update rules none.
@@ -146,6 +151,13 @@ def minimize(
     """
     keep = {name: _recorder(name) for name in record}
     method = solvers.get(method)
+    if bounds is not None:
+        if constraint is not None:
+            msg = "bounds: give these or constraint, not both"
+            raise ValueError(msg)
+        constraint = box(bounds, x0)
+        if type(method) is solvers.LBFGS:
+            method = solvers.LBFGSB(history=method.history)
     run = solvers.start(
         method, fun, x0, args=args, gradient=gradient, penalty=penalty, constraint=constraint
     )

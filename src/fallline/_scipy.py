@@ -32,7 +32,7 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
     ------
     ValueError
         If there is no method of this name; when called, if there is no gradient, or there are
-        bounds, constraints, a Hessian or other options of SciPy.
+        constraints, a Hessian or other options of SciPy.
     """
     chosen = solvers.get(method)
 
@@ -52,7 +52,7 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
         if not callable(jac):
             msg = "jac: is missing; give jac=True or a function that returns the gradient"
             raise ValueError(msg)
-        for name, value in {"bounds": bounds, "constraints": constraints, **others}.items():
+        for name, value in {"constraints": constraints, **others}.items():
             if value is not None and not (isinstance(value, tuple) and value == ()):
                 msg = f"{name}: is not known to the methods of fallline"
                 raise ValueError(msg)
@@ -61,6 +61,8 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
             given["max_iterations"] = maxiter
         if tol is not None:
             given.setdefault("stop", stop.GradientNorm(tol))
+        if bounds is not None:
+            given["bounds"] = bounds
         if callback is not None:
             given["callback"] = lambda record: callback(record.x)
         x0 = np.asarray(x0, dtype=np.result_type(x0, np.float32))
