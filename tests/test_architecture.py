@@ -40,9 +40,10 @@ ARROWS = {
     "_minimize": FOUNDATION | {"rules", "stop", "solvers", "_bounds"},
     "_autodiff": FOUNDATION,
     "_scipy": {"solvers", "stop", "_minimize"},
-    "checkpoint": FOUNDATION | {"_leaf"},
+    "_npz": set(),
+    "checkpoint": FOUNDATION | {"_leaf", "_npz"},
     "optimizer": FOUNDATION
-    | {"engine", "gradients", "_leaf", "_pipeline", "_binding", "_flow", "checkpoint"},
+    | {"gradients", "_leaf", "_pipeline", "_binding", "_flow", "checkpoint"},
 }
 FOREIGN = {"array_api_compat": {"_arrays"}, "optree": {"_trees"}, "torch": {"_arrays"}}
 FOREIGN |= {"cupy": {"_arrays", "engine"}, "jax": {"_arrays"}, "numba": {"engine"}}

@@ -14,6 +14,7 @@ from . import _arrays, _checks, _memory, _trees, engine
 from ._composed import Composed
 from ._leaf import Leaf, LeafState, adopted, carried, resized
 from ._pipeline import Pipeline
+from .engine.trace import trace
 from .rules import Rule
 
 LIGHT = 3 << 19  # bytes
@@ -147,16 +148,27 @@ class Binding:
         step: int,
     ) -> Binding:
         """Return a binding of other things with the same options."""
-        return Binding(
-            params,
-            structure,
-            rules,
-            engine=self.engine,
-            step=step,
-            states=states,
-            makers=self.makers,
-            pipeline=self.pipeline,
-        )
+        options = {**self.options, "states": states}
+        return Binding(params, structure, rules, step=step, **options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything beside params and rules, as keywords."""
+        return {
+            "engine": self.engine,
+            "states": self.states,
+            "makers": self.makers,
+            "pipeline": self.pipeline,
+        }
+
+    @property
+    def program(self) -> str:
+        """The programs of all groups as text."""
+        programs: dict[str, None] = {}
+        for group in self.groups:
+            dtype = _arrays.dtype_name(group.leaves[0].p)
+            programs[str(group.program or trace(group.plan, dtype))] = None
+        return "\n\n".join(programs)
 
     def check_gradients(self, gradients: list[Any]) -> None:
         """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""

@@ -1,15 +1,22 @@
-"""Snapshots of an Optimizer: params, state and step count as plain containers of arrays."""
+"""Snapshots of an Optimizer: params, state and step count, in memory and in files.
+
+A file never chooses a class or a function: it is loaded into an Optimizer that is there already.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import _arrays, _checks
+import numpy as np
+
+from . import _arrays, _checks, _npz
 from ._leaf import Leaf
 from ._trees import Structure
 
 VERSION = 1
+KIND = "checkpoint"
 
 
 def copied(leaves: Sequence[Leaf]) -> list[dict[str, Any] | None]:
@@ -114,3 +121,105 @@ def _check(place: str, like: Any, x: Any) -> None:
     if _arrays.dtype_name(x) != _arrays.dtype_name(like):
         names = _arrays.dtype_name(x), _arrays.dtype_name(like)
         raise TypeError(_checks.mismatch(place, "dtype", *names))
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+def save(path: Any, leaves: Sequence[Leaf], step_count: int, flow: dict[str, Any]) -> None:
+    """Write a snapshot to a file."""
+    arrays: dict[str, tuple[Any, str]] = {}
+
+    def stored(x: Any) -> str:
+        name = f"array{len(arrays)}"
+        arrays[name] = _to_stored(x), _arrays.dtype_name(x)
+        return name
+
+    rows = []
+    for leaf in leaves:
+        state = None
+        if leaf.state is not None:
+            state = {n: x if n == "step" else stored(x) for n, x in leaf.state.items()}
+        rows.append(
+            {
+                "leaf": leaf.name("params"),
+                "rule": repr(leaf.rule),
+                "params": None if leaf.p is None else stored(leaf.p),
+                "state": state,
+            }
+        )
+    header = {"step_count": step_count, "flow": flow, "leaves": rows}
+    _npz.write(path, KIND, VERSION, json.loads(json.dumps(header)), arrays)
+
+
+def load(path: Any, leaves: Sequence[Leaf]) -> tuple[int, Any, list[tuple[Leaf, str, Any]]]:
+    """Read a file against leaves: return step count, flow and (leaf, slot or "", value).
+
+    Raises
+    ------
+    FileError
+        If it is no checkpoint, damaged, altered, or of a newer version.
+    TypeError, ValueError
+        If it does not fit these leaves.
+    """
+    with _npz.Reader(path, KIND, VERSION) as file:
+        header = file.header
+        rows = {row["leaf"]: row for row in header["leaves"]}
+        ours = [leaf.name("params") for leaf in leaves]
+        if set(rows) != set(ours):
+            missing = ", ".join(sorted(set(ours) - set(rows))) or "nothing"
+            other = ", ".join(sorted(set(rows) - set(ours))) or "nothing"
+            msg = f"{str(path)!r}: lacks {missing} and has {other} besides"
+            raise ValueError(msg)
+        wanted: list[tuple[Leaf, str, Any, Any]] = []
+        for leaf, name in zip(leaves, ours, strict=True):
+            row = rows[name]
+            if (row["params"] is None) != (leaf.p is None):
+                msg = (
+                    f"{name}: in {str(path)!r} it is {'None' if leaf.p is not None else 'an array'}"
+                )
+                raise ValueError(msg)
+            if leaf.p is not None:
+                wanted.append((leaf, "", leaf.p, row["params"]))
+            mine, theirs = leaf.state.data if leaf.state is not None else {}, row["state"] or {}
+            place = leaf.name("state")
+            if set(mine) != set(theirs):
+                found = ", ".join(sorted(theirs)) or "none"
+                raise ValueError(
+                    _checks.mismatch(f"{place} in {str(path)!r}", "slots", found, sorted(mine))
+                )
+            wanted += [(leaf, slot, mine[slot], theirs[slot]) for slot in mine]
+        for leaf, slot, like, key in wanted:  # everything, before anything large is read
+            place = f"{leaf.name('state')}[{slot!r}]" if slot else leaf.name("params")
+            if slot == "step":
+                _checks.count(place, key)
+                continue
+            if file.shape(key) != tuple(like.shape):
+                raise ValueError(_checks.mismatch(place, "shape", file.shape(key), like.shape))
+            if file.dtype(key) != _arrays.dtype_name(like):
+                names = file.dtype(key), _arrays.dtype_name(like)
+                raise TypeError(_checks.mismatch(place, "dtype", *names))
+        pairs = [
+            (leaf, slot, key if slot == "step" else _from_stored(file.array(key), like))
+            for leaf, slot, like, key in wanted
+        ]
+        return _checks.count("step_count", header["step_count"]), header["flow"], pairs
+
+
+def _to_stored(x: Any) -> np.ndarray[Any, Any]:
+    """Return an array on the host as a file keeps it: bfloat16 as the integers of its bits."""
+    if _arrays.dtype_name(x) != "bfloat16":
+        return _arrays.to_numpy(x)
+    host = _arrays.to_numpy(x)
+    if host.dtype.itemsize == 2:
+        return host.view(np.uint16)
+    return (np.ascontiguousarray(host).view(np.uint32) >> 16).astype(np.uint16).reshape(host.shape)
+
+
+def _from_stored(x: np.ndarray[Any, Any], like: Any) -> np.ndarray[Any, Any]:
+    """Return what `_to_stored` gave, with the values of the dtype of `like`."""
+    if _arrays.dtype_name(like) != "bfloat16":
+        return x
+    if _arrays.on_host(like):
+        return x.view(like.dtype.newbyteorder("="))
+    return (x.astype(np.uint32) << 16).view(np.float32).reshape(x.shape)

@@ -11,7 +11,6 @@ from ._binding import Binding, rules
 from ._flow import Flow
 from ._leaf import transformed
 from ._pipeline import Pipeline
-from .engine.trace import trace
 from .gradients import Transform
 
 _KEEP_RULES: Any = object()
@@ -140,12 +139,7 @@ class Optimizer:
         TypeError
             If a rule cannot be traced; the message names its line.
         """
-        programs: dict[str, None] = {}
-        for group in self._bound.groups:
-            dtype = _arrays.dtype_name(group.leaves[0].p)
-            program = group.program or trace(group.plan, dtype)
-            programs[str(program)] = None
-        return "\n\n".join(programs)
+        return self._bound.program
 
     @property
     def rule(self) -> Any:
@@ -324,13 +318,48 @@ class Optimizer:
         """
         bound = self._bound
         count, pairs = checkpoint.matched(bound.structure, bound.leaves, state_dict)
-        self._flow.check(bound, state_dict["flow"])
+        self._restore(count, state_dict["flow"], pairs)
+
+    def save(self, path: Any) -> None:
+        """Write params, state and counts to a file, with a description of the rules.
+
+        The file is an ``.npz`` with a JSON header. It appears whole: an interruption at any moment
+        leaves the old one. Arrays of every library are brought to the host.
+
+        Parameters
+        ----------
+        path : str or path
+            Where; an existing file is replaced.
+        """
+        self._check_whole()
+        self._bound.adopt()
+        flow = self._flow.state(self._bound)
+        checkpoint.save(path, self._bound.leaves, self._step_count, flow)
+
+    def load(self, path: Any) -> None:
+        """Restore what `save` wrote, into the arrays of this Optimizer.
+
+        Parameters
+        ----------
+        path : str or path
+            A file of an Optimizer with the same leaves, dtypes and slots, of any library.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is no such file, is damaged or altered, or does not fit; nothing has changed then.
+        """
+        self._restore(*checkpoint.load(path, self._bound.leaves))
+
+    def _restore(self, count: int, flow: Any, pairs: Any) -> None:
+        bound = self._bound
+        self._flow.check(bound, flow)
         self._unfinished = True
         replaced = checkpoint.restore(pairs)
         bound.replace(replaced)
         if replaced:
             bound.forget()
-        self._flow.load(bound, state_dict["flow"])
+        self._flow.load(bound, flow)
         self._step_count = count
         self._last = max(count - 1, 0)
         self._unfinished = False
@@ -342,10 +371,7 @@ class Optimizer:
         return {
             "params": bound.params,
             "rules": [leaf.rule for leaf in bound.leaves],
-            "states": bound.states,
-            "makers": bound.makers,
-            "engine": bound.engine,
-            "pipeline": bound.pipeline,
+            "options": bound.options,
             "flow": self._flow,
             "counts": (self._step_count, self._last, self._unfinished),
         }
@@ -356,20 +382,12 @@ class Optimizer:
         params, rules, self._flow = saved["params"], saved["rules"], saved["flow"]
         structure = _trees.Structure(params)
         self._spec = structure.unflatten(rules)
-        self._bound = Binding(
-            params,
-            structure,
-            rules,
-            engine=saved["engine"],
-            states=saved["states"],
-            makers=saved["makers"],
-            pipeline=saved["pipeline"],
-        )
+        self._bound = Binding(params, structure, rules, **saved["options"])
 
     def __copy__(self) -> Self:
         """Return an Optimizer of the same arrays with a state of its own."""
         twin = object.__new__(type(self))
-        states = checkpoint.copied(self._bound.leaves)
-        flow = copy.deepcopy(self._flow)
-        twin.__setstate__({**self.__getstate__(), "states": states, "flow": flow})
+        saved, states = self.__getstate__(), checkpoint.copied(self._bound.leaves)
+        saved["options"]["states"] = states
+        twin.__setstate__({**saved, "flow": copy.deepcopy(self._flow)})
         return twin
