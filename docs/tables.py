@@ -22,6 +22,8 @@ OPTIONS = {
     "Adam": {"amsgrad": True},
     "AdamW": {"amsgrad": True},
 }
+# What a rule cannot be made without.
+NEEDS = {"Lookahead": {"rule": fl.SGD()}}
 
 
 def public(module, base):
@@ -55,22 +57,29 @@ def rules_table():
     rows = []
     for cls in public(fl.rules, fl.rules.Rule):
         options = [{}, OPTIONS[cls.__name__]] if cls.__name__ in OPTIONS else [{}]
+        options = [NEEDS[cls.__name__]] if cls.__name__ in NEEDS else options
         for kwargs in options:
             rule = cls(**kwargs)
-            name = f"`{cls.__name__}({', '.join(f'{k}={v}' for k, v in kwargs.items())})`"
+            shown = {} if cls.__name__ in NEEDS else kwargs
+            name = f"`{cls.__name__}({', '.join(f'{k}={v}' for k, v in shown.items())})`"
             names = ", ".join(f"`{slot.name}`" for slot in rule.slots) or "none"
             sizes = []
             for dtype in ("float32", "float16", "complex64"):
-                state = rule.init(np.zeros(1, dtype)).leaves
-                sizes.append(str(sum(x.nbytes for key, x in state.items() if key != "step")))
+                try:
+                    state = rule.init(np.zeros((1000, 1000), dtype)).leaves
+                except ValueError:
+                    sizes.append("")
+                    continue
+                total = sum(x.nbytes for key, x in state.items() if key != "step")
+                sizes.append(f"{total / 1e6:g}")
             rows.append(
-                [name.replace("()", ""), first_line(cls) if not kwargs else "", names, *sizes]
+                [name.replace("()", ""), first_line(cls) if kwargs is options[0] else "", names, *sizes]
             )
     head = ["rule", "", "state", "float32", "float16", "complex64"]
     return (
         table(head, rows)
-        + "\nState in bytes per element of the parameter, on its device; half precision keeps its"
-        " state in float32.\n"
+        + "\nState in bytes per element of a 1000 x 1000 parameter, on its device; half precision keeps"
+        " its state in float32.\n"
     )
 
 

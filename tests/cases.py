@@ -81,6 +81,16 @@ RULES = [
     fl.AdamW(0.1),
 ]
 
+# Rules that look at whole leaves, or wrap another.
+WHOLE = [
+    fl.LAMB(0.1, weight_decay=0.1),
+    fl.LARS(0.1, trust_coefficient=0.1, nesterov=True),
+    fl.Adafactor(0.1, weight_decay=0.1),
+    fl.Adafactor(0.1, factored=False),
+    fl.Muon(0.1, companion=fl.SGD(0.1, momentum=0.9)),
+    fl.Lookahead(fl.Adam(0.1), k=2),
+]
+
 
 def _reals(rng):
     return rng.standard_normal((6, 3)), rng.standard_normal((6, 3))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from tests.cases import RULES
+from tests.cases import RULES, WHOLE
 
-rules = pytest.mark.parametrize("rule", RULES, ids=str)
+rules = pytest.mark.parametrize("rule", RULES + WHOLE, ids=str)
 
 
 def problem(dtype, seed=3):
@@ -36,7 +36,7 @@ def test_table_covers_every_public_rule():
         for name in fl.__all__
         if inspect.isclass(getattr(fl, name)) and issubclass(getattr(fl, name), fl.rules.Rule)
     }
-    assert public == {type(rule).__name__ for rule in RULES}
+    assert public == {type(rule).__name__ for rule in RULES + WHOLE}
 
 
 @rules

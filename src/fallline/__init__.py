@@ -19,7 +19,20 @@ from .data import Batches
 from .gradients import LossScale
 from .optimizer import Optimizer
 from .penalties import L1, L2, ElasticNet, GroupL1, TotalVariation
-from .rules import SGD, Adadelta, Adagrad, Adam, AdamW, GradientDescent, RMSprop
+from .rules import (
+    LAMB,
+    LARS,
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    AdamW,
+    GradientDescent,
+    Lookahead,
+    Muon,
+    RMSprop,
+)
 from .solvers import LBFGS, LBFGSB, OWLQN, ConjugateGradient, ProximalGradient, SteepestDescent
 
 __version__ = "0.1.0"
@@ -27,11 +40,14 @@ __version__ = "0.1.0"
 __all__ = [
     "L1",
     "L2",
+    "LAMB",
+    "LARS",
     "LBFGS",
     "LBFGSB",
     "OWLQN",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -44,10 +60,12 @@ __all__ = [
     "GroupL1",
     "L1Ball",
     "L2Ball",
+    "Lookahead",
     "LossScale",
     "MaxModulus",
     "MinimizeResult",
     "Modulus",
+    "Muon",
     "NonNegative",
     "Optimizer",
     "ProximalGradient",

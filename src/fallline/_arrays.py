@@ -201,11 +201,18 @@ def spread(x: Array, like: Array) -> Array:
         return xp.asarray(wide, copy=True)
 
 
+def number_like(x: Any, like: Array, dtype: Any) -> Array:
+    """Return a 0-d array, or a float, as a 0-d array of a dtype on the device of `like`."""
+    x, xp = unscalar(x), namespace(like)
+    if is_array(x):
+        return xp.astype(x, dtype, copy=False)
+    with on_device(like):
+        return xp.asarray(x, dtype=dtype, **placed(like))
+
+
 def number_beside(number: float, like: Array) -> Array:
     """Return a number as a 0-d array in single precision on the device of `like`."""
-    with on_device(like):
-        xp = namespace(like)
-        return xp.asarray(number, dtype=xp.float32, **placed(like))
+    return number_like(number, like, namespace(like).float32)
 
 
 def nan(like: Array) -> Array:

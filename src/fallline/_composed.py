@@ -101,7 +101,12 @@ class Composed(Face):
     @property
     def _plain(self) -> bool:
         # Whether a unit of gradient moves every element as far.
-        return type(self.rule).lengths is Rule.lengths
+        return not self.rule.scales
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the rule is; the others are."""
+        return self.rule.elementwise
 
     def at(self, step: Any) -> Self:
         """Return this with the rule's numbers at a global step."""

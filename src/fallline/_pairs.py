@@ -7,6 +7,7 @@ differently, and so that a formula written for reals is right for complex number
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -87,8 +88,8 @@ class PairNamespace:
     def __getattr__(self, name: str) -> Callable[..., Pair]:
         function = getattr(self._xp, name)
 
-        def on_reals(*operands: Any) -> Pair:
-            return Pair(function(*(_real(x, name) for x in operands)))
+        def on_reals(*operands: Any, **options: Any) -> Pair:
+            return Pair(function(*(_real(x, name) for x in operands), **options))
 
         return on_reals
 
@@ -128,6 +129,18 @@ def split(x: _arrays.Array) -> Pair:
     return Pair(*_arrays.parts(x)) if _arrays.is_complex(x) else Pair(x)
 
 
+def sum_square(xp: Any, x: Any) -> Any:
+    """Return the sum of squared magnitudes of an array or a pair, 0-d."""
+    total = xp.sum(abs2(x))
+    return total.re if isinstance(total, Pair) else total
+
+
+def count(x: Any) -> int:
+    """Return the number of elements of an array or a pair, at least 1."""
+    shape: tuple[int, ...] = (x.re if isinstance(x, Pair) else x).shape
+    return max(1, math.prod(shape))
+
+
 def on_parts(f: Callable[[Any, Any], Any], x: _arrays.Array) -> _arrays.Array:
     """Return ``f(xp, x)`` of an elementwise function written for formulas, in the dtype of `x`."""
     xp = _arrays.namespace(x)
@@ -138,7 +151,12 @@ def on_parts(f: Callable[[Any, Any], Any], x: _arrays.Array) -> _arrays.Array:
 
 
 def select(xp: Any, condition: Any, a: Any, b: Any) -> Any:
-    """Return `a` where the condition holds, else `b`, real or complex; `b` may be 0."""
+    """Return `a` where the condition holds, else `b`, real or complex; `b` may be 0.
+
+    The condition may also be one truth of Python's, from numbers of the step.
+    """
+    if isinstance(condition, bool):
+        return a if condition else b
     if isinstance(a, Pair) and a.im is not None:
         re, im = (b.re, b.im) if isinstance(b, Pair) else (b, b)
         return Pair(xp.where(condition, a.re, re).re, xp.where(condition, a.im, im).re)

@@ -217,7 +217,7 @@ class Surroundings:
     def check(self, path: tuple[Any, ...], p: Any, rule: Rule) -> None:
         """Check that both suit a parameter and its rule."""
         place = _checks.where("penalty", path)
-        scaled = type(rule).lengths is not Rule.lengths
+        scaled = rule.scales
         if self.penalty is not None and not self.by_gradient:
             if rule._by_components and scaled and _arrays.is_complex(p):
                 msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts; "
@@ -243,7 +243,7 @@ class Surroundings:
         assert leaf.state is not None
         p = _arrays.widened(leaf.state.slots.get("master", leaf.p))
         lengths = None
-        if type(rule).lengths is not Rule.lengths:
+        if rule.scales:
             slots = [leaf.state.slots[slot.name] for slot in rule.slots]
             lengths = rule.lengths(leaf.xp, SimpleNamespace(**scalars), *slots)
         if lengths is None or not _arrays.is_array(lengths) or rule._by_components:

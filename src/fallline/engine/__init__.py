@@ -40,6 +40,9 @@ def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | 
         kind = {"numpy": "NumPy", "cupy": "CuPy"}[LIBRARIES[engine]]
         msg = f"{place}: engine {engine!r} runs {kind} arrays, got {library}"
         raise TypeError(msg)
+    if not rule.elementwise:
+        msg = f"{place}: {rule.name} does not act on each element by itself; it runs eagerly only"
+        raise TypeError(msg)
     if engine == "numba" and dtype not in numba_.DTYPES:
         msg = f"{place}: engine 'numba' runs {', '.join(numba_.DTYPES)}, got {dtype}"
         raise TypeError(msg)
@@ -53,6 +56,8 @@ def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | 
 
 
 def _fastest(library: str, dtype: str, p: Any, rule: Face) -> tuple[str, Program | None]:
+    if not rule.elementwise:
+        return "eager", None
     if library == "numpy":
         engine = "numba" if dtype in numba_.DTYPES and numba_.installed() else "blocked"
     elif library == "cupy" and cuda.runs(p):

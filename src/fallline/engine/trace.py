@@ -239,7 +239,7 @@ class Builder:
         for x, kind in zip(args, wanted, strict=True):
             if x.kind != kind and not (x.kind == "scalar" and kind == "array"):
                 raise TraceError(f"{_caller()}: {op} of a {x.kind} where a {kind} is needed")
-        if all(x.kind == "scalar" for x in args):
+        if all(x.kind == "scalar" for x in args) and op not in COMPARISONS:
             msg = "arithmetic between numbers of the step belongs in scalars(t)"
             raise TraceError(f"{_caller()}: {msg}")
         return self._line(

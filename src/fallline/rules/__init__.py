@@ -6,19 +6,28 @@ from typing import Any
 
 from .. import _checks
 from ._adadelta import Adadelta
+from ._adafactor import Adafactor
 from ._adagrad import Adagrad
 from ._adam import Adam, AdamW
-from ._base import Read, Rule, Slot, State, abs2, bias_correction, hyper
+from ._base import Read, Rule, Slot, State, abs2, bias_correction, hyper, option
+from ._lookahead import Lookahead
+from ._muon import Muon
 from ._rmsprop import RMSprop
 from ._sgd import SGD, GradientDescent
+from ._trust import LAMB, LARS
 
 __all__ = [
+    "LAMB",
+    "LARS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "GradientDescent",
+    "Lookahead",
+    "Muon",
     "RMSprop",
     "Read",
     "Rule",
@@ -28,9 +37,13 @@ __all__ = [
     "bias_correction",
     "get",
     "hyper",
+    "option",
 ]
 
-_RULES: tuple[type[Rule], ...] = (GradientDescent, SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW)
+_RULES: tuple[type[Rule], ...] = (
+    GradientDescent, SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW,
+    LAMB, LARS, Adafactor, Muon,
+)  # fmt: skip
 
 
 def get(name: str | Rule, **hyperparameters: Any) -> Rule:

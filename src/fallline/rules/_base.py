@@ -18,7 +18,17 @@ from ._face import Face, Read, Slot
 # to type checkers because `scalars` always reads floats.
 Hyperparameter = Any
 
-__all__ = ["Hyperparameter", "Read", "Rule", "Slot", "State", "abs2", "bias_correction", "hyper"]
+__all__ = [
+    "Hyperparameter",
+    "Read",
+    "Rule",
+    "Slot",
+    "State",
+    "abs2",
+    "bias_correction",
+    "hyper",
+    "option",
+]
 
 
 class State(NamedTuple):
@@ -33,6 +43,11 @@ def hyper(default: float, *, low: float = 0.0, high: float = math.inf, below: bo
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "open_high": below}
     )
+
+
+def option(default: Any) -> Any:
+    """Declare a field that is no number: the rule checks it in `_check`."""
+    return dataclasses.field(default=default, metadata={"option": True})
 
 
 def bias_correction(beta: Any, t: Any) -> Any:
@@ -79,12 +94,12 @@ class Rule(Face):
                 if not isinstance(value, bool):
                     msg = f"{type(self).__name__}({field.name}=) must be a bool, got {value!r}"
                     raise TypeError(msg)
-            elif not callable(value):
+            elif not callable(value) and "low" in field.metadata:
                 object.__setattr__(self, field.name, self._checked(field, value))
         schedules = tuple(
             field.name
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if callable(getattr(self, field.name))
+            if "low" in field.metadata and callable(getattr(self, field.name))
         )
         object.__setattr__(self, "_schedules", schedules)
         self._check()
@@ -116,6 +131,11 @@ class Rule(Face):
         all elements; rules that scale gradients element by element return an array.
         """
         return s.learning_rate
+
+    @property
+    def scales(self) -> bool:
+        """Whether `lengths` differ between elements."""
+        return type(self).lengths is not Rule.lengths
 
     def suited(self, place: str, p: Any) -> Self | Rule:
         """Return the rule for a leaf: this one, or the companion it has for others."""
@@ -161,7 +181,8 @@ class Rule(Face):
         for path, p in zip(structure.paths, structure.flatten(params, "params"), strict=True):
             if p is not None:
                 _checks.leaf(_checks.where("params", path), p)
-            leaves.append(None if p is None else self._init_leaf(p))
+            place = _checks.where("params", path)
+            leaves.append(None if p is None else self.suited(place, p)._init_leaf(p))
         return State(0, structure.unflatten(leaves))
 
     def update(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
@@ -204,7 +225,6 @@ class Rule(Face):
         leaves = structure.flatten(params, "params")
         gradients = structure.flatten(grads, "grads")
         states = structure.flatten(state.leaves, "state")
-        fixed = self.at(state.step)
         out, after = [], []
         for path, p, g, slots in zip(structure.paths, leaves, gradients, states, strict=True):
             if p is None or g is None:
@@ -213,22 +233,31 @@ class Rule(Face):
                 continue
             g = _arrays.unscalar(g)
             _checks.gradient(_checks.where("grads", path), p, g)
-            _checks.slots(_checks.where("state", path), slots, [s.name for s in self.slots])
-            new, slots = self._leaf(fixed, p, g, slots, result)
+            rule = self.suited(_checks.where("params", path), p)
+            _checks.slots(_checks.where("state", path), slots, [s.name for s in rule.slots])
+            scalars = rule.at(state.step).scalars(slots["step"] + 1)
+            new, slots = rule._leaf(scalars, p, g, slots, result)
             out.append(new)
             after.append(slots)
         return structure.unflatten(out), State(state.step + 1, structure.unflatten(after))
 
     def _leaf(
-        self, fixed: Self, p: Any, g: Any, state: dict[str, Any], result: Callable[[Any, Any], Any]
+        self,
+        scalars: dict[str, Any],
+        p: Any,
+        g: Any,
+        state: dict[str, Any],
+        result: Callable[[Any, Any], Any],
     ) -> tuple[Any, dict[str, Any]]:
         names = [slot.name for slot in self.slots]
         old = [state[name] for name in names]
-        t = state["step"] + 1
         with _arrays.guard(p)():
-            s = SimpleNamespace(**fixed.scalars(t))
+            s = SimpleNamespace(**scalars)
             reads = self._measured(s, p, g, *old) if self.reads else ()
             new, *slots = self._kernel(p)(_arrays.namespace(p), s, p, g, *old, *reads)
             new = result(new, p)
             slots = [_arrays.cast(x, like) for x, like in zip(slots, old, strict=True)]
-            return _arrays.cast(new, p), {**dict(zip(names, slots, strict=True)), "step": t}
+            return _arrays.cast(new, p), {
+                **dict(zip(names, slots, strict=True)),
+                "step": state["step"] + 1,
+            }

@@ -64,6 +64,11 @@ class Face:
         """Return this with its schedules replaced by their values at a global step."""
         raise NotImplementedError
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether `formula` acts on each element by itself, so that it can be traced."""
+        return True
+
     # -- one leaf -----------------------------------------------------------------------------
 
     @property
@@ -128,10 +133,14 @@ class Face:
     def _measured(self, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         """Return `measure` of a leaf of any dtype, on its device, as 0-d arrays."""
         xp, dtype = _arrays.namespace(p), _arrays.compute_dtype(p)
-        if _arrays.is_complex(p):
+        if _arrays.is_complex(p) and self._by_components:
+            both = (xp.stack(_arrays.parts(x), axis=-1) if x.ndim else x for x in (p, g, *slots))
+            found = self.measure(xp, s, *both)
+        elif _arrays.is_complex(p):
             pairs = (split(x) for x in (p, g, *slots))
-            found = tuple(x.re for x in self.measure(PairNamespace(xp), s, *pairs))
+            numbers = self.measure(PairNamespace(xp), s, *pairs)
+            found = tuple(x.re if isinstance(x, Pair) else x for x in numbers)
         else:
             p, g = (xp.astype(x, dtype, copy=False) for x in (p, g))
             found = self.measure(xp, s, p, g, *slots)
-        return tuple(xp.astype(_arrays.unscalar(x), dtype, copy=False) for x in found)
+        return tuple(_arrays.number_like(x, p, dtype) for x in found)

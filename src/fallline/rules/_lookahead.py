@@ -1,0 +1,129 @@
+"""Lookahead: slow weights behind another rule's fast ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+from .. import _arrays
+from .._pairs import select
+from ._base import Hyperparameter, Read, Rule, Slot, hyper, option
+
+
+class Lookahead(Rule):
+    r"""Lookahead: every k steps, go back towards where the last k began.
+
+    .. math::
+        p &\leftarrow \text{the inner rule's step}, \text{ and when } t \bmod k = 0: \\
+        q &\leftarrow q + \alpha (p - q), \qquad p \leftarrow q
+
+    Parameters
+    ----------
+    rule : Rule
+        The inner rule.
+    k : int, default 5
+        Steps between two synchronisations.
+    alpha : float or schedule, default 0.5
+        :math:`\alpha` in [0, 1].
+
+    Notes
+    -----
+    State: that of the inner rule and one array (``slow``), which starts as the parameter. :math:`t`
+    counts the updates of the leaf. Fused with the inner rule into one program.
+
+    References
+    ----------
+    M. Zhang, J. Lucas, G. Hinton, J. Ba, Lookahead optimizer: k steps forward, 1 step back,
+    arXiv:1907.08610.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> fl.Lookahead(fl.Adam(1e-3))
+    Lookahead(rule=Adam(learning_rate=0.001))
+    """
+
+    rule: Any = option(None)
+    k: Any = option(5)
+    alpha: Hyperparameter = hyper(default=0.5, high=1.0)
+
+    def _check(self) -> None:
+        if not isinstance(self.rule, Rule):
+            msg = f"Lookahead(rule=) must be a rule, got {self.rule!r}"
+            raise TypeError(msg)
+        if not isinstance(self.k, int) or isinstance(self.k, bool) or self.k < 1:
+            msg = f"Lookahead(k=) is {self.k!r}, expected an integer of at least 1"
+            raise ValueError(msg)
+
+    @property
+    def _inner(self) -> Rule:
+        inner: Rule = self.rule
+        return inner
+
+    def suited(self, place: str, p: Any) -> Self:
+        """Return this around the form of the inner rule for a leaf."""
+        inner = self._inner.suited(place, p)
+        return self if inner is self.rule else dataclasses.replace(self, rule=inner)
+
+    def at(self, step: Any) -> Self:
+        """Return this with the numbers of both at a global step."""
+        fixed, inner = super().at(step), self._inner.at(step)
+        if inner is self.rule:
+            return fixed
+        twin = object.__new__(type(self))
+        twin.__dict__.update(fixed.__dict__, rule=inner)
+        return twin
+
+    def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
+        """Return the numbers of both rules."""
+        return {**self._inner.hyperparameters(step), **super().hyperparameters(step)}
+
+    @property
+    def name(self) -> str:
+        """Its own name and the inner rule's."""
+        return f"Lookahead of {self._inner.name}"
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the inner rule is."""
+        return self._inner.elementwise
+
+    @property
+    def _by_components(self) -> bool:
+        return self._inner._by_components
+
+    @property
+    def scales(self) -> bool:
+        """Whether the inner rule's steps differ between elements."""
+        return self._inner.scales
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (*self._inner.slots, Slot("slow"))
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        return self._inner.reads
+
+    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+        slow = self._slot_dtype(self.slots[-1], p)
+        return {**super()._init_leaf(p, step), "slow": _arrays.moved(p, p, slow)}
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        due = _arrays.choose(t % self.k == 0, 1.0, 0.0)
+        return {**self._inner.scalars(t), "lookahead.alpha": self.alpha, "lookahead.due": due}
+
+    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        return self._inner.measure(xp, s, p, g, *slots[: len(self._inner.slots)])
+
+    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+        """Return those of the inner rule."""
+        return self._inner.lengths(xp, s, *slots[:-1])
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        n = len(self._inner.slots)
+        slow, reads = slots[n], slots[n + 1 :]
+        p, *inner = self._inner.formula(xp, s, p, g, *slots[:n], *reads)
+        nearer = slow + getattr(s, "lookahead.alpha") * (p - slow)
+        due = getattr(s, "lookahead.due") != 0.0
+        return select(xp, due, nearer, p), *inner, select(xp, due, nearer, slow)

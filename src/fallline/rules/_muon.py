@@ -1,0 +1,135 @@
+"""Muon."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY
+from typing import Any
+
+from .. import _arrays
+from ._base import Hyperparameter, Rule, Slot, hyper, option
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+SCALES = ("original", "match_rms_adamw")
+
+
+class Muon(Rule):
+    r"""Muon: momentum whose matrix is made orthogonal, for weight matrices.
+
+    .. math::
+        b &\leftarrow \mu b + (1 - \mu) g; \qquad
+            d = (1 - \mu) g + \mu b \quad\text{(Nesterov), or } b \\
+        X &\leftarrow d / \|d\|, \qquad X \leftarrow a X + (b' A + c A A) X,
+            \quad A = X X^{\mathsf T} \quad\text{(some times)} \\
+        p &\leftarrow (1 - \eta \lambda)\, p - \eta\, s\, X
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-3
+        :math:`\eta \ge 0`.
+    momentum : float or schedule, default 0.95
+        :math:`\mu` in [0, 1].
+    nesterov : bool, default True
+        Mix the gradient into the momentum once more.
+    weight_decay : float or schedule, default 0.1
+        :math:`\lambda \ge 0`, decoupled, times the rate.
+    eps : float or schedule, default 1e-7
+        The smallest norm that is divided by.
+    iterations : int, default 5
+        Newton-Schulz iterations, with the coefficients 3.4445, -4.7750 and 2.0315.
+    scale : {"original", "match_rms_adamw"}
+        :math:`s` is :math:`\sqrt{\max(1, \text{rows} / \text{columns})}`, or
+        :math:`0.2 \sqrt{\max(\text{rows}, \text{columns})}`.
+    companion : Rule, optional
+        For leaves that are no real matrices; without one they are an error.
+
+    Notes
+    -----
+    State: one array (``b``). As ``torch.optim.Muon``, which iterates in bfloat16; here it is the
+    precision of the state. Run eagerly, with the library's own matrix product. keras has a heavy
+    ball and another scale, optax corrects the bias of the momentum.
+
+    References
+    ----------
+    K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024,
+    https://kellerjordan.github.io/posts/muon.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> params = {"weights": np.ones((3, 2)), "bias": np.zeros(2)}
+    >>> opt = fl.Optimizer(params, fl.Muon(0.02, companion=fl.AdamW(1e-3)))
+    >>> opt.rule["bias"]
+    AdamW(learning_rate=0.001)
+    """
+
+    learning_rate: Hyperparameter = hyper(1e-3)
+    _: KW_ONLY
+    momentum: Hyperparameter = hyper(0.95, high=1.0)
+    nesterov: bool = True
+    weight_decay: Hyperparameter = hyper(0.1)
+    eps: Hyperparameter = hyper(1e-7)
+    iterations: Any = option(5)
+    scale: str = "original"
+    companion: Any = option(None)
+
+    _options = {"scale": SCALES}  # noqa: RUF012
+
+    def _check(self) -> None:
+        whole = isinstance(self.iterations, int) and not isinstance(self.iterations, bool)
+        if not whole or not 0 < self.iterations < 100:
+            msg = f"Muon(iterations=) is {self.iterations!r}, expected an integer in [1, 99]"
+            raise ValueError(msg)
+        if self.companion is not None and not isinstance(self.companion, Rule):
+            msg = f"Muon(companion=) must be a rule or None, got {self.companion!r}"
+            raise TypeError(msg)
+
+    def suited(self, place: str, p: Any) -> Rule:
+        """Return this rule for a real matrix, else the companion."""
+        if p.ndim == 2 and not _arrays.is_complex(p):
+            return self
+        if self.companion is None:
+            what = "complex" if _arrays.is_complex(p) else f"of {p.ndim} axes"
+            msg = f"{place}: is {what}, and Muon is for real matrices; give it a companion="
+            raise ValueError(msg)
+        companion: Rule = self.companion
+        return companion.suited(place, p)
+
+    @property
+    def elementwise(self) -> bool:
+        """It is not."""
+        return False
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("b"),)
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "learning_rate": self.learning_rate,
+            "momentum": self.momentum,
+            "new": 1 - self.momentum,
+            "eps": self.eps,
+            "shrink": 1 - self.learning_rate * self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, b: Any) -> tuple[Any, ...]:
+        b = s.momentum * b + s.new * g
+        x = s.new * g + s.momentum * b if self.nesterov else b
+        rows, columns = x.shape
+        x = x.T if rows > columns else x
+        norm = xp.sqrt(xp.sum(x * x))
+        x = x / xp.where(norm > s.eps, norm, s.eps)
+        first, second, third = COEFFICIENTS
+        for _ in range(self.iterations):
+            a = x @ x.T
+            x = first * x + (second * a + third * (a @ a)) @ x
+        x = x.T if rows > columns else x
+        p = s.shrink * p if self.weight_decay else p
+        return p - s.learning_rate * (self._scale(rows, columns) * x), b
+
+    def _scale(self, rows: int, columns: int) -> float:
+        if self.scale == "original":
+            return math.sqrt(max(1.0, rows / columns)) if columns else 1.0
+        return 0.2 * math.sqrt(max(rows, columns))
