@@ -5,6 +5,8 @@ from ._autodiff import value_and_gradient
 from ._gradcheck import GradientCheck, check_gradient
 from ._minimize import MinimizeResult, minimize
 from ._scipy import scipy_method
+from ._sparse import RowSparse
+from .averages import EMA
 from .constraints import (
     Box,
     L1Ball,
@@ -38,6 +40,7 @@ from .solvers import LBFGS, LBFGSB, OWLQN, ConjugateGradient, ProximalGradient, 
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMA",
     "L1",
     "L2",
     "LAMB",
@@ -70,6 +73,7 @@ __all__ = [
     "Optimizer",
     "ProximalGradient",
     "RMSprop",
+    "RowSparse",
     "Simplex",
     "SteepestDescent",
     "Support",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_
-from types import SimpleNamespace
 from typing import Any
 
-from . import _arrays, _checks, _memory, _trees, engine
+from . import _arrays, _checks, _memory, _trees
 from ._composed import Composed
+from ._group import Group
 from ._leaf import Leaf, LeafState, adopted, carried, resized
 from ._pipeline import Pipeline
+from ._sparse import RowSparse
 from .engine.trace import trace
 from .rules import Rule
 
@@ -174,16 +175,33 @@ class Binding:
         """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""
         if len(self.last) == len(gradients) and all(map(is_, gradients, self.last)):
             return
-        self.last = []
+        self.last, self.sparse = [], False
         memory = self.memory
         for leaf, g in zip(self.leaves, gradients, strict=True):
             if g is None or (leaf.rule is None and leaf.p is not None):
                 continue
             gradients[leaf.index] = g = leaf.checked_gradient(g)
+            if isinstance(g, RowSparse):
+                self._check_rows(leaf)
+                self.sparse = True
+                continue
             if not leaf.immutable and memory.may_hold(g):
                 memory.check(leaf.name("grads"), g, own=leaf.p)
-        if self.light:
+        if self.light and not self.sparse:
             self.last = gradients
+
+    def _check_rows(self, leaf: Leaf) -> None:
+        # Check that what is run on a leaf can be run on some of its rows.
+        assert leaf.plan is not None
+        rule = leaf.plan.rule if isinstance(leaf.plan, Composed) else leaf.plan
+        around, place = self.around[leaf.index], leaf.name("grads")
+        if rule.reads or not rule.elementwise:
+            msg = f"{place}: is RowSparse, and {rule.name} looks at whole leaves"
+            raise TypeError(msg)
+        if self.pipeline.k > 1 or around.by_gradient:
+            what = "a sum of gradients" if self.pipeline.k > 1 else f"{around.penalty!r}"
+            msg = f"{place}: is RowSparse, which does not go with {what}"
+            raise TypeError(msg)
 
     def run(
         self,
@@ -196,6 +214,8 @@ class Binding:
         replaced: dict[int, Any] = {}
         done: list[tuple[Leaf, dict[str, Any]]] = []
         for group, scalars, which in self._calls(gradients, step):
+            if self.sparse:
+                which = self._run_rows(group, scalars, which, gradients, given, begin, replaced)
             leaves = [group.leaves[i] for i in which]
             taken = [gradients[leaf.index] for leaf in leaves]
             if group.reads:
@@ -209,6 +229,32 @@ class Binding:
                 group.leaves[i].take(arrays)
                 replaced[group.leaves[i].index] = arrays[0]
         return replaced, done
+
+    def _run_rows(
+        self,
+        group: Group,
+        scalars: dict[str, Any],
+        which: Sequence[int],
+        gradients: Sequence[Any],
+        given: Any,
+        begin: Callable[[], None],
+        replaced: dict[int, Any],
+    ) -> list[int]:
+        # Run leaves whose gradients are RowSparse, and return the others.
+        others = []
+        for i in which:
+            leaf = group.leaves[i]
+            g = gradients[leaf.index]
+            if not isinstance(g, RowSparse):
+                others.append(i)
+                continue
+            numbers = () if given is None else given[leaf.index]
+            arrays = group.run_rows(scalars, i, g, numbers, begin)
+            leaf.state.count += 1  # type: ignore[union-attr]
+            if leaf.immutable:
+                leaf.take(arrays)
+                replaced[leaf.index] = arrays[0]
+        return others
 
     def _calls(
         self, gradients: Sequence[Any], step: int
@@ -257,65 +303,6 @@ class Binding:
         for leaf in self.leaves:
             if leaf.state is not None:
                 leaf.state.leaf = leaf
-
-
-class Group:
-    """The leaves of one plan, library, device and dtype, and what runs them."""
-
-    def __init__(self, leaves: list[Leaf], chosen: str) -> None:
-        self.leaves = leaves
-        first = leaves[0]
-        assert first.plan is not None
-        self.plan = first.plan
-        self.reads = self.plan.reads
-        self.engine, self.program = engine.choose(chosen, first.name("params"), first.p, self.plan)
-        self._runner: engine.Runner | None = None
-
-    @property
-    def runner(self) -> engine.Runner:
-        """What runs the leaves, made at the first step."""
-        if self._runner is None:
-            arrays = [leaf.arrays + self._read(leaf) for leaf in self.leaves]
-            self._runner = engine.make(self.engine, self.plan, self.program, arrays)
-        return self._runner
-
-    def _read(self, leaf: Leaf) -> list[Any]:
-        # Places for the numbers of a leaf, and the arrays of its constraint.
-        given = dict(self.plan.arrays) if isinstance(self.plan, Composed) else {}
-        found = []
-        for read in self.reads:
-            if read.single:
-                dtype = _arrays.compute_dtype(leaf.p)
-                found.append(_arrays.full(leaf.p, 0.0, dtype, shape=()))
-            else:
-                x = given[read.name.removeprefix("constraint.")]
-                found.append(_arrays.spread(x, leaf.p))
-        return found
-
-    def fill(
-        self,
-        scalars: Mapping[str, Any],
-        which: Sequence[int],
-        grads: Sequence[Any],
-        given: Sequence[Sequence[Any]],
-    ) -> None:
-        """Measure leaves, and put the numbers and those that are given where the rule reads."""
-        s = SimpleNamespace(**scalars)
-        arrays = self.runner.leaves
-        for i, g, numbers in zip(which, grads, given, strict=True):
-            leaf, held = self.leaves[i], arrays[i]
-            first = len(leaf.names) + 1
-            with leaf.guard():
-                own = self.plan._measured(s, leaf.p, g, *held[1:first], *numbers)
-                for k, number in enumerate((*numbers, *own)):
-                    if leaf.immutable:
-                        held[first + k] = number
-                    else:
-                        _arrays.write(held[first + k], number)
-
-    def forget(self) -> None:
-        """Make the runner again: arrays were replaced."""
-        self._runner = None
 
 
 def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | None]:

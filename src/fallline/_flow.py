@@ -8,6 +8,7 @@ from typing import Any
 from . import _arrays, _checks
 from ._binding import Binding
 from ._leaf import Leaf
+from ._sparse import RowSparse
 from .gradients import LossScale
 
 
@@ -42,9 +43,10 @@ class Flow:
             return False
         if pipeline.k > 1:
             grads = self._means(leaves, grads, pipeline.k)
+        asked, grads = grads, [g.values if isinstance(g, RowSparse) else g for g in grads]
         go, keep = pipeline.finite(leaves, grads)
         if go:
-            self._run(bound, grads, keep, step, begin)
+            self._run(bound, asked, grads, keep, step, begin)
         else:
             begin()
             self._forget_sums(leaves)
@@ -54,7 +56,13 @@ class Flow:
         return True
 
     def _run(
-        self, bound: Binding, grads: list[Any], keep: Any, step: int, begin: Callable[[], None]
+        self,
+        bound: Binding,
+        asked: list[Any],
+        grads: list[Any],
+        keep: Any,
+        step: int,
+        begin: Callable[[], None],
     ) -> None:
         grads, scales = bound.pipeline.prepared(bound.leaves, bound.around, grads)
         given: list[list[Any]] = []
@@ -63,6 +71,10 @@ class Flow:
             if keep is not None and g is not None:
                 numbers.append(_arrays.beside(keep, g))
             given.append(numbers)
+        grads = [
+            RowSparse(first.indices, g) if isinstance(first, RowSparse) else g
+            for first, g in zip(asked, grads, strict=True)
+        ]
         starts = self._starts(bound, grads)
         replaced, done = bound.run(grads, given, step, begin)
         landed = self._land(bound, done, given, starts)

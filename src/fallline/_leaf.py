@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from typing import Any
 
 from . import _arrays, _checks, _memory
+from ._sparse import RowSparse
 from .rules import Rule
 from .rules._face import Face
 
@@ -108,6 +109,8 @@ class Leaf:
         if self.p is None:
             msg = f"{self.name('grads')}: is an array, but params has None there"
             raise TypeError(msg)
+        if isinstance(g, RowSparse):
+            return g.checked(self.name("grads"), self.p)
         if (
             type(g) is self.kind
             and g.dtype == self.dtype

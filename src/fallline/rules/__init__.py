@@ -9,7 +9,7 @@ from ._adadelta import Adadelta
 from ._adafactor import Adafactor
 from ._adagrad import Adagrad
 from ._adam import Adam, AdamW
-from ._base import Read, Rule, Slot, State, abs2, bias_correction, hyper, option
+from ._base import Hyperparameter, Read, Rule, Slot, State, abs2, bias_correction, hyper, option
 from ._lookahead import Lookahead
 from ._muon import Muon
 from ._rmsprop import RMSprop
@@ -26,6 +26,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "GradientDescent",
+    "Hyperparameter",
     "Lookahead",
     "Muon",
     "RMSprop",
