@@ -115,6 +115,8 @@ class Composed(Face):
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         """Return what the rule measures, of the transformed gradient; `slots` with `given`."""
+        if not self.rule.reads:
+            return ()
         n = len(self.rule.slots)
         given = iter(slots[len(self.slots) :])
         w = slots[n] if self.master else p

@@ -18,10 +18,13 @@ def sum_squares(x: Any) -> Any:
         with _arrays.guard(x)():
             return _arrays.unscalar(xp.sum(_arrays.abs2(_arrays.widened(_arrays.detached(x)))))
     total, flat = 0.0, x.reshape(-1)
+    if _arrays.is_complex(x):
+        flat = np.ascontiguousarray(flat).view(x.real.dtype)
+    half = x.dtype.itemsize == 2
     with np.errstate(all="ignore"):
         for start in range(0, flat.size, _SUM_BLOCK):
-            block = np.ascontiguousarray(_arrays.widened(flat[start : start + _SUM_BLOCK]))
-            block = block.view(block.real.dtype) if _arrays.is_complex(block) else block
+            block = flat[start : start + _SUM_BLOCK]
+            block = _arrays.widened(block) if half else block
             total += float(np.dot(block, block))
         return np.asarray(total, _arrays.COMPUTE[_arrays.dtype_name(x)])
 
