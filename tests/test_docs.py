@@ -46,7 +46,7 @@ def test_the_reference_lists_everything():
     modules += (fl.gradients, fl.schedules)
     for module in modules:
         names = {name for name in module.__all__ if inspect.isclass(getattr(module, name))}
-        assert names - {"Domain", "Read", "Slot", "State"} <= listed
+        assert names - {"Domain", "Hyperparameter", "Read", "Slot", "State"} <= listed
     assert {name for name in fl.__all__ if inspect.isclass(getattr(fl, name))} <= listed
 
 
@@ -56,6 +56,17 @@ def test_the_reference_lists_everything():
 def test_the_guide_s_python_runs(path):
     found = doctest.testfile(str(path), module_relative=False, globs={"np": np, "fl": fl})
     assert found.failed == 0
+
+
+def test_the_rule_of_the_guide_runs(capsys):
+    text = (ROOT / "docs" / "guide" / "own_rule.md").read_text()
+    names = {"np": np, "fl": fl, "__name__": __name__}
+    with pytest.MonkeyPatch.context() as patch:
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(compile(block, "own_rule.md", "exec", dont_inherit=True), names)
+            if "CappedMomentum" in names:  # pickle looks for it here
+                patch.setitem(globals(), "CappedMomentum", names["CappedMomentum"])
+    assert "CappedMomentum, computed in float64" in capsys.readouterr().out
 
 
 def test_the_readme_s_python_runs():

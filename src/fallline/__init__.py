@@ -1,6 +1,6 @@
 """Gradient methods for arrays of any library."""
 
-from . import constraints, gradients, losses, penalties, rules, schedules, solvers, stop
+from . import constraints, gradients, losses, penalties, rules, schedules, solvers, stop, testing
 from ._autodiff import value_and_gradient
 from ._gradcheck import GradientCheck, check_gradient
 from ._minimize import MinimizeResult, minimize
@@ -89,5 +89,6 @@ __all__ = [
     "scipy_method",
     "solvers",
     "stop",
+    "testing",
     "value_and_gradient",
 ]
