@@ -18,8 +18,11 @@ from .common import Skip, XPBenchmark, load
 RATE = 1e-3
 TORCH = {"GradientDescent": ("SGD", {}), "SGD": ("SGD", {"momentum": 0.9})}
 OURS = {"SGD": {"momentum": 0.9}}
-# Arrays that one step of a rule writes.
-WRITTEN = {"GradientDescent": 1, "SGD": 2, "Adagrad": 2, "RMSprop": 2}
+
+
+def ours(rule):
+    """Return a rule of ours by the name of its class."""
+    return fl.rules.get(rule, learning_rate=RATE, **OURS.get(rule, {}))
 
 
 def fallline(backend, engine="auto"):
@@ -30,7 +33,7 @@ def fallline(backend, engine="auto"):
         bench.setup(backend)
         params = [bench.array(x.copy()) for x in params]
         pool = [[bench.array(g) for g in grads] for grads in pool]
-        rule = fl.rules.get(rule, learning_rate=RATE, **OURS.get(rule, {}))
+        rule = ours(rule)
         if engine == "numba":
             load("numba")
         opt = fl.Optimizer(params if len(params) > 1 else params[0], rule, engine=engine)
@@ -56,7 +59,7 @@ def torch(device="cpu", **how):
         pool = itertools.cycle([[bench.array(g) for g in grads] for grads in pool])
         try:
             opt = getattr(bench.xp.optim, name)(params, lr=RATE, **options, **how)
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise Skip(str(error)) from error
 
         def step():
@@ -75,7 +78,11 @@ def optax(rule, params, pool):
     jax, library = load("jax"), load("optax")
     names = {"GradientDescent": "sgd", "SGD": "sgd"}
     options = {"SGD": {"momentum": 0.9}}.get(rule, {})
-    solver = getattr(library, names.get(rule, rule.lower()))(RATE, **options)
+    name = names.get(rule, rule.lower())
+    if not hasattr(library, name):
+        msg = f"optax has no {name}"
+        raise Skip(msg)
+    solver = getattr(library, name)(RATE, **options)
 
     def advance(params, state, grads):
         updates, state = solver.update(grads, state, params)
@@ -138,7 +145,8 @@ def stream(rule, params, pool):
     signature = f"({kind}[::1], {kind}[::1])"
     serial = numba.njit(signature)(add)
     parallel = numba.njit(signature, parallel=True)(add)
-    written = [[x.copy() for x in params] for _ in range(WRITTEN.get(rule, 3))]
+    count = 1 + len(ours(rule).slots)  # the parameter and the state
+    written = [[x.copy() for x in params] for _ in range(count)]
     pool = itertools.cycle(pool)
 
     def step():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fallline as fl
+
 from .common import draw, load
 from .runners import RUNNERS
 
 SHAPES = {name: (1, int(float(name))) for name in ("10", "1e3", "1e5", "1e6", "1e7")}
 SHAPES["300 x 1e3"] = (300, 1000)
-RULES = ("GradientDescent", "SGD", "Adagrad", "Adadelta", "RMSprop", "AdamW")
+FOUND = map(fl.rules.get, fl.rules.names())
+RULES = [type(rule).__name__ for rule in FOUND if rule.elementwise and not rule.reads]
 
 
 class Base:
@@ -45,7 +48,7 @@ class Adam(Base):
 
 
 class Rules(Base):
-    """The other rules on a large array."""
+    """Every elementwise rule on a large array."""
 
     params = (
         [
@@ -56,7 +59,7 @@ class Rules(Base):
             "optax jit",
             "stream",
         ],
-        ["Adam", *RULES],
+        RULES,
         ["1e7"],
         ["fresh"],
         ["float32", "float64"],

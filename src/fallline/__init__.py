@@ -1,9 +1,12 @@
 """Gradient methods for arrays of any library."""
 
-from . import constraints, gradients, losses, penalties, rules, schedules, solvers, stop, testing
+from . import callbacks, constraints, gradients, losses, penalties, rules, schedules, solvers, stop, testing
 from ._autodiff import value_and_gradient
+from ._fit import FitResult, fit
 from ._gradcheck import GradientCheck, check_gradient
 from ._minimize import MinimizeResult, minimize
+from ._model import LinearModel
+from ._record import RunRecord, fingerprint
 from ._scipy import scipy_method
 from ._sparse import RowSparse
 from .averages import EMA
@@ -58,6 +61,7 @@ __all__ = [
     "Box",
     "ConjugateGradient",
     "ElasticNet",
+    "FitResult",
     "GradientCheck",
     "GradientDescent",
     "GroupL1",
@@ -65,6 +69,7 @@ __all__ = [
     "L2Ball",
     "Lookahead",
     "LossScale",
+    "LinearModel",
     "MaxModulus",
     "MinimizeResult",
     "Modulus",
@@ -74,12 +79,16 @@ __all__ = [
     "ProximalGradient",
     "RMSprop",
     "RowSparse",
+    "RunRecord",
     "Simplex",
     "SteepestDescent",
     "Support",
     "TotalVariation",
+    "callbacks",
     "check_gradient",
     "constraints",
+    "fingerprint",
+    "fit",
     "gradients",
     "losses",
     "minimize",

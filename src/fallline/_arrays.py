@@ -40,6 +40,10 @@ EPSILON = {
 }
 
 
+_NUMPY = compat.array_namespace(np.empty(0))  # the quick answer
+_NAMES: dict[Any, str] = {}  # of dtypes: NumPy makes them anew each time
+
+
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
     return bool(compat.is_array_api_obj(x)) and not isinstance(x, np.generic | np.ma.MaskedArray)
@@ -52,7 +56,7 @@ def unscalar(x: Any) -> Any:
 
 def namespace(x: Array) -> Namespace:
     """Return the Array API namespace of an array."""
-    return compat.array_namespace(x)
+    return _NUMPY if type(x) is np.ndarray else compat.array_namespace(x)
 
 
 def library(x: Array) -> str:
@@ -83,7 +87,12 @@ def family(x: object) -> str:
 
 def dtype_name(x: Array) -> str:
     """Return the name of the dtype, the same in every library and byte order."""
-    return getattr(x.dtype, "name", None) or str(x.dtype).rpartition(".")[2]
+    dtype = x.dtype
+    if isinstance(dtype, np.dtype):
+        if dtype not in _NAMES:
+            _NAMES[dtype] = dtype.name
+        return _NAMES[dtype]
+    return getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]
 
 
 def is_complex(x: Array) -> bool:
@@ -335,7 +344,7 @@ def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:
 
 def rows(x: Array, indices: Array) -> Array:
     """Return some rows of an array, gathered on its device."""
-    if on_host(x):
+    if on_host(x) or hasattr(x, "tocsr"):
         return x[indices]  # unlike np.take this reads only these rows of a memory map
     with on_device(x):
         return namespace(x).take(x, indices, axis=0)
@@ -363,12 +372,17 @@ def choose(condition: Any, a: Any, b: Any) -> Any:
 
 def square_root(x: Any) -> Any:
     """Return the square root of a float or of a symbol."""
-    return math.sqrt(x) if isinstance(x, float | int) else namespace(x).sqrt(x)
+    return function("sqrt", x)
+
+
+def function(name: str, x: Any) -> Any:
+    """Return a function, by its name, of a float or of a symbol."""
+    return getattr(math if isinstance(x, float | int) else namespace(x), name)(x)
 
 
 def cosine(x: Any) -> Any:
     """Return the cosine of a float or of a symbol."""
-    return math.cos(x) if isinstance(x, float | int) else namespace(x).cos(x)
+    return function("cos", x)
 
 
 def power(base: float, exponent: Any) -> Any:
@@ -377,17 +391,3 @@ def power(base: float, exponent: Any) -> Any:
         return base**exponent
     # The logarithm in double: in single precision a base near 1 loses most of its digits.
     return namespace(exponent).exp(exponent * math.log(base))
-
-
-def padded(x: Array, like: Array, place: str) -> Array:
-    """Return `like` with `x` written over it from the origin, cropped where `x` is larger."""
-    if x.ndim != like.ndim:
-        msg = (
-            f"{place}: the number of axes changed from {x.ndim} to {like.ndim}; state='reset' fits"
-        )
-        raise ValueError(msg)
-    overlap = tuple(slice(0, min(m, n)) for m, n in zip(x.shape, like.shape, strict=True))
-    if is_immutable(like):
-        return like.at[overlap].set(x[overlap])
-    like[overlap] = x[overlap]
-    return like

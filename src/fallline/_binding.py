@@ -13,7 +13,7 @@ from . import _arrays, _checks, _memory, _trees
 from ._composed import Composed
 from ._group import Group
 from ._leaf import Leaf, LeafState, adopted, carried, resized
-from ._pipeline import Pipeline
+from ._pipeline import Pipeline, Surroundings
 from ._sparse import RowSparse
 from .engine.trace import trace
 from .rules import Rule
@@ -57,11 +57,13 @@ class Binding:
         pipeline: Pipeline,
     ) -> None:
         self.params, self.structure, self.engine = params, structure, engine
-        self.pipeline, self.surrounded = pipeline, not pipeline.trivial
+        self.pipeline = pipeline
         found = structure.flatten(params, "params")
         self.leaves = []
         plans = pipeline.plans(structure, found, rules)
         self.around = [around for _, around in plans]
+        empty = all(around == Surroundings() for around in self.around)
+        self.surrounded = not (pipeline.trivial and empty)
         for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True)):
             plan = plans[i][0]
             leaf = Leaf(i, path, p, rule, plan)

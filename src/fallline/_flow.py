@@ -50,7 +50,7 @@ class Flow:
         else:
             begin()
             self._forget_sums(leaves)
-        pipeline.after(_first(grads, float(go)) if keep is None else keep)
+        pipeline.after(go if keep is None else keep, grads)
         self.skipped = self.skipped + ((not go) if keep is None else 1.0 - keep)
         self.calls, self.given = 0, set()
         return True
@@ -210,8 +210,3 @@ def _put(leaf: Leaf, value: Any) -> None:
         leaf.state.put("sum", value)
     else:
         _arrays.write(leaf.state["sum"], value)
-
-
-def _first(grads: Sequence[Any], number: float) -> Any:
-    like = next((g for g in grads if g is not None), None)
-    return None if like is None else _arrays.number_beside(number, like)

@@ -222,5 +222,19 @@ def resized(place: str, fresh: dict[str, Any], data: dict[str, Any], state: str)
         if state == "keep":
             msg = _checks.mismatch(place, "shape", tuple(new.shape), tuple(old.shape))
             raise ValueError(f"{msg}; choose state='pad' or state='reset'")
-        result[name] = _arrays.padded(_arrays.moved(old, new, new.dtype), new, place)
+        result[name] = _padded(_arrays.moved(old, new, new.dtype), new, place)
     return result
+
+
+def _padded(x: Any, like: Any, place: str) -> Any:
+    """Return `like` with `x` written over it from the origin, cropped where `x` is larger."""
+    if x.ndim != like.ndim:
+        msg = (
+            f"{place}: the number of axes changed from {x.ndim} to {like.ndim}; state='reset' fits"
+        )
+        raise ValueError(msg)
+    overlap = tuple(slice(0, min(m, n)) for m, n in zip(x.shape, like.shape, strict=True))
+    if _arrays.is_immutable(like):
+        return like.at[overlap].set(x[overlap])
+    like[overlap] = x[overlap]
+    return like

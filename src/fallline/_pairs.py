@@ -22,6 +22,26 @@ def abs2(x: Any) -> Any:
     return x * x
 
 
+def modulus(xp: Any, x: Any) -> Any:
+    """Return the magnitude, elementwise and real."""
+    return xp.sqrt(x.abs2()) if _is_complex(x) else xp.abs(x)
+
+
+def sign(xp: Any, x: Any) -> Any:
+    """Return ``x / |x|``, and 0 where `x` is 0."""
+    if not _is_complex(x):
+        return xp.sign(x)
+    # Scaled first: squares of very small and of very large numbers are 0 and infinite.
+    size = xp.maximum(xp.abs(x.re), xp.abs(x.im))
+    zero = size == 0.0
+    y = x / xp.where(zero, 1.0, size)
+    return y / xp.where(zero, 1.0, xp.sqrt(y.abs2()))
+
+
+def _is_complex(x: Any) -> bool:
+    return isinstance(x, Pair) and x.im is not None
+
+
 class Pair:
     """A complex array as its two parts, or a real one (``im is None``) beside such."""
 

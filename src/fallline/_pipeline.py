@@ -59,8 +59,8 @@ class Pipeline:
 
     @property
     def trivial(self) -> bool:
-        """Whether a step is that of the rules alone."""
-        return self == Pipeline()
+        """Whether a step is that of the rules alone, but for what surrounds single leaves."""
+        return not self.gradients and self.nonfinite == "propagate"
 
     @property
     def k(self) -> int:
@@ -174,11 +174,13 @@ class Pipeline:
         scales = fused[0].measure(grads) if fused and fused[0].measured else None
         return grads, scales
 
-    def after(self, keep: Any) -> None:
-        """Tell the scale of the loss how it went."""
+    def after(self, keep: Any, grads: Sequence[Any]) -> None:
+        """Tell the scale of the loss how it went: a truth, or 1 or 0 on the device."""
         for transform in self.gradients:
-            if isinstance(transform, LossScale) and keep is not None:
-                transform.after(keep)
+            first = next((g for g in grads if g is not None), None)
+            if isinstance(transform, LossScale) and first is not None:
+                known = isinstance(keep, bool)
+                transform.after(_arrays.number_beside(float(keep), first) if known else keep)
 
 
 @dataclass(frozen=True)

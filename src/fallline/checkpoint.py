@@ -126,8 +126,10 @@ def _check(place: str, like: Any, x: Any) -> None:
 # -- files -------------------------------------------------------------------------------------
 
 
-def save(path: Any, leaves: Sequence[Leaf], step_count: int, flow: dict[str, Any]) -> None:
-    """Write a snapshot to a file."""
+def save(
+    path: Any, leaves: Sequence[Leaf], step_count: int, flow: dict[str, Any], more: Any = None
+) -> None:
+    """Write a snapshot to a file, and what else a run needs to go on."""
     arrays: dict[str, tuple[Any, str]] = {}
 
     def stored(x: Any) -> str:
@@ -148,12 +150,12 @@ def save(path: Any, leaves: Sequence[Leaf], step_count: int, flow: dict[str, Any
                 "state": state,
             }
         )
-    header = {"step_count": step_count, "flow": flow, "leaves": rows}
+    header = {"step_count": step_count, "flow": flow, "leaves": rows, "run": more}
     _npz.write(path, KIND, VERSION, json.loads(json.dumps(header)), arrays)
 
 
-def load(path: Any, leaves: Sequence[Leaf]) -> tuple[int, Any, list[tuple[Leaf, str, Any]]]:
-    """Read a file against leaves: return step count, flow and (leaf, slot or "", value).
+def load(path: Any, leaves: Sequence[Leaf]) -> tuple[int, Any, list[tuple[Leaf, str, Any]], Any]:
+    """Read a file against leaves: return step count, flow, (leaf, slot or "", value), and the rest.
 
     Raises
     ------
@@ -203,7 +205,8 @@ def load(path: Any, leaves: Sequence[Leaf]) -> tuple[int, Any, list[tuple[Leaf, 
             (leaf, slot, key if slot == "step" else _from_stored(file.array(key), like))
             for leaf, slot, like, key in wanted
         ]
-        return _checks.count("step_count", header["step_count"]), header["flow"], pairs
+        count = _checks.count("step_count", header["step_count"])
+        return count, header["flow"], pairs, header.get("run")
 
 
 def _to_stored(x: Any) -> np.ndarray[Any, Any]:

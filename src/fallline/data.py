@@ -64,7 +64,9 @@ class Batches:
             raise TypeError(msg)
         for i, x in enumerate(arrays):
             place = _checks.where("arrays", (i,))
-            _checks.same_kind(place, arrays[0], x)
+            if not hasattr(x, "tocsr"):  # a sparse matrix is gathered by its own means
+                like = next((y for y in arrays if not hasattr(y, "tocsr")), x)
+                _checks.same_kind(place, like, x)
             if x.ndim == 0:
                 msg = f"{place}: is 0-d, expected an array of rows"
                 raise ValueError(msg)
@@ -81,7 +83,7 @@ class Batches:
         self.arrays = arrays
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
-        self._rng = np.random.default_rng(rng)
+        self.rng = np.random.default_rng(rng)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -90,22 +92,61 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Return an iterator over the next epoch."""
+        return self.epoch()
+
+    def epoch(self, start: int = 0, *, reuse: bool = False) -> Iterator[tuple[Any, ...]]:
+        """Return an iterator over the next epoch, from a batch on.
+
+        Parameters
+        ----------
+        start : int, default 0
+            The first batch of it; those before are left out, and not gathered.
+        reuse : bool, default False
+            Gather every batch into the same memory, where the arrays are NumPy's: a batch is
+            overwritten by the next.
+
+        Returns
+        -------
+        iterator of tuple of arrays
+            The batches.
+        """
         n, size = self.arrays[0].shape[0], self.batch_size
         order = None
         if self.shuffle:
-            order = _arrays.from_numpy(self._rng.permutation(n), self.arrays[0])
-        return self._epoch(
-            order, [slice(i * size, min((i + 1) * size, n)) for i in range(len(self))]
-        )
+            like = next((x for x in self.arrays if not hasattr(x, "tocsr")), None)
+            order = self.rng.permutation(n)
+            order = order if like is None else _arrays.from_numpy(order, like)
+        slices = [slice(i * size, min((i + 1) * size, n)) for i in range(start, len(self))]
+        buffers = [
+            _buffer(x, self.batch_size) if reuse and self.shuffle else None for x in self.arrays
+        ]
+        return self._epoch(order, slices, buffers)
 
-    def _epoch(self, order: Any, rows: list[slice]) -> Iterator[tuple[Any, ...]]:
+    def _epoch(
+        self, order: Any, rows: list[slice], buffers: list[Any]
+    ) -> Iterator[tuple[Any, ...]]:
+        pairs = list(zip(self.arrays, buffers, strict=True))
         for part in rows:
             if order is None:
-                yield tuple(x[part, ...] for x in self.arrays)
+                yield tuple(x[part] if hasattr(x, "tocsr") else x[part, ...] for x in self.arrays)
             else:
-                yield tuple(_arrays.rows(x, order[part]) for x in self.arrays)
+                indices = order[part]
+                n = part.stop - part.start
+                yield tuple(
+                    _arrays.rows(x, indices)
+                    if buffer is None
+                    else x.take(indices, axis=0, out=buffer[:n], mode="clip")
+                    for x, buffer in pairs
+                )
 
     def __repr__(self) -> str:
         """Return what is batched, and how."""
         n = self.arrays[0].shape[0]
         return f"<Batches of {self.batch_size} from {n} rows of {len(self.arrays)} arrays>"
+
+
+def _buffer(x: Any, size: int) -> Any:
+    # Memory for a batch of an array that NumPy gathers from without a copy of the whole.
+    if not isinstance(x, np.ndarray) or not (x.flags.c_contiguous and x.flags.aligned):
+        return None
+    return np.empty((min(size, x.shape[0]), *x.shape[1:]), x.dtype)

@@ -349,7 +349,7 @@ class Optimizer:
         ValueError, TypeError
             If it is no such file, is damaged or altered, or does not fit; nothing has changed then.
         """
-        self._restore(*checkpoint.load(path, self._bound.leaves))
+        self._restore(*checkpoint.load(path, self._bound.leaves)[:3])
 
     def _restore(self, count: int, flow: Any, pairs: Any) -> None:
         bound = self._bound

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._decay import descent
+from ._decay import decayed
 
 
 class Adam(Rule):
@@ -98,10 +98,7 @@ class Adam(Rule):
     def formula(
         self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any, *vmax: Any
     ) -> tuple[Any, ...]:
-        if self.decoupled and self.weight_decay:
-            p, g = s.shrink * p, -g if self.maximize else g
-        else:
-            g = descent(self, s, p, g)
+        p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + s.new2 * abs2(g)
         vmax = tuple(xp.maximum(x, v) for x in vmax)

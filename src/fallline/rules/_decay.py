@@ -1,4 +1,4 @@
-"""The gradient a rule descends along: its sign and the coupled weight decay."""
+"""The gradient a rule descends along: its sign, and weight decay, coupled or not."""
 
 from __future__ import annotations
 
@@ -12,3 +12,10 @@ def descent(rule: Any, s: Any, p: Any, g: Any) -> Any:
     if rule.weight_decay:
         g = g + s.weight_decay * p
     return g
+
+
+def decayed(rule: Any, s: Any, p: Any, g: Any) -> tuple[Any, Any]:
+    """Return ``shrink * p`` and the gradient, or ``p`` and `descent`, as ``decoupled`` says."""
+    if rule.decoupled and rule.weight_decay:
+        return s.shrink * p, -g if rule.maximize else g
+    return p, descent(rule, s, p, g)

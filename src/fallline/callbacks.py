@@ -1,0 +1,294 @@
+"""What may happen while `fallline.fit` runs: callbacks.
+
+A callback is a function of the run, called after each epoch, that stops it by returning true; or a
+`Callback` with methods for the start, each step, each epoch and the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import _arrays, _checks
+
+__all__ = [
+    "CSVLog", "Callback", "Checkpoint", "EarlyStopping", "JSONLog", "LearningRateLog", "Log",
+    "Progress",
+]  # fmt: skip
+
+logger = logging.getLogger("fallline")
+
+
+class Callback:
+    """Base of the callbacks; every method does nothing.
+
+    Each gets the run: ``run.params``, ``run.optimizer`` (`None` for solvers), ``run.epoch`` and
+    ``run.step`` (how many are done), ``run.loss`` (of the last step, on its device),
+    ``run.history``, and ``run.stop(message)``.
+    """
+
+    def on_start(self, run: Any) -> None:
+        """Before the first step."""
+
+    def on_step(self, run: Any) -> None:
+        """After a step of a rule."""
+
+    def on_epoch(self, run: Any) -> None:
+        """After an epoch of a rule, or an iteration of a solver."""
+
+    def on_end(self, run: Any) -> None:
+        """After the last step, however the run ended."""
+
+
+class FromFunction(Callback):
+    """A function as a callback: it stops the run by returning true."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def on_epoch(self, run: Any) -> None:
+        """Call the function."""
+        if self.function(run):
+            run.stop("a callback stopped the run", status=99)
+
+
+def made(callbacks: Any) -> list[Callback]:
+    """Return callbacks for a sequence of callbacks and functions."""
+    result = []
+    for i, one in enumerate(callbacks):
+        if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
+            msg = f"callbacks[{i}]: is {one!r}, expected a function or an instance of a Callback"
+            raise TypeError(msg)
+        result.append(one if isinstance(one, Callback) else FromFunction(one))
+    return result
+
+
+class Progress(Callback):
+    """A progress bar over epochs, by tqdm: ``pip install 'fallline[progress]'``.
+
+    Parameters
+    ----------
+    **options
+        Of ``tqdm.tqdm``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            from tqdm import tqdm
+        except ImportError as error:
+            msg = "a progress bar needs tqdm: pip install 'fallline[progress]'"
+            raise ImportError(msg) from error
+        self._make, self._options = tqdm, options
+
+    def on_start(self, run: Any) -> None:
+        """Show an empty bar."""
+        self._bar = self._make(total=run.epochs, initial=run.epoch, **self._options)
+
+    def on_epoch(self, run: Any) -> None:
+        """Move it, with the newest numbers beside."""
+        names = [n for n in ("loss", "validation_loss") if n in run.history]
+        self._bar.set_postfix({n: f"{run.history.last(n):.4g}" for n in names}, refresh=False)
+        self._bar.update()
+
+    def on_end(self, run: Any) -> None:
+        """Leave it as it is."""
+        self._bar.close()
+
+
+class Log(Callback):
+    """The numbers of an epoch through `logging`, logger "fallline", level INFO.
+
+    Parameters
+    ----------
+    every : int, default 1
+        Epochs between two lines.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        if _checks.count("every", every) == 0:
+            msg = "every: is 0, expected at least 1"
+            raise ValueError(msg)
+        self.every = every
+
+    def on_epoch(self, run: Any) -> None:
+        """Write a line."""
+        if run.epoch % self.every == 0 and logger.isEnabledFor(logging.INFO):
+            numbers = _newest(run)
+            text = ", ".join(f"{name} {value:.6g}" for name, value in numbers.items())
+            logger.info("epoch %d: %s", run.epoch, text)
+
+
+class CSVLog(Callback):
+    """The numbers of each epoch as a line of a CSV file, written at once.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; an old one is replaced.
+    """
+
+    def __init__(self, path: Any) -> None:
+        self.path = Path(path)
+        self._names: list[str] = []
+
+    def on_start(self, run: Any) -> None:
+        """Begin the file."""
+        self._names = []
+        self.path.write_text("")
+
+    def on_epoch(self, run: Any) -> None:
+        """Append a line."""
+        numbers = {"epoch": run.epoch, "step": run.step, **_newest(run)}
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if not self._names:
+                self._names = list(numbers)
+                writer.writerow(self._names)
+            writer.writerow([numbers.get(name, "") for name in self._names])
+
+
+class JSONLog(Callback):
+    """The numbers of each epoch as a line of JSON, written at once.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; an old one is replaced.
+    """
+
+    def __init__(self, path: Any) -> None:
+        self.path = Path(path)
+
+    def on_start(self, run: Any) -> None:
+        """Begin the file."""
+        self.path.write_text("")
+
+    def on_epoch(self, run: Any) -> None:
+        """Append a line."""
+        numbers = {"epoch": run.epoch, "step": run.step, **_newest(run)}
+        finite = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(finite) + "\n")
+
+
+def _newest(run: Any) -> dict[str, float]:
+    history = run.history
+    return {name: history.last(name) for name in history if not name.startswith("step_")}
+
+
+class Checkpoint(Callback):
+    """A file from which ``fit(..., resume=path)`` goes on, bit for bit.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; each new one replaces the old, whole or not at all.
+    every : int, default 1
+        Epochs between two files.
+    steps : int, optional
+        Steps between two files, instead.
+    """
+
+    def __init__(self, path: Any, every: int = 1, *, steps: int | None = None) -> None:
+        for name, value in (("every", every), ("steps", steps)):
+            if value is not None and _checks.count(name, value) == 0:
+                msg = f"{name}: is 0, expected at least 1"
+                raise ValueError(msg)
+        self.path, self.every, self.steps = path, every, steps
+
+    def on_start(self, run: Any) -> None:
+        """Check that there is something to save."""
+        if run.optimizer is None:
+            msg = "callbacks: Checkpoint is for rules; a solver starts again from params="
+            raise TypeError(msg)
+
+    def on_step(self, run: Any) -> None:
+        """Save after some steps."""
+        if self.steps is not None and run.step % self.steps == 0:
+            run.save(self.path)
+
+    def on_epoch(self, run: Any) -> None:
+        """Save after some epochs."""
+        if self.steps is None and run.epoch % self.every == 0:
+            run.save(self.path)
+
+
+class EarlyStopping(Callback):
+    """Stops when a number of the history has not fallen for some epochs.
+
+    Parameters
+    ----------
+    patience : int, default 5
+        Epochs to wait.
+    by : float, default 0
+        What counts as better: lower by more than this.
+    monitor : str, optional
+        By default "validation_loss" where there is one, else "loss".
+    restore_best : bool, default True
+        Put the parameters back to where the number was lowest.
+    """
+
+    def __init__(
+        self,
+        patience: int = 5,
+        *,
+        by: float = 0.0,
+        monitor: str | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        self.patience = _checks.count("patience", patience)
+        self.by = _checks.number("by", by, 0.0, math.inf)
+        self.monitor, self.restore_best = monitor, restore_best
+
+    def on_start(self, run: Any) -> None:
+        """Forget an earlier run."""
+        self._best, self._since = math.inf, 0
+        self._params: Any = None
+
+    def on_epoch(self, run: Any) -> None:
+        """Look at the number."""
+        name = self.monitor or ("validation_loss" if "validation_loss" in run.history else "loss")
+        if name not in run.history:
+            raise _checks.unknown_name("monitor", name, list(run.history))
+        value = run.history.last(name)
+        if value < self._best - self.by:
+            self._best, self._since = value, 0
+            self._params = run.copied() if self.restore_best else None
+            return
+        self._since += 1
+        if self._since > self.patience:
+            run.stop(f"{name} has not fallen for {self._since} epochs")
+
+    def on_end(self, run: Any) -> None:
+        """Put the best parameters back."""
+        if self._params is not None:
+            run.restore(self._params)
+
+
+class LearningRateLog(Callback):
+    """The learning rate of each epoch's last step, as ``history["learning_rate"]``.
+
+    Parameters
+    ----------
+    leaf : path, optional
+        Which leaf's, where rules differ: a tuple of keys. By default the first that has one.
+    """
+
+    def __init__(self, leaf: tuple[Any, ...] | None = None) -> None:
+        self.leaf = leaf
+
+    def on_epoch(self, run: Any) -> None:
+        """Take the rate down."""
+        if run.optimizer is None:
+            return
+        bound = run.optimizer._bound
+        numbers = bound.structure.flatten(run.optimizer.hyperparameters(), "hyperparameters")
+        for path, row in zip(bound.structure.paths, numbers, strict=True):
+            if row and "learning_rate" in row and self.leaf in (None, path):
+                run.history.add("learning_rate", _arrays.to_float(row["learning_rate"]))
+                return
