@@ -6,6 +6,7 @@ they are stale.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import fallline as fl
+from fallline._torch import _rule
 
 ROOT = Path(__file__).parents[1]
 # Settings that add state, for the table of memory.
@@ -73,13 +75,18 @@ def rules_table():
                 total = sum(x.nbytes for key, x in state.items() if key != "step")
                 sizes.append(f"{total / 1e6:g}")
             rows.append(
-                [name.replace("()", ""), first_line(cls) if kwargs is options[0] else "", names, *sizes]
+                [
+                    name.replace("()", ""),
+                    first_line(cls) if kwargs is options[0] else "",
+                    names,
+                    *sizes,
+                ]
             )
     head = ["rule", "", "state", "float32", "float16", "complex64"]
     return (
         table(head, rows)
-        + "\nState in bytes per element of a 1000 x 1000 parameter, on its device; half precision keeps"
-        " its state in float32.\n"
+        + "\nState in bytes per element of a 1000 x 1000 parameter, on its device; half precision"
+        " keeps its state in float32.\n"
     )
 
 
@@ -96,6 +103,101 @@ def losses_table():
         for cls in public(fl.losses, fl.losses.Loss)
     ]
     return table(["loss", "", "prediction", "targets", "a term for each"], rows)
+
+
+# Defaults of optax 0.2.8 and keras 3.15 where they have the rule, by our names; a rate that must be
+# given is "required".
+OTHERS = {
+    "Adadelta": (
+        {"learning_rate": "none", "rho": 0.9, "eps": 1e-6},
+        {"learning_rate": 1e-3, "rho": 0.95, "eps": 1e-7},
+    ),
+    "Adafactor": (
+        {"learning_rate": "none", "beta2_decay": 0.8, "eps1": 1e-30, "eps2": 1e-3,
+         "threshold": 1.0},
+        {"learning_rate": 1e-3, "beta2_decay": 0.8, "eps1": 1e-30, "eps2": 1e-3, "threshold": 1.0},
+    ),
+    "Adagrad": (
+        {"initial_accumulator": 0.1, "eps": 1e-7, "eps_inside_sqrt": True},
+        {"learning_rate": 1e-3, "initial_accumulator": 0.1, "eps": 1e-7, "eps_inside_sqrt": True},
+    ),
+    "Adam": (
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "eps_hat": True},
+    ),
+    "AdamW": (
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-4},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "eps_hat": True,
+         "weight_decay": 4e-3},
+    ),
+    "Adamax": (
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+    ),
+    "AdaBelief": ({"beta1": 0.9, "beta2": 0.999, "eps": 1e-16}, {}),
+    "Adan": ({"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "eps": 1e-8}, {}),
+    "FTRL": ({}, {"learning_rate": 1e-3, "beta": 0.0, "l1": 0.0, "l2": 0.0}),
+    "LAMB": (
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+    ),
+    "LARS": ({"momentum": 0.9, "trust_coefficient": 1e-3, "eps": 0.0, "weight_decay": 0.0}, {}),
+    "Lion": (
+        {"beta1": 0.9, "beta2": 0.99, "weight_decay": 1e-3},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.99},
+    ),
+    "Muon": (
+        {"momentum": 0.95, "weight_decay": 0.0, "iterations": 5},
+        {"learning_rate": 1e-3, "momentum": 0.95, "weight_decay": 4e-3, "iterations": 5},
+    ),
+    "NAdam": (
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "momentum_decay": 1.0},
+    ),
+    "RAdam": ({"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}, {}),
+    "RMSprop": (
+        {"rho": 0.9, "eps": 1e-8, "eps_inside_sqrt": True},
+        {"learning_rate": 1e-3, "rho": 0.9, "eps": 1e-7, "eps_inside_sqrt": True},
+    ),
+    "SGD": ({"momentum": 0.0}, {"learning_rate": 1e-2, "momentum": 0.0}),
+    "Yogi": ({"beta1": 0.9, "beta2": 0.999, "eps": 1e-3, "initial_accumulator": 1e-6}, {}),
+}  # fmt: skip
+
+
+def torch_defaults(name):
+    """Return torch's defaults of a rule by our names, or nothing if it has none."""
+    import torch
+
+    cls = getattr(torch.optim, name, None)
+    if cls is None or name == "GradientDescent":
+        return {}
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
+    rule = _rule(name, {p.name: p.default for p in parameters})
+    return {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule)}
+
+
+def defaults_table():
+    """Return every number's default beside that of torch (read from it), optax and keras."""
+    rows = []
+    for cls in public(fl.rules, fl.rules.Rule):
+        if cls.__name__ in NEEDS:
+            continue
+        theirs = torch_defaults(cls.__name__), *OTHERS.get(cls.__name__, ({}, {}))
+        for field in dataclasses.fields(cls):
+            if field.name in ("complex_moment", "maximize", "companion", "_"):
+                continue
+            columns = [x.get(field.name, "") for x in theirs]
+            if theirs[1] and field.name == "learning_rate" and columns[1] == "":
+                columns[1] = "required"
+            rows.append(
+                [f"`{cls.__name__}`", f"`{field.name}`", *map(shown, (field.default, *columns))]
+            )
+    return table(["rule", "field", "fallline", "torch", "optax", "keras"], rows)
+
+
+def shown(value):
+    """Return a default as text."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def notes_table(module, base, head):
@@ -134,6 +236,7 @@ def generated():
         folder / "rules.md": rules,
         folder / "losses.md": losses,
         folder / "backends.md": backends_table(),
+        folder / "defaults.md": defaults_table(),
         folder / "rule_notes.md": notes_table(fl.rules, fl.rules.Rule, "rule"),
         folder / "loss_notes.md": notes_table(fl.losses, fl.losses.Loss, "loss"),
     }

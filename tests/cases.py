@@ -10,18 +10,12 @@ import itertools
 import numpy as np
 
 import fallline as fl
-
-RENAMED = {"lr": "learning_rate", "lr_decay": "learning_rate_decay", "alpha": "rho"}
-RENAMED["initial_accumulator_value"] = "initial_accumulator"
+from fallline._torch import _rule
 
 
 def ours(name, kwargs):
     """Return the rule that torch's class and keywords stand for."""
-    fields = {RENAMED.get(key, key): value for key, value in kwargs.items()}
-    if "betas" in fields:
-        fields["beta1"], fields["beta2"] = fields.pop("betas")
-    complex_moment = {} if name == "SGD" else {"complex_moment": "components"}
-    return getattr(fl, name)(**fields, **complex_moment)
+    return _rule(name, kwargs)
 
 
 def grid(**choices):
@@ -62,6 +56,28 @@ def torch_corners():
     rows += [
         ("Adadelta", k) for k in grid(rho=[0.0, 0.9], eps=[1e-6, 0.5], weight_decay=[0.0, 0.3])
     ]
+    for name in ("NAdam", "RAdam"):
+        rows += [
+            (name, kwargs)
+            for kwargs in grid(
+                lr=[0.1], weight_decay=[0.0, 0.2], decoupled_weight_decay=[False, True],
+                maximize=[False, True],
+            )
+        ]  # fmt: skip
+        rows += [(name, {"eps": 0.5}), (name, {"betas": (0.5, 0.6)})]
+    rows += [("Adamax", k) for k in grid(lr=[0.1], weight_decay=[0.0, 0.2], maximize=[False, True])]
+    rows += [("Adamax", {"eps": 0.5}), ("NAdam", {"momentum_decay": 1.0})]
+    rows += [("RAdam", {"betas": (0.9, 0.5)}), ("RAdam", {"betas": (0.9, 0.99)})]
+    rows += [
+        ("ASGD", k)
+        for k in grid(lr=[0.1], t0=[1e6, 3], weight_decay=[0.0, 0.2], maximize=[False, True])
+    ]
+    rows += [("ASGD", {"lambd": 0.1, "alpha": 0.5, "lr": 0.1})]
+    rows += [
+        ("Rprop", k)
+        for k in grid(lr=[0.1, 1e-8], etas=[(0.5, 1.2), (0.3, 2.0)], maximize=[False, True])
+    ]
+    rows += [("Rprop", {"lr": 0.1, "step_sizes": (0.05, 0.2)})]
     return rows
 
 
@@ -79,6 +95,22 @@ RULES = [
     fl.Adam(0.1),
     fl.Adam(0.1, amsgrad=True, weight_decay=0.1, eps_hat=True, maximize=True),
     fl.AdamW(0.1),
+    fl.Adamax(0.1, weight_decay=0.1),
+    fl.NAdam(0.1),
+    fl.NAdam(0.1, weight_decay=0.1, decoupled=True, maximize=True),
+    fl.RAdam(0.1, beta2=0.9, weight_decay=0.1),
+    fl.AdaBelief(0.1, eps=1e-3),
+    fl.Yogi(0.1),
+    fl.Lion(0.01, weight_decay=0.1),
+    fl.SignSGD(0.1),
+    fl.SignSGD(0.1, momentum=0.9),
+    fl.Adan(0.1, weight_decay=0.1),
+    fl.Rprop(0.1),
+    fl.ASGD(0.1, start=2),
+    fl.FTRL(0.1),
+    fl.FTRL(0.1, l1=0.1, l2=0.1),
+    fl.ScheduleFreeSGD(0.1, weight_decay=0.1),
+    fl.ScheduleFreeAdamW(0.1, weight_decay=0.1),
 ]
 
 # Rules that look at whole leaves, or wrap another.

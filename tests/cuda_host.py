@@ -125,7 +125,7 @@ def host_device(monkeypatch):
     if COMPILER is None:
         pytest.skip("no g++")
 
-    real = {"full": _arrays.full, "write": _arrays.write}
+    real = {"full": _arrays.full, "moved": _arrays.moved, "write": _arrays.write}
 
     def full(like, value, dtype, shape=None):
         if isinstance(like, np.ndarray):
@@ -133,6 +133,11 @@ def host_device(monkeypatch):
         return on_cupy(
             np.full(like.shape if shape is None else shape, value, dtype), like.device.id
         )
+
+    def moved(x, like, dtype):
+        if isinstance(x, np.ndarray):
+            return real["moved"](x, like, dtype)
+        return on_cupy(np.array(on_numpy(x), dtype), x.device.id)
 
     def contiguous(x, order):
         flags = x.flags
@@ -148,6 +153,7 @@ def host_device(monkeypatch):
 
     monkeypatch.setattr(_arrays, "on_device", contextlib.nullcontext)
     monkeypatch.setattr(_arrays, "full", full)
+    monkeypatch.setattr(_arrays, "moved", moved)
     monkeypatch.setattr(_arrays, "write", write)
     monkeypatch.setattr(cuda, "_contiguous", contiguous)
     monkeypatch.setattr(cuda, "kernel", kernel)

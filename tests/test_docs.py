@@ -24,6 +24,7 @@ def load_tables():
 
 
 def test_tables_are_fresh():
+    pytest.importorskip("torch", reason="the table of defaults is read from torch")
     for path, text in load_tables().generated().items():
         assert path.read_text() == text, f"{path.name} is stale: python docs/tables.py"
 

@@ -173,6 +173,33 @@ def test_functions_trees_and_streams():
     assert once.epochs == 1
 
 
+LARGE = """
+import resource, sys
+import numpy as np
+import fallline as fl
+
+n = 125_000
+X = np.memmap(sys.argv[1], np.float32, "w+", shape=(n, 1000))  # 500 MB, zeros
+y = np.zeros(n, np.float32)
+model = fl.LinearModel(fl.losses.SquaredError())
+fl.fit(model, (X[:1000], y[:1000]), method=fl.Adam(0.1), batch_size=500, epochs=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = fl.fit(model, (X, y), method=fl.Adam(0.1), batch_size=2000, epochs=1, rng=0)
+stream = fl.Batches(X, y, batch_size=2000, shuffle=False)
+fl.fit(model, stream, params=found.params, method=fl.Adam(0.1), epochs=1)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in Linux's units")
+def test_memory_maps_stay_on_disk(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", LARGE, tmp_path / "X.dat"], capture_output=True, text=True,
+        check=True, timeout=120,
+    )  # fmt: skip
+    assert int(run.stdout) < 200  # MB
+
+
 # -- how runs end --------------------------------------------------------------------------------
 
 

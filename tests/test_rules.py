@@ -94,7 +94,11 @@ def test_optimizer_on_every_backend_equals_numpy(backend, rule, dtype):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if not hasattr(r, "complex_moment")], ids=str)
+SIGNS = (fl.Lion, fl.SignSGD)  # z / |z| is no pair of signs
+LINEAR = [r for r in RULES if not hasattr(r, "complex_moment") and not isinstance(r, SIGNS)]
+
+
+@pytest.mark.parametrize("rule", LINEAR, ids=str)
 def test_linear_complex_rules_equal_their_two_reals_twin(rule):
     rng = np.random.default_rng(0)
     z = rng.standard_normal(6) + 1j * rng.standard_normal(6)
@@ -105,6 +109,23 @@ def test_linear_complex_rules_equal_their_two_reals_twin(rule):
         complex_.step(g.view(complex))
         real.step(g)
     np.testing.assert_array_equal(z.view(float), x)
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if isinstance(r, SIGNS)], ids=str)
+def test_signs_of_complex_numbers_turn_with_the_problem(rule):
+    rng = np.random.default_rng(1)
+    z = rng.standard_normal(6) + 1j * rng.standard_normal(6)
+    turn = np.exp(0.7j)
+    turned = z * turn
+    opts = fl.Optimizer(z, rule), fl.Optimizer(turned, rule)
+    before = z.copy()
+    for t in range(6):
+        g = rng.standard_normal(6) + 1j * rng.standard_normal(6)
+        opts[0].step(g)
+        opts[1].step(g * turn)
+        if t == 0 and not getattr(rule, "weight_decay", 0):
+            np.testing.assert_allclose(np.abs(z - before), rule.learning_rate, rtol=1e-12)
+    np.testing.assert_allclose(turned, z * turn, rtol=1e-9)
 
 
 @pytest.mark.parametrize("rule", [r for r in RULES if hasattr(r, "complex_moment")], ids=str)
@@ -126,7 +147,9 @@ def test_complex_moments(rule):
     np.testing.assert_array_equal(z.view(float), twin)
     # |g|^2 does not see the phase, so the whole trajectory turns with the problem.
     np.testing.assert_allclose(turned, plain * turn, rtol=1e-9)
-    assert modulus[0].state["v"].dtype == np.float64
+    names = [slot.name for slot in rule.slots if slot.real]
+    assert names
+    assert all(modulus[0].state[name].dtype == np.float64 for name in names)
 
 
 @rules

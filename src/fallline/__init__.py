@@ -1,6 +1,17 @@
 """Gradient methods for arrays of any library."""
 
-from . import callbacks, constraints, gradients, losses, penalties, rules, schedules, solvers, stop, testing
+from . import (
+    callbacks,
+    constraints,
+    gradients,
+    losses,
+    penalties,
+    rules,
+    schedules,
+    solvers,
+    stop,
+    testing,
+)
 from ._autodiff import value_and_gradient
 from ._fit import FitResult, fit
 from ._gradcheck import GradientCheck, check_gradient
@@ -9,6 +20,7 @@ from ._model import LinearModel
 from ._record import RunRecord, fingerprint
 from ._scipy import scipy_method
 from ._sparse import RowSparse
+from ._torch import from_torch
 from .averages import EMA
 from .constraints import (
     Box,
@@ -25,25 +37,40 @@ from .gradients import LossScale
 from .optimizer import Optimizer
 from .penalties import L1, L2, ElasticNet, GroupL1, TotalVariation
 from .rules import (
+    ASGD,
+    FTRL,
     LAMB,
     LARS,
     SGD,
+    AdaBelief,
     Adadelta,
     Adafactor,
     Adagrad,
     Adam,
+    Adamax,
     AdamW,
+    Adan,
     GradientDescent,
+    Lion,
     Lookahead,
     Muon,
+    NAdam,
+    RAdam,
     RMSprop,
+    Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    SignSGD,
+    Yogi,
 )
 from .solvers import LBFGS, LBFGSB, OWLQN, ConjugateGradient, ProximalGradient, SteepestDescent
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ASGD",
     "EMA",
+    "FTRL",
     "L1",
     "L2",
     "LAMB",
@@ -52,11 +79,14 @@ __all__ = [
     "LBFGSB",
     "OWLQN",
     "SGD",
+    "AdaBelief",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "Adan",
     "Batches",
     "Box",
     "ConjugateGradient",
@@ -67,28 +97,37 @@ __all__ = [
     "GroupL1",
     "L1Ball",
     "L2Ball",
+    "LinearModel",
+    "Lion",
     "Lookahead",
     "LossScale",
-    "LinearModel",
     "MaxModulus",
     "MinimizeResult",
     "Modulus",
     "Muon",
+    "NAdam",
     "NonNegative",
     "Optimizer",
     "ProximalGradient",
+    "RAdam",
     "RMSprop",
     "RowSparse",
+    "Rprop",
     "RunRecord",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "SignSGD",
     "Simplex",
     "SteepestDescent",
     "Support",
     "TotalVariation",
+    "Yogi",
     "callbacks",
     "check_gradient",
     "constraints",
     "fingerprint",
     "fit",
+    "from_torch",
     "gradients",
     "losses",
     "minimize",

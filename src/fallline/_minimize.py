@@ -9,7 +9,8 @@ from typing import Any
 from . import _checks, solvers
 from . import stop as conditions
 from ._bounds import box
-from .solvers import NoProgress, Record, RuleRun
+from .solvers import NoProgress, Record, RuleRun, _batched
+from .solvers._batched_rules import BatchedRuleRun
 from .stop import Verdict
 
 
@@ -34,6 +35,12 @@ class MinimizeResult(dict[str, Any]):
         Why the run ended.
     history : dict of lists
         What `record` asked for, from the start on.
+
+    Notes
+    -----
+    Of a batch, ``fun, nit, success, status`` are arrays with an entry for each problem, of the
+    library and on the device of `x0`; `nfev` counts evaluations of all of them, and `message` says
+    how many ended why.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -82,6 +89,7 @@ def minimize(
     record: Sequence[str] = ("fun",),
     args: Sequence[Any] = (),
     check_every: int | None = None,
+    batched: bool = False,
 ) -> MinimizeResult:
     r"""Minimize a function of an array, or of a tree of arrays.
 
@@ -122,6 +130,9 @@ def minimize(
     check_every : int, optional
         Iterations between two looks at the numbers: for callback, stop and history. By default 1;
         for update rules without `stop` and `callback`, only at the end.
+    batched : bool, default False
+        Whether the leading axis of every leaf counts independent problems; `fun` then returns one
+        value for each, as an array. For ``LBFGS``, ``SteepestDescent`` and update rules; see Notes.
 
     Returns
     -------
@@ -138,6 +149,13 @@ def minimize(
     A value or gradient that is not finite ends the run with ``success=False``, at the best point.
     Solvers read one small array from the device for each evaluation, update rules one for each
     look.
+
+    With ``batched=True`` every evaluation is of all problems, and each problem is in an iteration
+    of its own. One that has ended is evaluated on, but its part of `x` stays as it is, bit for
+    bit. ``fun, nit, success, status`` and the numbers of records are arrays with an entry for each
+    problem; history and callback have an entry for each evaluation, in which problems in the midst
+    of a line search stand where they stood. `penalty` may be an ``L2``; `constraint`, for update
+    rules, what acts on each element by itself.
 
     Examples
     --------
@@ -158,10 +176,10 @@ def minimize(
         constraint = box(bounds, x0)
         if type(method) is solvers.LBFGS:
             method = solvers.LBFGSB(history=method.history)
-    run = solvers.start(
+    run: Any = (_batched.start_batch if batched else solvers.start)(
         method, fun, x0, args=args, gradient=gradient, penalty=penalty, constraint=constraint
     )
-    a_rule = isinstance(run, RuleRun)
+    a_rule = isinstance(run, RuleRun | BatchedRuleRun)
     if stop is None:
         stop = run.default_stop
     if max_iterations is None:
@@ -172,6 +190,14 @@ def minimize(
     if _checks.count("check_every", every) == 0:
         msg = "check_every: is 0, expected at least 1"
         raise ValueError(msg)
+    _check_condition(stop)
+    if batched:
+        return MinimizeResult(
+            _batched.finish(
+                run, stop=stop, max_iterations=max_iterations, every=every, callback=callback,
+                keep=keep,
+            )
+        )  # fmt: skip
     look = _Look(run.space.epsilon, stop, callback, keep)
     verdict = look(run.record, first=True)
     while verdict is None:
@@ -194,6 +220,12 @@ def minimize(
     )  # fmt: skip
 
 
+def _check_condition(stop: Any) -> None:
+    if stop is not None and not isinstance(stop, conditions.Condition):
+        msg = f"stop: is a {type(stop).__name__}, expected a condition of fallline.stop"
+        raise TypeError(msg)
+
+
 def _recorder(name: str) -> Callable[[Record], Any]:
     if name not in _RECORDED:
         raise _checks.unknown_name("record", name, _RECORDED)
@@ -210,9 +242,6 @@ class _Look:
         callback: Callable[[Record], Any] | None,
         keep: dict[str, Callable[[Record], Any]],
     ) -> None:
-        if stop is not None and not isinstance(stop, conditions.Condition):
-            msg = f"stop: is a {type(stop).__name__}, expected a condition of fallline.stop"
-            raise TypeError(msg)
         self._finite = conditions.NonFinite().watch(epsilon)
         self._watch = None if stop is None else stop.watch(epsilon)
         self._callback, self._keep = callback, keep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _checks
+
+RELEASE = 1 << 26  # bytes of a memory map that may have been read before their pages are given back
+AROUND = 1 << 16  # bytes
 
 
 class Batches:
@@ -20,8 +24,8 @@ class Batches:
     Parameters
     ----------
     *arrays : array
-        Of one library and device and of equal length. Memory maps stay on disk but for the batch
-        at hand.
+        Of one library and device and of equal length; sparse matrices with rows (CSR) too. Of
+        memory maps no more than 64 MB stay in memory.
     batch_size : int
         Rows in a batch; the last one may have fewer.
     shuffle : bool, default True
@@ -125,19 +129,18 @@ class Batches:
     def _epoch(
         self, order: Any, rows: list[slice], buffers: list[Any]
     ) -> Iterator[tuple[Any, ...]]:
-        pairs = list(zip(self.arrays, buffers, strict=True))
+        touched = 0
         for part in rows:
             if order is None:
                 yield tuple(x[part] if hasattr(x, "tocsr") else x[part, ...] for x in self.arrays)
+                touched += sum(map(_bytes, self.arrays)) * (part.stop - part.start)
+                if touched > RELEASE:
+                    touched = 0
+                    for x in self.arrays:
+                        _release(x)
             else:
-                indices = order[part]
-                n = part.stop - part.start
-                yield tuple(
-                    _arrays.rows(x, indices)
-                    if buffer is None
-                    else x.take(indices, axis=0, out=buffer[:n], mode="clip")
-                    for x, buffer in pairs
-                )
+                pairs = zip(self.arrays, buffers, strict=True)
+                yield tuple(_gathered(x, order[part], buffer) for x, buffer in pairs)
 
     def __repr__(self) -> str:
         """Return what is batched, and how."""
@@ -150,3 +153,32 @@ def _buffer(x: Any, size: int) -> Any:
     if not isinstance(x, np.ndarray) or not (x.flags.c_contiguous and x.flags.aligned):
         return None
     return np.empty((min(size, x.shape[0]), *x.shape[1:]), x.dtype)
+
+
+def _gathered(x: Any, indices: Any, buffer: Any) -> Any:
+    # Some rows of an array, in the buffer if there is one.
+    if buffer is None:
+        return _arrays.rows(x, indices)
+    out = buffer[: len(indices)]
+    step = len(indices)
+    if isinstance(x, np.memmap):
+        # The system maps this much around every row that is read.
+        step = max(1, RELEASE // max(_bytes(x), AROUND))
+    for start in range(0, len(indices), max(step, 1)):
+        some = slice(start, start + step)
+        x.take(indices[some], axis=0, out=out[some], mode="clip")
+        if isinstance(x, np.memmap):
+            _release(x)
+    return out
+
+
+def _bytes(x: Any) -> int:
+    # Of a row of a memory map.
+    return x.nbytes // max(x.shape[0], 1) if isinstance(x, np.memmap) else 0
+
+
+def _release(x: Any) -> None:
+    # Give back the memory of a map that was read; the pages stay in the system's own cache.
+    memory: Any = getattr(x, "_mmap", None)
+    if isinstance(x, np.memmap) and x.mode != "c" and hasattr(memory, "madvise"):
+        memory.madvise(mmap.MADV_DONTNEED)

@@ -1,6 +1,7 @@
 """When to stop: conditions on the records of a run, combined with ``|`` and ``&``.
 
-A condition is a frozen dataclass without memory; `watch` makes what remembers one run's values.
+A condition is a frozen dataclass without memory; `watch` makes what remembers one run's values,
+and `judge` the same for many problems side by side.
 
 Examples
 --------
@@ -11,13 +12,14 @@ GradientNorm(tolerance=1e-08) | MaxTime(seconds=60)
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import _checks
+from . import _arrays, _checks
 
 __all__ = [
     "Condition", "GradientNorm", "MaxEvaluations", "MaxTime", "NonFinite", "NotImproved",
@@ -45,6 +47,10 @@ class Verdict:
 
 
 Watch = Callable[[Any], Verdict | None]
+# What a record holds, in order: truths, for a batch an array or one for all, and their verdicts.
+# The judges below know of no difference: they compute with what numbers and arrays share.
+Findings = Sequence[tuple[Any, Verdict]]
+Judge = Callable[[Any], Findings]
 
 
 class Condition:
@@ -63,9 +69,26 @@ class Condition:
         callable
             From a record to a `Verdict`, or `None` to go on.
         """
-        return self._watch(epsilon)
+        judge = self._judge(epsilon)
+        return lambda record: next((verdict for holds, verdict in judge(record) if holds), None)
 
-    def _watch(self, epsilon: float) -> Watch:
+    def judge(self, epsilon: float) -> Judge:
+        """Return what judges the records of one run, of one problem or of a batch, in their order.
+
+        Parameters
+        ----------
+        epsilon : float
+            Precision of the numbers.
+
+        Returns
+        -------
+        callable
+            From a record to pairs of a truth, or an array of one for each problem, and the
+            `Verdict` where it holds; the first pair that holds counts.
+        """
+        return self._judge(epsilon)
+
+    def _judge(self, epsilon: float) -> Judge:
         raise NotImplementedError
 
     def __or__(self, other: Condition) -> Condition:
@@ -85,14 +108,9 @@ class _Either(Condition):
     def __repr__(self) -> str:
         return f"{self.one!r} | {self.other!r}"
 
-    def _watch(self, epsilon: float) -> Watch:
-        one, other = self.one._watch(epsilon), self.other._watch(epsilon)
-
-        def judge(record: Any) -> Verdict | None:
-            a, b = one(record), other(record)  # both: they remember
-            return a or b
-
-        return judge
+    def _judge(self, epsilon: float) -> Judge:
+        one, other = self.one._judge(epsilon), self.other._judge(epsilon)
+        return lambda record: [*one(record), *other(record)]
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,17 +122,23 @@ class _Both(Condition):
         sides = (f"({c!r})" if isinstance(c, _Either) else repr(c) for c in (self.one, self.other))
         return " & ".join(sides)
 
-    def _watch(self, epsilon: float) -> Watch:
-        one, other = self.one._watch(epsilon), self.other._watch(epsilon)
+    def _judge(self, epsilon: float) -> Judge:
+        one, other = self.one._judge(epsilon), self.other._judge(epsilon)
 
-        def judge(record: Any) -> Verdict | None:
-            a, b = one(record), other(record)
-            if a is None or b is None:
-                return None
-            message = f"{a.message}; {b.message}"
-            return Verdict(message, a.success and b.success, max(a.status, b.status))
+        def judge(record: Any) -> Findings:
+            pairs = itertools.product(one(record), other(record))
+            return [
+                (a & b, _joined(x, y))
+                for (a, x), (b, y) in pairs
+                if a is not False and b is not False
+            ]
 
         return judge
+
+
+def _joined(a: Verdict, b: Verdict) -> Verdict:
+    message = f"{a.message}; {b.message}"
+    return Verdict(message, a.success and b.success, max(a.status, b.status))
 
 
 @dataclass(frozen=True)
@@ -133,9 +157,9 @@ class GradientNorm(Condition):
         """Check the tolerance."""
         _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def _watch(self, epsilon: float) -> Watch:
+    def _judge(self, epsilon: float) -> Judge:
         good = Verdict(f"the gradient is at most {self.tolerance:g}")
-        return lambda record: good if record.gradient_norm <= self.tolerance else None
+        return lambda record: [(record.gradient_norm <= self.tolerance, good)]
 
 
 @dataclass(frozen=True)
@@ -157,18 +181,21 @@ class RelativeDecrease(Condition):
         if self.tolerance is not None:
             _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def _watch(self, epsilon: float) -> Watch:
+    def _judge(self, epsilon: float) -> Judge:
         tolerance = self.tolerance
         if tolerance is None:
             tolerance = 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon
         before = math.inf
         good = Verdict(f"the objective fell by a fraction of at most {tolerance:.2g}")
 
-        def judge(record: Any) -> Verdict | None:
+        def judge(record: Any) -> Findings:
             nonlocal before
             last, before = before, record.value
-            small = 0 <= last - before <= tolerance * max(abs(last), abs(before), 1.0)
-            return good if small and record.iteration > 0 and last < math.inf else None
+            fall = last - before
+            small = fall <= tolerance
+            for value in (last, before):
+                small = small | (fall <= tolerance * abs(value))
+            return [((fall >= 0) & small & (last < math.inf), good)]
 
         return judge
 
@@ -189,14 +216,13 @@ class ParameterChange(Condition):
         """Check the tolerance."""
         _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def _watch(self, epsilon: float) -> Watch:
+    def _judge(self, epsilon: float) -> Judge:
         good = Verdict(f"the point changed by a fraction of at most {self.tolerance:g}")
 
-        def judge(record: Any) -> Verdict | None:
-            if record.iteration == 0:
-                return None
+        def judge(record: Any) -> Findings:
             step, size = record.change()
-            return good if step <= self.tolerance * max(size, 1.0) else None
+            small = (step <= self.tolerance) | (step <= self.tolerance * size)
+            return [(small & (record.iteration > 0), good)]
 
         return judge
 
@@ -217,10 +243,10 @@ class MaxTime(Condition):
         """Check the time."""
         _checks.number("seconds", self.seconds, 0.0, math.inf)
 
-    def _watch(self, epsilon: float) -> Watch:
+    def _judge(self, epsilon: float) -> Judge:
         end = time.monotonic() + self.seconds
         over = Verdict(f"{self.seconds:g} seconds have passed", False, 1)
-        return lambda record: over if time.monotonic() >= end else None
+        return lambda record: [(time.monotonic() >= end, over)]
 
 
 @dataclass(frozen=True)
@@ -239,9 +265,9 @@ class MaxEvaluations(Condition):
         """Check the number."""
         _checks.count("n", self.n)
 
-    def _watch(self, epsilon: float) -> Watch:
+    def _judge(self, epsilon: float) -> Judge:
         over = Verdict(f"the objective was evaluated {self.n} times", False, 1)
-        return lambda record: over if record.evaluations >= self.n else None
+        return lambda record: [(record.evaluations >= self.n, over)]
 
 
 @dataclass(frozen=True)
@@ -264,15 +290,17 @@ class NotImproved(Condition):
         _checks.count("iterations", self.iterations)
         _checks.number("by", self.by, 0.0, math.inf)
 
-    def _watch(self, epsilon: float) -> Watch:
-        best, since = math.inf, 0
+    def _judge(self, epsilon: float) -> Judge:
+        best: Any = math.inf
+        since: Any = 0
         over = Verdict(f"nothing better in {self.iterations} iterations", True, 0)
 
-        def judge(record: Any) -> Verdict | None:
+        def judge(record: Any) -> Findings:
             nonlocal best, since
-            if record.value < best - self.by:
-                best, since = record.value, record.iteration
-            return over if record.iteration - since >= self.iterations else None
+            better = record.value < best - self.by
+            best = _arrays.choose(better, record.value, best)
+            since = _arrays.choose(better, record.iteration, since)
+            return [(record.iteration - since >= self.iterations, over)]
 
         return judge
 
@@ -289,19 +317,21 @@ class Target(Condition):
 
     value: float
 
-    def _watch(self, epsilon: float) -> Watch:
+    def _judge(self, epsilon: float) -> Judge:
         good = Verdict(f"the objective is at most {self.value:g}")
-        return lambda record: good if record.value <= self.value else None
+        return lambda record: [(record.value <= self.value, good)]
 
 
 @dataclass(frozen=True)
 class NonFinite(Condition):
     """The value or the gradient is not finite; `fallline.minimize` always watches for this."""
 
-    def _watch(self, epsilon: float) -> Watch:
+    def _judge(self, epsilon: float) -> Judge:
 
-        def judge(record: Any) -> Verdict | None:
-            what = record.not_finite()
-            return Verdict(f"{what} in iteration {record.iteration}", False, 3) if what else None
+        def judge(record: Any) -> Findings:
+            broken = record.broken
+            if broken is False:
+                return ()
+            return [(broken, Verdict(record.not_finite(), False, 3))]
 
         return judge

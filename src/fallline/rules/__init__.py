@@ -5,45 +5,74 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _checks
+from .._pairs import modulus, sign
+from ._adabelief import AdaBelief
 from ._adadelta import Adadelta
 from ._adafactor import Adafactor
 from ._adagrad import Adagrad
 from ._adam import Adam, AdamW
+from ._adamax import Adamax
+from ._adan import Adan
+from ._asgd import ASGD
 from ._base import Hyperparameter, Read, Rule, Slot, State, abs2, bias_correction, hyper, option
+from ._ftrl import FTRL
 from ._lookahead import Lookahead
 from ._muon import Muon
+from ._nadam import NAdam
+from ._radam import RAdam
 from ._rmsprop import RMSprop
+from ._rprop import Rprop
+from ._schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from ._sgd import SGD, GradientDescent
+from ._sign import Lion, SignSGD
 from ._trust import LAMB, LARS
+from ._yogi import Yogi
 
 __all__ = [
+    "ASGD",
+    "FTRL",
     "LAMB",
     "LARS",
     "SGD",
+    "AdaBelief",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "Adan",
     "GradientDescent",
     "Hyperparameter",
+    "Lion",
     "Lookahead",
     "Muon",
+    "NAdam",
+    "RAdam",
     "RMSprop",
     "Read",
+    "Rprop",
     "Rule",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "SignSGD",
     "Slot",
     "State",
+    "Yogi",
     "abs2",
     "bias_correction",
     "get",
     "hyper",
+    "modulus",
     "option",
+    "sign",
 ]
 
 _RULES: tuple[type[Rule], ...] = (
     GradientDescent, SGD, Adagrad, Adadelta, RMSprop, Adam, AdamW,
     LAMB, LARS, Adafactor, Muon,
+    Adamax, NAdam, RAdam, AdaBelief, Yogi, Lion, SignSGD, Adan, Rprop, ASGD, FTRL,
+    ScheduleFreeSGD, ScheduleFreeAdamW,
 )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ class Objective:
         Smooth ones, a prefix of the structure of `x0`.
     """
 
+    space_of: ClassVar[type[Space]] = Space
+
     def __init__(
         self,
         fun: Callable[..., Any],
@@ -43,7 +45,7 @@ class Objective:
         gradient: Callable[..., Any] | None = None,
         penalty: Any = None,
     ) -> None:
-        self.space = Space(x0)
+        self.space = self.space_of(x0)
         self.evaluations = 0
         self._fun, self._args, self._gradient = fun, tuple(args), gradient
         self.penalise(self.space.structure.broadcast(penalty, "penalty"))
@@ -76,14 +78,19 @@ class Objective:
         slopes = space.structure.flatten(gradient, "gradient")
         for i, (p, leaf) in enumerate(zip(self._penalties, leaves, strict=True)):
             if p is not None and leaf is not None:
-                value = value + p.value(leaf)
+                value = value + self._penalty(p, leaf)
                 slopes[i] = slopes[i] + p.gradient(leaf)
         return value, space.structure.unflatten(slopes)
+
+    def _penalty(self, penalty: Any, leaf: Any) -> Any:
+        return penalty.value(leaf)
 
 
 @dataclass(frozen=True)
 class Record:
     """Where a run stands; value and gradient belong to the same point.
+
+    Of a batch, numbers are arrays with an entry for each problem, but for `evaluations`.
 
     Attributes
     ----------
@@ -129,14 +136,18 @@ class Record:
         step, size = numbers(self._space, 0.0, [xp.sum(d * d), xp.sum(x * x)])[1:]
         return math.sqrt(step), math.sqrt(size)
 
+    @property
+    def broken(self) -> Any:
+        """Whether the value or the gradient is not finite."""
+        return not (math.isfinite(self.value) and math.isfinite(self.gradient_norm))
+
     def not_finite(self) -> str:
-        """Return what is not finite at this point in words, empty if all is."""
-        if math.isfinite(self.value) and math.isfinite(self.gradient_norm):
+        """Return in words what is not finite at this point; empty if all is."""
+        if not self.broken:
             return ""
         leaf = self._space.worst(self._gradient)
-        if math.isfinite(self.gradient_norm) or not leaf:
-            return "the value is not finite"
-        return f"the gradient{leaf if leaf != 'x' else ''} is not finite"
+        what = "value" if math.isfinite(self.gradient_norm) or leaf is None else f"gradient{leaf}"
+        return f"the {what} is not finite in iteration {self.iteration}"
 
 
 class NoProgress(ArithmeticError):
@@ -145,6 +156,11 @@ class NoProgress(ArithmeticError):
     def __init__(self, message: str, *, at_precision: bool) -> None:
         super().__init__(message)
         self.at_precision = at_precision
+
+
+def no_step(at_precision: bool) -> str:
+    """Return why a solver makes no progress."""
+    return f"no step {'at this precision ' if at_precision else ''}lowers the objective"
 
 
 @dataclass(frozen=True)
@@ -325,5 +341,4 @@ class Run:
         at = self.at
         expected = abs(at.slope)
         small = np.isfinite(expected) and expected <= 100 * self.noise
-        where = "at this precision " if small else ""
-        return NoProgress(f"no step {where}lowers the objective", at_precision=bool(small))
+        return NoProgress(no_step(bool(small)), at_precision=bool(small))

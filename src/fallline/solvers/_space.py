@@ -61,15 +61,24 @@ class Space:
         self._spans: list[slice] = []
         end = 0
         for p in self._like:
-            n = 0 if p is None else math.prod(p.shape) * (2 if _arrays.is_complex(p) else 1)
+            n = 0 if p is None else self._length(p) * (2 if _arrays.is_complex(p) else 1)
             self._spans.append(slice(end, end + n))
             end += n
         self.size = end
 
+    def _length(self, p: Any) -> int:
+        return math.prod(p.shape)
+
+    def _flat(self, x: Any) -> Any:
+        return self.xp.reshape(x, (-1,))
+
+    def _shaped(self, piece: Any, p: Any) -> Any:
+        return self.xp.reshape(piece, p.shape)
+
     def pack(self, tree: Any, argument: str) -> Any:
         """Return a tree as a new vector, after a check against x0."""
         if self._simple and self._fits(tree):
-            return self.xp.reshape(self.xp.astype(tree, self.dtype, copy=True), (-1,))
+            return self._flat(self.xp.astype(tree, self.dtype, copy=True))
         leaves = self.structure.flatten(tree, argument)
         pieces = []
         for i, (p, g) in enumerate(zip(self._like, leaves, strict=True)):
@@ -83,7 +92,7 @@ class Space:
             _checks.gradient(place, p, g)
             g = _arrays.detached(g)
             for part in _arrays.parts(g) if self._complex[i] else (g,):
-                pieces.append(self.xp.reshape(part, (-1,)))
+                pieces.append(self._flat(part))
         if len(pieces) == 1:
             return self.xp.astype(pieces[0], self.dtype, copy=True)
         return self.xp.concat([self.xp.astype(x, self.dtype, copy=False) for x in pieces])
@@ -95,10 +104,10 @@ class Space:
     def unpack(self, vector: Any) -> Any:
         """Return a vector as a tree like x0, of views where they are possible."""
         if self._simple and vector.dtype == self.like.dtype:
-            return self.structure.unflatten([self.xp.reshape(vector, self.like.shape)])
+            return self.structure.unflatten([self._shaped(vector, self.like)])
         return self.structure.unflatten(
             [
-                None if p is None else self._leaf(p, vector[span], paired)
+                None if p is None else self._leaf(p, vector[span, ...], paired)
                 for p, span, paired in zip(self._like, self._spans, self._complex, strict=True)
             ]
         )
@@ -106,10 +115,10 @@ class Space:
     def _leaf(self, p: Any, piece: Any, paired: bool) -> Any:
         if paired:
             half = piece.shape[0] // 2
-            re, im = (self.xp.reshape(x, p.shape) for x in (piece[:half], piece[half:]))
+            re, im = (self._shaped(x, p) for x in (piece[:half, ...], piece[half:, ...]))
             component = _arrays.parts(p)[0]
             return _arrays.joined(_arrays.cast(re, component), _arrays.cast(im, component), p)
-        return _arrays.cast(self.xp.reshape(piece, p.shape), p)
+        return _arrays.cast(self._shaped(piece, p), p)
 
     def zeros(self, rows: int) -> Any:
         """Return a matrix of zeros with a row for each of some vectors."""
@@ -131,12 +140,12 @@ class Space:
         """Return the largest magnitude of a vector, 0-d on its device; NaN if there is one."""
         return self.xp.max(self.xp.abs(vector)) if self.size else self.xp.sum(vector)
 
-    def worst(self, vector: Any) -> str:
-        """Return the name below x0 of the first leaf whose part of a vector is not finite."""
+    def worst(self, vector: Any) -> str | None:
+        """Return the name below x0 of the first leaf of a vector that is not finite, if any."""
         for span, path in zip(self._spans, self.structure.paths, strict=True):
             if not np.isfinite(_arrays.to_numpy(vector[span])).all():
                 return _checks.where("", path)
-        return ""
+        return None
 
 
 def numbers(space: Space, value: Any, measured: Sequence[Any]) -> np.ndarray[Any, Any]:

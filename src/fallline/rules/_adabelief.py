@@ -1,0 +1,97 @@
+"""AdaBelief."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from .. import _arrays
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._decay import decayed
+
+
+class AdaBelief(Rule):
+    r"""AdaBelief: long steps where gradients are as the momentum predicts them.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
+        v &\leftarrow \beta_2 v + (1 - \beta_2) |g - m|^2 + \epsilon \\
+        p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \,
+            \frac{m}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-3
+        :math:`\eta \ge 0`.
+    beta1, beta2 : float or schedule, default 0.9 and 0.999
+        In [0, 1).
+    eps : float or schedule, default 1e-16
+        :math:`\epsilon \ge 0`, added to :math:`v` in every step, which keeps it, and to the root.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part.
+
+    Notes
+    -----
+    State: two arrays (``m``, ``v``; the paper's s). As in the paper, with the epsilon of its code
+    at both places; the same as optax's with equal eps and eps_root, which are its defaults. The
+    authors' package also rectifies, as RAdam does, and decouples by default. torch and keras have
+    no AdaBelief.
+
+    References
+    ----------
+    J. Zhuang et al., AdaBelief optimizer: adapting stepsizes by the belief in observed gradients,
+    arXiv:2010.07468.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> fl.AdaBelief(1e-2, eps=1e-12)
+    AdaBelief(learning_rate=0.01, eps=1e-12)
+    """
+
+    learning_rate: Hyperparameter = hyper(1e-3)
+    _: KW_ONLY
+    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(1e-16)
+    weight_decay: Hyperparameter = hyper(0.0)
+    decoupled: bool = False
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("m"), Slot("v", real=True))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "beta1": self.beta1,
+            "new1": 1 - self.beta1,
+            "beta2": self.beta2,
+            "new2": 1 - self.beta2,
+            "size": self.learning_rate / bias_correction(self.beta1, t),
+            "root": _arrays.square_root(bias_correction(self.beta2, t)),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+            "shrink": 1 - self.learning_rate * self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+        p, g = decayed(self, s, p, g)
+        m = s.beta1 * m + s.new1 * g
+        v = s.beta2 * v + s.new2 * abs2(g - m) + s.eps
+        return p - s.size * (m / self._divisor(xp, s, v)), m, v
+
+    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+        return xp.sqrt(v) / s.root + s.eps
+
+    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
+        return s.size / self._divisor(xp, s, v)

@@ -1,0 +1,86 @@
+"""Adamax."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from .._pairs import modulus
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper
+from ._decay import descent
+
+
+class Adamax(Rule):
+    r"""Adamax: Adam with the largest gradient, slowly forgotten, in place of the second moment.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p \\
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
+        u &\leftarrow \max(\beta_2 u, |g| + \epsilon) \\
+        p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \, \frac{m}{u}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 2e-3
+        :math:`\eta \ge 0`.
+    beta1, beta2 : float or schedule, default 0.9 and 0.999
+        In [0, 1).
+    eps : float or schedule, default 1e-8
+        :math:`\epsilon \ge 0`, added to each magnitude; without it an element whose gradients
+        were all zero becomes NaN.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`, added to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`u` per element, or one per part as in torch.
+
+    Notes
+    -----
+    State: two arrays (``m``, ``u``). As ``torch.optim.Adamax`` and optax's; keras has the rate
+    1e-3 and adds its epsilon of 1e-7 to the maximum instead.
+
+    References
+    ----------
+    D. P. Kingma, J. Ba, Adam: a method for stochastic optimization, arXiv:1412.6980, section 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> x = np.asarray([3.0])
+    >>> fl.Optimizer(x, fl.Adamax(0.1)).step(np.asarray([50.0])).round(6)
+    array([2.9])
+    """
+
+    learning_rate: Hyperparameter = hyper(2e-3)
+    _: KW_ONLY
+    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(1e-8)
+    weight_decay: Hyperparameter = hyper(0.0)
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("m"), Slot("u", real=True))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "beta1": self.beta1,
+            "new1": 1 - self.beta1,
+            "beta2": self.beta2,
+            "size": self.learning_rate / bias_correction(self.beta1, t),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, u: Any) -> tuple[Any, ...]:
+        g = descent(self, s, p, g)
+        m = s.beta1 * m + s.new1 * g
+        u = xp.maximum(s.beta2 * u, modulus(xp, g) + s.eps)
+        return p - s.size * (m / u), m, u
+
+    def lengths(self, xp: Any, s: Any, m: Any, u: Any) -> Any:
+        return s.size / u

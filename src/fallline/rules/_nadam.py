@@ -1,0 +1,137 @@
+"""NAdam."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY
+from functools import lru_cache
+from typing import Any
+
+from .. import _arrays
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._decay import decayed
+
+BASE = 0.96
+
+
+class NAdam(Rule):
+    r"""NAdam: Adam with Nesterov's momentum, which warms up.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
+        \mu_t &= \beta_1 \left(1 - \tfrac12\, 0.96^{t \psi}\right) \\
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
+        v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
+        d &= \frac{1 - \mu_t}{1 - \prod_{i \le t} \mu_i} \, g
+            + \frac{\mu_{t+1}}{1 - \prod_{i \le t + 1} \mu_i} \, m \\
+        p &\leftarrow p - \frac{\eta\, d}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 2e-3
+        :math:`\eta \ge 0`.
+    beta1, beta2 : float or schedule, default 0.9 and 0.999
+        In [0, 1).
+    eps : float or schedule, default 1e-8
+        :math:`\epsilon \ge 0`, outside the root.
+    momentum_decay : float or schedule, default 4e-3
+        :math:`\psi \ge 0`.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part as in torch.
+
+    Notes
+    -----
+    State: two arrays (``m``, ``v``). As ``torch.optim.NAdam``, which calls decoupled
+    decoupled_weight_decay; keras's is the same with a momentum_decay of 1, optax's with a very
+    large one. The product is taken in closed form: where a schedule drives beta1 or
+    momentum_decay, as if the present value had held from the start, unlike torch's running product.
+
+    References
+    ----------
+    T. Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> x = np.asarray([3.0])
+    >>> fl.Optimizer(x, fl.NAdam(0.1)).step(np.asarray([50.0])).round(4)
+    array([2.8388])
+    """
+
+    learning_rate: Hyperparameter = hyper(2e-3)
+    _: KW_ONLY
+    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(1e-8)
+    momentum_decay: Hyperparameter = hyper(4e-3)
+    weight_decay: Hyperparameter = hyper(0.0)
+    decoupled: bool = False
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("m"), Slot("v", real=True))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        now, after = (
+            self.beta1 * (1 - 0.5 * _arrays.power(BASE, n * self.momentum_decay))
+            for n in (t, t + 1)
+        )
+        product = 1 - bias_correction(self.beta1, t)
+        product = product * _arrays.function("exp", _sum(self.momentum_decay, t))
+        new = self.learning_rate * (1 - now) / (1 - product)
+        old = self.learning_rate * after / (1 - product * after)
+        return {
+            "beta1": self.beta1,
+            "new1": 1 - self.beta1,
+            "beta2": self.beta2,
+            "new2": 1 - self.beta2,
+            "new": new,
+            "old": old,
+            "size": new + old,
+            "root": _arrays.square_root(bias_correction(self.beta2, t)),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+            "shrink": 1 - self.learning_rate * self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+        p, g = decayed(self, s, p, g)
+        m = s.beta1 * m + s.new1 * g
+        v = s.beta2 * v + s.new2 * abs2(g)
+        return p - (s.new * g + s.old * m) / self._divisor(xp, s, v), m, v
+
+    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+        return xp.sqrt(v) / s.root + s.eps
+
+    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
+        return s.size / self._divisor(xp, s, v)
+
+
+def _sum(decay: Any, t: Any) -> Any:
+    # The sum of log(1 - q**i / 2) over i = 1 ... t, with q = 0.96**decay. The series of the
+    # logarithm turns it into geometric sums, a few for any t, which also a traced t may enter.
+    if isinstance(decay, float) and decay == 0:
+        return t * math.log(0.5)
+    terms = _terms(decay) if isinstance(decay, float) else _terms.__wrapped__(decay)
+    return -sum(weight * _arrays.function("expm1", rate * t) for rate, weight in terms)
+
+
+@lru_cache(maxsize=64)
+def _terms(decay: Any) -> list[tuple[Any, Any]]:
+    # (k log(q), q**k / (q**k - 1) / (k 2**k)), the smallest first.
+    terms = []
+    for k in range(52, 0, -1):
+        rate = k * decay * math.log(BASE)
+        above, below = (_arrays.function(name, rate) for name in ("exp", "expm1"))
+        terms.append((rate, above / (below * k * 2.0**k)))
+    return terms

@@ -1,0 +1,128 @@
+"""RAdam."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from .. import _arrays
+from .._pairs import select
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._decay import decayed
+
+
+class RAdam(Rule):
+    r"""RAdam: Adam that divides only when the second moment has averaged enough to be trusted.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
+        v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
+        \rho_t &= \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t},
+            \qquad \rho_\infty = \frac{2}{1 - \beta_2} - 1 \\
+        p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \cdot
+            \begin{cases}
+                r_t \sqrt{1 - \beta_2^t} \, m / (\sqrt{v} + \epsilon) & \rho_t > 5 \\
+                m & \text{else}
+            \end{cases} \\
+        r_t^2 &= \frac{(\rho_t - 4) (\rho_t - 2) \rho_\infty}
+            {(\rho_\infty - 4) (\rho_\infty - 2) \rho_t}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-3
+        :math:`\eta \ge 0`.
+    beta1, beta2 : float or schedule, default 0.9 and 0.999
+        In [0, 1). Below 2/3, :math:`\beta_2` never divides.
+    eps : float or schedule, default 1e-8
+        :math:`\epsilon \ge 0`, added to the uncorrected root as in torch.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part as in torch.
+
+    Notes
+    -----
+    State: two arrays (``m``, ``v``). As ``torch.optim.RAdam``, which calls decoupled
+    decoupled_weight_decay. optax adds its epsilon to the corrected root, and keras has no RAdam.
+    The first five steps of the defaults are momentum in units of the gradient.
+
+    References
+    ----------
+    L. Liu et al., On the variance of the adaptive learning rate and beyond, arXiv:1908.03265.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> x = np.asarray([3.0])
+    >>> fl.Optimizer(x, fl.RAdam(0.1)).step(np.asarray([2.0])).round(6)
+    array([2.8])
+    """
+
+    learning_rate: Hyperparameter = hyper(1e-3)
+    _: KW_ONLY
+    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(1e-8)
+    weight_decay: Hyperparameter = hyper(0.0)
+    decoupled: bool = False
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("m"), Slot("v", real=True))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        longest, length = 2 / (1 - self.beta2) - 1, _length(self.beta2, t)
+        divides = length > 5
+        above = _arrays.choose(divides, (length - 4) * (length - 2) * longest, 1.0)
+        below = _arrays.choose(divides, (longest - 4) * (longest - 2) * length, 1.0)
+        weight = _arrays.choose(divides, bias_correction(self.beta2, t), 1.0)
+        factor = _arrays.square_root(weight * above / below)
+        return {
+            "beta1": self.beta1,
+            "new1": 1 - self.beta1,
+            "beta2": self.beta2,
+            "new2": 1 - self.beta2,
+            "size": self.learning_rate / bias_correction(self.beta1, t) * factor,
+            "divides": _arrays.choose(divides, 1.0, 0.0),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+            "shrink": 1 - self.learning_rate * self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+        p, g = decayed(self, s, p, g)
+        m = s.beta1 * m + s.new1 * g
+        v = s.beta2 * v + s.new2 * abs2(g)
+        return p - s.size * (m / self._divisor(xp, s, v)), m, v
+
+    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+        return select(xp, s.divides != 0.0, xp.sqrt(v) + s.eps, xp.ones_like(v))
+
+    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
+        return s.size / self._divisor(xp, s, v)
+
+
+def _length(beta: Any, t: Any) -> Any:
+    """Return how many terms the average of the second moment is as good as."""
+    longest = 2 / (1 - beta) - 1
+    if isinstance(t, int) or (isinstance(beta, float) and beta == 0):
+        return longest - 2 * t * beta**t / (1 - beta**t)
+    # The difference of two large numbers has no digits left in single precision. With the decay
+    # l = -log(beta) and x = l t it is a + t - 2/l (x / expm1(x) - 1 + x/2), with a small and in
+    # double; the bracket is summed as its series where x is small.
+    decay = -_arrays.function("log", beta)
+    x = decay * t
+    far = x / _arrays.function("expm1", _arrays.choose(x > 1, x, 1.0)) - 1 + x / 2
+    y = _arrays.choose(x > 1, 1.0, x * x)
+    near = y / 12 * (1 - y / 60 * (1 - y / 42 * (1 - y / 40 * (1 - y * 5 / 198))))
+    bracket = _arrays.choose(x > 1, far, near)
+    return (longest - 2 / decay) + t - 2 / decay * bracket

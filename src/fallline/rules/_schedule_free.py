@@ -1,0 +1,246 @@
+"""Schedule-free SGD and AdamW."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar, Self
+
+from .. import _arrays, _trees
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._decay import descent
+
+# Steps of a schedule that count under jax.jit; the largest rate is reached by then.
+HORIZON = 1 << 14
+# Steps, the largest rate, and the sum of the squares of the largest so far.
+START = (0, 0.0, 0.0)
+
+
+class ScheduleFreeSGD(Rule):
+    r"""Schedule-free SGD: an average of the iterates takes the place of a falling rate.
+
+    .. math::
+        d &= \pm g + \lambda y \\
+        z &\leftarrow z - \eta d \\
+        x &\leftarrow (1 - c_t)\, x + c_t z, \qquad
+            c_t = \frac{w_t}{\sum_{i \le t} w_i}, \quad w_t = \max_{i \le t} \eta_i^2 \\
+        y &= \beta_1 x + (1 - \beta_1)\, z
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1
+        :math:`\eta \ge 0`; a schedule should do no more than warm up.
+    beta1 : float or schedule, default 0.9
+        :math:`\beta_1` in (0, 1).
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`, added to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+
+    Notes
+    -----
+    State: one array (``z``), which starts as the parameter. The parameter is :math:`y`, where
+    gradients are taken; the answer is :math:`x`: `evaluation` computes it. As the authors' code,
+    whose beta1 is called momentum, and optax's, with its warm-up moved by a step.
+
+    With a number as rate :math:`c_t = 1/t`, where :math:`t` counts the updates of the leaf. With a
+    schedule the weights are summed over the global steps, from the first one, by the rule itself,
+    which remembers the last sum; under ``jax.jit`` from a table of 16384 steps, whose largest
+    rate stays from then on. A leaf that joined late counts no less than its own updates.
+
+    References
+    ----------
+    A. Defazio et al., The road less scheduled, arXiv:2405.15682.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> y = np.asarray([4.0])
+    >>> opt = fl.Optimizer(y, fl.ScheduleFreeSGD(0.5, beta1=0.5))
+    >>> for _ in range(3):
+    ...     _ = opt.step(y.copy())
+    >>> y, opt.rule.evaluation(opt.params, opt.state)
+    (array([0.75]), array([1.16666667]))
+    """
+
+    learning_rate: Hyperparameter = hyper(1.0)
+    _: KW_ONLY
+    beta1: Hyperparameter = hyper(0.9, low=1e-30, high=1.0, below=True)
+    weight_decay: Hyperparameter = hyper(0.0)
+    maximize: bool = False
+
+    # The sum of the weights of a schedule over the present one, and what was summed so far.
+    _span: ClassVar[Any] = math.inf
+    _seen: ClassVar[tuple[int, float, float]] = START
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("z"),)
+
+    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+        z = self._slot_dtype(self.slots[0], p)
+        return {**super()._init_leaf(p, step), "z": _arrays.moved(p, p, z)}
+
+    def at(self, step: Any) -> Self:
+        """Return this with its schedules replaced by numbers, and the weights summed."""
+        fixed = super().at(step)
+        if callable(self.learning_rate):
+            fixed.__dict__["_span"] = self._spanned(step)
+        return fixed
+
+    def _spanned(self, step: Any) -> Any:
+        # The sum of the weights over the last one.
+        if _arrays.is_traced(step):
+            table = [_over(x) for x in _summed(self.learning_rate, START, HORIZON)]
+            last = _arrays.choose(step < HORIZON, step, HORIZON - 1)
+            return _arrays.namespace(step).asarray(table)[last] + (step - last)
+        steps = int(step) + 1
+        seen = self._seen if self._seen[0] <= steps else START
+        seen = [seen, *_summed(self.learning_rate, seen, steps)][-1]
+        if seen[0] > self._seen[0]:
+            self.__dict__["_seen"] = seen
+        return _over(seen)
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        share = 1 / _arrays.choose(self._span < t, self._span, t)
+        rate = self.learning_rate
+        return {
+            "share": share,
+            "rate": rate,
+            # How far a unit of gradient moves y.
+            "learning_rate": rate * (1 - self.beta1 * (1 - share)),
+            "weight_decay": self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, z: Any) -> tuple[Any, ...]:
+        # x is not formed: all three points move by multiples of z - y and d.
+        d = descent(self, s, p, g)
+        return p + s.share * (z - p) - s.learning_rate * d, z - s.rate * d
+
+    def evaluation(self, params: Any, state: Any) -> Any:
+        """Return the average x, where the model is to be used.
+
+        Parameters
+        ----------
+        params : array or tree of arrays
+            The parameters: `Optimizer.params`, or those of the pure form.
+        state : dict or tree of dicts
+            Their state: `Optimizer.state`, or the leaves of a `State`.
+
+        Returns
+        -------
+        array or tree of arrays
+            ``(y - (1 - beta1) * z) / beta1``, new arrays in the dtypes of the parameters. Leaves
+            that this rule does not update come back as they are.
+        """
+        structure = _trees.Structure(params)
+        leaves = structure.flatten(params, "params")
+        states = structure.flatten(_trees.thawed(state), "state")
+        names = {slot.name for slot in self.slots}
+        result = []
+        for p, slots in zip(leaves, states, strict=True):
+            if p is None or slots is None or set(slots) - {"step", "master", "sum"} != names:
+                result.append(p)
+                continue
+            beta = self.beta1
+            if callable(beta):
+                beta = beta(slots["step"] - 1)
+            with _arrays.guard(p)():
+                y, z = slots.get("master", p), slots["z"]
+                x = (_arrays.widened(y) - (1 - beta) * z) / beta
+                result.append(_arrays.cast(x, p))
+        return structure.unflatten(result)
+
+
+class ScheduleFreeAdamW(ScheduleFreeSGD):
+    r"""Schedule-free AdamW: the same with gradients over a running root mean square.
+
+    .. math::
+        v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
+        d &= \frac{\pm g}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon} + \lambda y,
+            \quad\text{then as } \texttt{ScheduleFreeSGD}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 2.5e-3
+        :math:`\eta \ge 0`; a schedule should do no more than warm up.
+    beta1, beta2 : float or schedule, default 0.9 and 0.999
+        :math:`\beta_1` in (0, 1) and :math:`\beta_2` in [0, 1).
+    eps : float or schedule, default 1e-8
+        :math:`\epsilon \ge 0`, outside the root.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`, times the rate, of the parameter :math:`y`.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part.
+
+    See Also
+    --------
+    ScheduleFreeSGD : what the three points are, and how they are weighted.
+
+    Notes
+    -----
+    State: two arrays (``z``, which starts as the parameter, and ``v``). As the authors' code and
+    optax's; keras weighs all steps equally and shrinks y alone.
+
+    References
+    ----------
+    A. Defazio et al., The road less scheduled, arXiv:2405.15682.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> warm = fl.schedules.LinearWarmup(fl.schedules.Constant(1e-2), steps=100)
+    >>> fl.ScheduleFreeAdamW(warm).beta1
+    0.9
+    """
+
+    learning_rate: Hyperparameter = hyper(2.5e-3)
+    _: KW_ONLY
+    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(1e-8)
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("z"), Slot("v", real=True))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            **super().scalars(t),
+            "beta2": self.beta2,
+            "new2": 1 - self.beta2,
+            "root": _arrays.square_root(bias_correction(self.beta2, t)),
+            "eps": self.eps,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        z, v = slots
+        g = -g if self.maximize else g
+        v = s.beta2 * v + s.new2 * abs2(g)
+        d = g / self._divisor(xp, s, v)
+        d = d + s.weight_decay * p if self.weight_decay else d
+        return p + s.share * (z - p) - s.learning_rate * d, z - s.rate * d, v
+
+    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+        return xp.sqrt(v) / s.root + s.eps
+
+    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+        return s.learning_rate / self._divisor(xp, s, slots[1])
+
+
+def _summed(schedule: Any, seen: tuple[int, float, float], n: int) -> Any:
+    # Yield what was summed, step by step up to n steps.
+    count, largest, total = seen
+    for step in range(count, n):
+        largest = max(largest, float(schedule(step)))
+        total += largest * largest
+        yield step + 1, largest, total
+
+
+def _over(seen: tuple[int, float, float]) -> float:
+    # The sum over its last term; where no rate was above 0 yet, all points are one.
+    _, largest, total = seen
+    return total / (largest * largest) if largest else 1.0

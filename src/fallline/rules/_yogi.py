@@ -1,0 +1,98 @@
+"""Yogi."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+from .. import _arrays
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._decay import decayed
+
+
+class Yogi(Rule):
+    r"""Yogi: Adam whose second moment grows and shrinks by the size of the gradient only.
+
+    .. math::
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
+        v &\leftarrow v - (1 - \beta_2) \,\mathrm{sign}(v - |g|^2)\, |g|^2 \\
+        p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \,
+            \frac{m}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon}
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 1e-2
+        :math:`\eta \ge 0`.
+    beta1, beta2 : float or schedule, default 0.9 and 0.999
+        In [0, 1).
+    eps : float or schedule, default 1e-3
+        :math:`\epsilon \ge 0`, outside the root.
+    initial_accumulator : float or schedule, default 1e-6
+        :math:`v` before the first update; a schedule is read at step 0.
+    weight_decay : float or schedule, default 0
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient.
+    maximize : bool, default False
+        Ascend instead of descend.
+    complex_moment : {"modulus", "components"}
+        For complex leaves: one real :math:`v` per element, or one per part.
+
+    Notes
+    -----
+    State: two arrays (``m``, ``v``). As optax's, which starts also :math:`m` at 1e-6; it is 0
+    here, as in the paper. The paper has no bias corrections; optax and the other packages do.
+    torch and keras have no Yogi.
+
+    References
+    ----------
+    M. Zaheer et al., Adaptive methods for nonconvex optimization, NeurIPS 2018.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> fl.Yogi().eps
+    0.001
+    """
+
+    learning_rate: Hyperparameter = hyper(1e-2)
+    _: KW_ONLY
+    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(1e-3)
+    initial_accumulator: Hyperparameter = hyper(1e-6)
+    weight_decay: Hyperparameter = hyper(0.0)
+    decoupled: bool = False
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("m"), Slot("v", real=True, fill=self.initial_accumulator))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "beta1": self.beta1,
+            "new1": 1 - self.beta1,
+            "new2": 1 - self.beta2,
+            "size": self.learning_rate / bias_correction(self.beta1, t),
+            "root": _arrays.square_root(bias_correction(self.beta2, t)),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+            "shrink": 1 - self.learning_rate * self.weight_decay,
+        }
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+        p, g = decayed(self, s, p, g)
+        m = s.beta1 * m + s.new1 * g
+        square = abs2(g)
+        v = v - s.new2 * xp.sign(v - square) * square
+        return p - s.size * (m / self._divisor(xp, s, v)), m, v
+
+    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+        return xp.sqrt(v) / s.root + s.eps
+
+    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
+        return s.size / self._divisor(xp, s, v)
