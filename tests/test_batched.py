@@ -76,7 +76,7 @@ def lines(n, rng):
 @pytest.mark.parametrize(("noise", "constants"), [(0.0, {}), (1e-3, {}), (0.0, {"c1": 0.4})])
 @pytest.mark.parametrize("search", ["strong_wolfe", "armijo"])
 def test_searches_make_the_trials_of_single_ones(search, noise, constants):
-    n, rng = 2000, np.random.default_rng(0)
+    n, rng = 1000, np.random.default_rng(0)
     fun, keep, value, slope, t = lines(n, rng)
     zero = np.zeros(n)
     start = _batched_search.Point(zero, value, slope)
@@ -524,9 +524,11 @@ CASES += [(fl.LBFGS(), "float32")]
     ("method", "dtype"), CASES, ids=lambda x: x if isinstance(x, str) else name(x)
 )
 def test_methods_on_every_library(backend, method, dtype):
+    if backend.name == "jax" and dtype == "float32":
+        pytest.skip("would compile everything once more")
     fun, x0, solution = trees(backend, dtype)
     start = backend.tree(x0)
-    tolerance = 1e-5 if dtype == "float64" else 1e-2
+    tolerance = 1e-2 if plain(method) or dtype == "float32" else 1e-5
     found = fl.minimize(
         fun, start, batched=True, method=method, stop=stop.GradientNorm(tolerance),
         record=("fun", "gradient_norm"), max_iterations=400,

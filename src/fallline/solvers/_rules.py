@@ -52,6 +52,7 @@ class RuleRun:
             constraint=structure.unflatten(constraints),
         )
         self.iteration = 0
+        self._seen: Any = None
         self._evaluate()
 
     def _evaluate(self) -> None:
@@ -76,12 +77,16 @@ class RuleRun:
 
     @property
     def record(self) -> Record:
-        """Where the run stands; a copy, and a read from the device."""
+        """Where the run stands; a copy, and a read from the device.
+
+        What changed is counted from the last record on.
+        """
         x = self.space.pack(self.optimizer.params, "x")
         gradient = self.space.pack(self._gradient, "gradient")
         value, norm = numbers(self.space, self._value, [self.space.peak(gradient)])
         evaluations = self.objective.evaluations
+        before, self._seen = self._seen, x
         return Record(
             float(value), float(norm), self.iteration, evaluations, 1.0, self.space,
-            x, gradient, None,
+            x, gradient, before,
         )  # fmt: skip
