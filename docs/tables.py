@@ -159,7 +159,14 @@ OTHERS = {
         {"rho": 0.9, "eps": 1e-8, "eps_inside_sqrt": True},
         {"learning_rate": 1e-3, "rho": 0.9, "eps": 1e-7, "eps_inside_sqrt": True},
     ),
+    "Rprop": ({"shrink": 0.5, "grow": 1.2, "minimum": 1e-6, "maximum": 50.0}, {}),
     "SGD": ({"momentum": 0.0}, {"learning_rate": 1e-2, "momentum": 0.0}),
+    "ScheduleFreeAdamW": (
+        {"learning_rate": 2.5e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+        {"learning_rate": 2.5e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    ),
+    "ScheduleFreeSGD": ({"learning_rate": 1.0, "beta1": 0.9}, {}),
+    "SignSGD": ({"learning_rate": "required"}, {}),
     "Yogi": ({"beta1": 0.9, "beta2": 0.999, "eps": 1e-3, "initial_accumulator": 1e-6}, {}),
 }  # fmt: skip
 

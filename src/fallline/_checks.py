@@ -13,21 +13,27 @@ from typing import Any
 
 from . import _arrays
 
-# What other libraries call our fields; `betas` stands for two.
+# What other libraries call our fields; those in `PAIRS` stand for two.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "lr": ("learning_rate",),
-    "alpha": ("rho", "learning_rate"),
+    "alpha": ("rho", "power", "learning_rate"),
     "betas": ("beta1", "beta2"),
+    "etas": ("shrink", "grow"),
+    "step_sizes": ("minimum", "maximum"),
+    "lambd": ("decay",),
+    "t0": ("start",),
     "beta_1": ("beta1",),
     "beta_2": ("beta2",),
     "b1": ("beta1",),
     "b2": ("beta2",),
+    "b3": ("beta3",),
     "decay": ("rho", "weight_decay"),
     "epsilon": ("eps",),
     "lr_decay": ("learning_rate_decay",),
     "initial_accumulator_value": ("initial_accumulator",),
     "decoupled_weight_decay": ("decoupled",),
 }
+PAIRS = ("betas", "etas", "step_sizes")
 
 
 def where(argument: str, path: Sequence[Any]) -> str:
@@ -161,7 +167,7 @@ def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
     """Return the error for a keyword that `owner` does not have, with the name it does have."""
     known = list(known)
     ours = [field for field in SYNONYMS.get(name, ()) if field in known]
-    if name != "betas":
+    if name not in PAIRS:
         ours = ours[:1]
     ours = ours or get_close_matches(name, known, n=1)
     hint = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from .. import _arrays
@@ -63,7 +63,7 @@ class NAdam(Rule):
     >>> import fallline as fl
     >>> x = np.asarray([3.0])
     >>> fl.Optimizer(x, fl.NAdam(0.1)).step(np.asarray([50.0])).round(4)
-    array([2.8388])
+    array([2.8944])
     """
 
     learning_rate: Hyperparameter = hyper(2e-3)
@@ -82,14 +82,14 @@ class NAdam(Rule):
         return (Slot("m"), Slot("v", real=True))
 
     def scalars(self, t: Any) -> dict[str, Any]:
+        # 1 - mu and 1 - product, so that single precision loses nothing where they are small.
         now, after = (
-            self.beta1 * (1 - 0.5 * _arrays.power(BASE, n * self.momentum_decay))
+            1 - self.beta1 + self.beta1 * 0.5 * _arrays.power(BASE, n * self.momentum_decay)
             for n in (t, t + 1)
         )
-        product = 1 - bias_correction(self.beta1, t)
-        product = product * _arrays.function("exp", _sum(self.momentum_decay, t))
-        new = self.learning_rate * (1 - now) / (1 - product)
-        old = self.learning_rate * after / (1 - product * after)
+        gathered = _gathered(self.beta1, self.momentum_decay, t)
+        new = self.learning_rate * now / gathered
+        old = self.learning_rate * (1 - after) / (gathered + (1 - gathered) * after)
         return {
             "beta1": self.beta1,
             "new1": 1 - self.beta1,
@@ -117,13 +117,19 @@ class NAdam(Rule):
         return s.size / self._divisor(xp, s, v)
 
 
-def _sum(decay: Any, t: Any) -> Any:
-    # The sum of log(1 - q**i / 2) over i = 1 ... t, with q = 0.96**decay. The series of the
-    # logarithm turns it into geometric sums, a few for any t, which also a traced t may enter.
-    if isinstance(decay, float) and decay == 0:
-        return t * math.log(0.5)
-    terms = _terms(decay) if isinstance(decay, float) else _terms.__wrapped__(decay)
-    return -sum(weight * _arrays.function("expm1", rate * t) for rate, weight in terms)
+def _gathered(beta: Any, decay: Any, t: Any) -> Any:
+    # 1 - the product of beta (1 - q**i / 2) over i = 1 ... t, with q = 0.96**decay. The series of
+    # the logarithm turns its sum into geometric sums, a few for any t, which may be a symbol.
+    plain = isinstance(decay, float)
+    if isinstance(beta, float) and beta == 0:
+        return 1.0
+    if plain and decay == 0:
+        total = t * math.log(0.5)
+    else:
+        terms = _terms(decay) if plain else _terms.__wrapped__(decay)
+        expm1 = math.expm1 if plain and isinstance(t, int) else partial(_arrays.function, "expm1")
+        total = -sum(weight * expm1(rate * t) for rate, weight in terms)
+    return -_arrays.function("expm1", t * _arrays.function("log", beta) + total)
 
 
 @lru_cache(maxsize=64)

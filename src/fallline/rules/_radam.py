@@ -116,13 +116,12 @@ def _length(beta: Any, t: Any) -> Any:
     longest = 2 / (1 - beta) - 1
     if isinstance(t, int) or (isinstance(beta, float) and beta == 0):
         return longest - 2 * t * beta**t / (1 - beta**t)
-    # The difference of two large numbers has no digits left in single precision. With the decay
-    # l = -log(beta) and x = l t it is a + t - 2/l (x / expm1(x) - 1 + x/2), with a small and in
-    # double; the bracket is summed as its series where x is small.
+    # For small t it is the difference of two large numbers, of which single precision leaves no
+    # digits. With l = -log(beta) and x = l t it is a + t - 2/l (x / expm1(x) - 1 + x/2), where a is
+    # small and computed in double, and the bracket has a series.
     decay = -_arrays.function("log", beta)
     x = decay * t
-    far = x / _arrays.function("expm1", _arrays.choose(x > 1, x, 1.0)) - 1 + x / 2
+    far = longest - 2 * t / _arrays.function("expm1", _arrays.choose(x > 1, x, 1.0))
     y = _arrays.choose(x > 1, 1.0, x * x)
-    near = y / 12 * (1 - y / 60 * (1 - y / 42 * (1 - y / 40 * (1 - y * 5 / 198))))
-    bracket = _arrays.choose(x > 1, far, near)
-    return (longest - 2 / decay) + t - 2 / decay * bracket
+    bracket = y / 12 * (1 - y / 60 * (1 - y / 42 * (1 - y / 40 * (1 - y * 5 / 198))))
+    return _arrays.choose(x > 1, far, (longest - 2 / decay) + t - 2 / decay * bracket)

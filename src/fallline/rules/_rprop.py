@@ -63,6 +63,13 @@ class Rprop(Rule):
 
     _by_components = True
 
+    def _check(self) -> None:
+        if {"minimum", "maximum"} & set(self._schedules):
+            return
+        if self.minimum > self.maximum:
+            msg = f"Rprop: minimum {self.minimum:g} is above maximum {self.maximum:g}"
+            raise ValueError(msg)
+
     @property
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("size", real=True, fill=self.learning_rate), Slot("last"))

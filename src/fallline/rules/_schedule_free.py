@@ -39,9 +39,10 @@ class ScheduleFreeSGD(Rule):
 
     Notes
     -----
-    State: one array (``z``), which starts as the parameter. The parameter is :math:`y`, where
-    gradients are taken; the answer is :math:`x`: `evaluation` computes it. As the authors' code,
-    whose beta1 is called momentum, and optax's, with its warm-up moved by a step.
+    The parameter is :math:`y`, where gradients are taken; the answer is :math:`x`, which
+    `evaluation` computes. State: one array, ``ahead`` :math:`= z - y`: it starts at zero, and what
+    else is done to the parameter is done to all three points. As the authors' code, whose beta1
+    is called momentum, and optax's, which reads a schedule one step further on in the weights.
 
     With a number as rate :math:`c_t = 1/t`, where :math:`t` counts the updates of the leaf. With a
     schedule the weights are summed over the global steps, from the first one, by the rule itself,
@@ -61,7 +62,7 @@ class ScheduleFreeSGD(Rule):
     >>> for _ in range(3):
     ...     _ = opt.step(y.copy())
     >>> y, opt.rule.evaluation(opt.params, opt.state)
-    (array([0.75]), array([1.16666667]))
+    (array([0.75]), array([1.125]))
     """
 
     learning_rate: Hyperparameter = hyper(1.0)
@@ -76,11 +77,7 @@ class ScheduleFreeSGD(Rule):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return (Slot("z"),)
-
-    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
-        z = self._slot_dtype(self.slots[0], p)
-        return {**super()._init_leaf(p, step), "z": _arrays.moved(p, p, z)}
+        return (Slot("ahead"),)
 
     def at(self, step: Any) -> Self:
         """Return this with its schedules replaced by numbers, and the weights summed."""
@@ -107,16 +104,16 @@ class ScheduleFreeSGD(Rule):
         rate = self.learning_rate
         return {
             "share": share,
-            "rate": rate,
-            # How far a unit of gradient moves y.
+            "keep": 1 - share,
+            # How far a unit of gradient moves y, and by how much more it moves z.
             "learning_rate": rate * (1 - self.beta1 * (1 - share)),
+            "more": rate * self.beta1 * (1 - share),
             "weight_decay": self.weight_decay,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, z: Any) -> tuple[Any, ...]:
-        # x is not formed: all three points move by multiples of z - y and d.
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, ahead: Any) -> tuple[Any, ...]:
         d = descent(self, s, p, g)
-        return p + s.share * (z - p) - s.learning_rate * d, z - s.rate * d
+        return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d
 
     def evaluation(self, params: Any, state: Any) -> Any:
         """Return the average x, where the model is to be used.
@@ -131,24 +128,24 @@ class ScheduleFreeSGD(Rule):
         Returns
         -------
         array or tree of arrays
-            ``(y - (1 - beta1) * z) / beta1``, new arrays in the dtypes of the parameters. Leaves
-            that this rule does not update come back as they are.
+            ``y - (1 - beta1) / beta1 * (z - y)``, new arrays in the dtypes of the parameters.
+            Leaves that this rule does not update come back as they are.
         """
         structure = _trees.Structure(params)
         leaves = structure.flatten(params, "params")
         states = structure.flatten(_trees.thawed(state), "state")
-        names = {slot.name for slot in self.slots}
         result = []
         for p, slots in zip(leaves, states, strict=True):
-            if p is None or slots is None or set(slots) - {"step", "master", "sum"} != names:
+            if p is None or "ahead" not in (slots or ()):
                 result.append(p)
                 continue
             beta = self.beta1
             if callable(beta):
-                beta = beta(slots["step"] - 1)
+                count = slots["step"]
+                beta = beta(_arrays.choose(count > 0, count - 1, 0))
             with _arrays.guard(p)():
-                y, z = slots.get("master", p), slots["z"]
-                x = (_arrays.widened(y) - (1 - beta) * z) / beta
+                y = _arrays.widened(slots.get("master", p))
+                x = y - (1 - beta) / beta * slots["ahead"]
                 result.append(_arrays.cast(x, p))
         return structure.unflatten(result)
 
@@ -182,7 +179,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     Notes
     -----
-    State: two arrays (``z``, which starts as the parameter, and ``v``). As the authors' code and
+    State: two arrays (``ahead``, ``v``). As the authors' code and
     optax's; keras weighs all steps equally and shrinks y alone.
 
     References
@@ -205,7 +202,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return (Slot("z"), Slot("v", real=True))
+        return (Slot("ahead"), Slot("v", real=True))
 
     def scalars(self, t: Any) -> dict[str, Any]:
         return {
@@ -217,12 +214,12 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        z, v = slots
+        ahead, v = slots
         g = -g if self.maximize else g
         v = s.beta2 * v + s.new2 * abs2(g)
         d = g / self._divisor(xp, s, v)
         d = d + s.weight_decay * p if self.weight_decay else d
-        return p + s.share * (z - p) - s.learning_rate * d, z - s.rate * d, v
+        return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d, v
 
     def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
         return xp.sqrt(v) / s.root + s.eps
