@@ -27,9 +27,9 @@ class RowSparse:
     The other rows rest: their momentum does not go on and weight decay does not act on them. For
     `GradientDescent`, `SGD` without momentum and weight decay, and `Adagrad` that is what the dense
     gradient does, bit for bit where no row occurs twice; for the others it is the lazy form, as
-    ``torch.optim.SparseAdam``'s. The bias corrections follow the count of the whole leaf. Rules that
-    look at whole leaves (LAMB, LARS, Adafactor, Muon) take dense gradients only. On a device,
-    finding rows that occur several times waits for it, and indices are not checked.
+    that of ``torch.optim.SparseAdam``. The bias corrections follow the count of the whole leaf.
+    Rules that look at whole leaves (LAMB, LARS, Adafactor, Muon) take dense gradients only. On a
+    device, finding rows that occur several times waits for it, and indices are not checked.
 
     Examples
     --------

@@ -158,7 +158,13 @@ class EMA:
         return self._opt.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Parameters
+        ----------
+        state_dict : dict
+            The snapshot.
+        """
         self._opt.load_state_dict(state_dict)
 
     def save(self, path: Any) -> None:

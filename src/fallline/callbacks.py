@@ -58,7 +58,18 @@ class FromFunction(Callback):
 
 
 def made(callbacks: Any) -> list[Callback]:
-    """Return callbacks for a sequence of callbacks and functions."""
+    """Return callbacks for a sequence of callbacks and functions.
+
+    Parameters
+    ----------
+    callbacks : sequence
+        Instances of `Callback`, and functions of the run.
+
+    Returns
+    -------
+    list of Callback
+        In their order.
+    """
     result = []
     for i, one in enumerate(callbacks):
         if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):

@@ -304,7 +304,13 @@ class LossScale(Transform):
         return g * measured[0]
 
     def after(self, keep: Any) -> None:
-        """Take note whether the last gradients were finite: 1 or 0, 0-d on the first's device."""
+        """Take note whether the last gradients were finite.
+
+        Parameters
+        ----------
+        keep : array
+            1 or 0, 0-d on the device of the first gradient.
+        """
         xp = _arrays.namespace(self._value)
         keep = xp.astype(_arrays.beside(keep, self._value), self._value.dtype)
         good = (self._good + 1.0) * keep
@@ -318,6 +324,12 @@ class LossScale(Transform):
         return {"value": _arrays.to_float(self._value), "good": _arrays.to_float(self._good)}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            The numbers.
+        """
         value = _checks.number("state['value']", state["value"], 0.0, math.inf)
         self._value, self._good = value, _checks.number("state['good']", state["good"], 0, math.inf)
