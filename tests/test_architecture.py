@@ -46,6 +46,9 @@ ARROWS = {
     "_fit": FOUNDATION
     | {"_minimize", "_model", "_record", "_run", "callbacks", "data", "penalties"}
     | {"solvers", "stop"},
+    "estimators": FOUNDATION
+    | {"_fit", "_history", "_model", "callbacks", "data", "losses", "optimizer", "penalties"}
+    | {"rules", "solvers", "stop"},
     "testing": FOUNDATION | {"rules", "engine", "optimizer"},
     "averages": FOUNDATION | {"rules", "optimizer"},
     "stop": {"_arrays", "_checks"},
@@ -61,6 +64,7 @@ ARROWS = {
 }
 FOREIGN = {"array_api_compat": {"_arrays"}, "optree": {"_trees"}, "torch": {"_arrays"}}
 FOREIGN |= {"cupy": {"_arrays", "engine"}, "jax": {"_arrays"}, "numba": {"engine"}}
+FOREIGN |= {"sklearn": {"estimators"}}
 
 
 def room(path):

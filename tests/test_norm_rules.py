@@ -211,3 +211,12 @@ def test_what_is_elementwise_runs_through_the_engines(rule):
     assert "ratio" in opt.program
     assert fl.Optimizer(np.ones((2, 2)), fl.Adafactor()).engine == "eager"
     assert fl.Optimizer(np.ones(2), fl.Adafactor()).engine in ("numba", "blocked")
+
+
+def test_lookahead_starts_where_the_parameter_is_whatever_surrounds_it():
+    x = np.asarray([3.0])
+    opt = fl.Optimizer(x, fl.Lookahead(fl.Yogi(0.1), k=1), penalty=fl.L1(0.0))
+    assert opt.state["slow"] == 3
+    assert opt.state["v"] == fl.Yogi().initial_accumulator
+    opt.step(np.zeros(1))
+    assert x[0] == 3

@@ -139,7 +139,8 @@ class Composed(Face):
         return self.rule._by_components
 
     def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
-        state = super()._init_leaf(p, step)
+        # The rule's own state as the rule starts it.
+        state = {**super()._init_leaf(p, step), **self.rule._init_leaf(p, step)}
         if self.master:
             state["master"] = _arrays.moved(p, p, _arrays.compute_dtype(p))
         return state

@@ -107,7 +107,8 @@ class Lookahead(Rule):
 
     def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
         slow = self._slot_dtype(self.slots[-1], p)
-        return {**super()._init_leaf(p, step), "slow": _arrays.moved(p, p, slow)}
+        inner = self._inner._init_leaf(p, step)
+        return {**inner, "slow": _arrays.moved(p, p, slow)}
 
     def scalars(self, t: Any) -> dict[str, Any]:
         due = _arrays.choose(t % self.k == 0, 1.0, 0.0)
