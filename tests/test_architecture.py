@@ -49,6 +49,8 @@ ARROWS = {
     "estimators": FOUNDATION
     | {"_fit", "_history", "_model", "callbacks", "data", "losses", "optimizer", "penalties"}
     | {"rules", "solvers", "stop"},
+    "_rate_test": FOUNDATION | {"_fit", "optimizer", "rules", "schedules"},
+    "plotting": {"_arrays", "_checks"},
     "testing": FOUNDATION | {"rules", "engine", "optimizer"},
     "averages": FOUNDATION | {"rules", "optimizer"},
     "stop": {"_arrays", "_checks"},
@@ -64,7 +66,7 @@ ARROWS = {
 }
 FOREIGN = {"array_api_compat": {"_arrays"}, "optree": {"_trees"}, "torch": {"_arrays"}}
 FOREIGN |= {"cupy": {"_arrays", "engine"}, "jax": {"_arrays"}, "numba": {"engine"}}
-FOREIGN |= {"sklearn": {"estimators"}}
+FOREIGN |= {"sklearn": {"estimators"}, "matplotlib": {"plotting"}}
 
 
 def room(path):

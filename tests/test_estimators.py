@@ -287,13 +287,13 @@ def test_single_precision_stays(loss):
     X, y = data_of(loss)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # kinks at the precision's limit
-        model = made(loss).fit(X.astype("float32"), y)
+        model = made(loss, alpha=0.1).fit(X.astype("float32"), y)
     assert model.coef_.dtype == model.intercept_.dtype == "float32"
-    exact = made(loss).fit(X, y)
+    exact = made(loss, alpha=0.1).fit(X, y)
     if loss in REGRESSORS:
         assert model.predict(X.astype("float32")).dtype == "float32"
         spread = np.std(exact.predict(X))
-        np.testing.assert_allclose(model.predict(X), exact.predict(X), atol=0.02 * spread)
+        np.testing.assert_allclose(model.predict(X), exact.predict(X), atol=0.05 * spread)
     else:
         assert model.decision_function(X.astype("float32")).dtype == "float32"
         assert np.mean(model.predict(X) == exact.predict(X)) > 0.97
@@ -348,8 +348,10 @@ def test_no_convergence_is_a_warning():
     with pytest.warns(ConvergenceWarning, match="2 iterations were made") as caught:
         LinearClassifier(max_iter=2).fit(X, y)
     assert caught[0].filename == __file__
-    with pytest.warns(ConvergenceWarning, match="without convergence"):
-        LinearClassifier("hinge", max_iter=3, tol=1.0).fit(X, y)
+    model = LinearClassifier("hinge", tol=1e-3).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match=f"{model.n_iter_ - 1} iterations were made"):
+        clone(model).set_params(max_iter=model.n_iter_ - 1).fit(X, y)
+    assert clone(model).set_params(max_iter=model.n_iter_).fit(X, y).n_iter_ == model.n_iter_
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
@@ -598,7 +600,7 @@ def test_data():
     for kind in (LinearClassifier, LinearRegressor):
         with pytest.raises(ValueError, match="Input X contains NaN"):
             kind().fit(hole, y)
-        with pytest.raises(ValueError, match="Input y contains NaN|continuous"):
+        with pytest.raises(ValueError, match=r"Input y contains NaN|continuous"):
             kind().fit(X, t)
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             kind().fit(X, y[:-1])
@@ -610,10 +612,10 @@ def test_data():
             kind().fit(X, y, sample_weight=np.ones(3))
         with pytest.raises(ValueError, match="is expecting 13 features"):
             kind().fit(X, y).predict(X[:, :-1])
+        classes = {"classes": [0, 1, 2]} if kind is LinearClassifier else {}
         with pytest.raises(TypeError, match="partial_fit takes an update rule"):
-            model = kind(method="lbfgs")
-            model.partial_fit(X, y, **({"classes": [0, 1, 2]} if kind is LinearClassifier else {}))
-    with pytest.raises(ValueError, match="only one class: np.int64\\(1\\)|only one class: 1"):
+            kind(method="lbfgs").partial_fit(X, y, **classes)
+    with pytest.raises(ValueError, match=r"only one class: (np.int64\()?1"):
         LinearClassifier().fit(X, np.ones(len(y), dtype=int))
     with pytest.raises(AttributeError, match="predict_proba"):
         LinearClassifier("hinge").fit(X, y).predict_proba(X)
