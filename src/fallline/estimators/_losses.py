@@ -65,7 +65,7 @@ class Rounded(Loss):
         low, high, sign = -1.0, 1.0, 1
         error = pred - target
         if isinstance(self.loss, Quantile):
-            low, high = self.loss.quantile - 1, self.loss.quantile
+            low, high = -self.loss.quantile, 1 - self.loss.quantile
         elif isinstance(self.loss, Hinge):
             low, high, sign = 0.0, 1.0, -target
             error = 1 - target * pred
