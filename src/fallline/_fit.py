@@ -128,7 +128,8 @@ def fit(
     params : tree of arrays, optional
         Where to start; not needed if the objective has `initialize`. A rule does not write them.
     weights : array, optional
-        Of the rows; integers count like repeated rows.
+        Of the rows; integers count like repeated rows. A mini-batch is averaged with its own
+        weights, whatever their sum.
     batch_size : int, optional
         Rows of a batch for a rule; by default all.
     epochs : int, optional

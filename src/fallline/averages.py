@@ -17,7 +17,7 @@ __all__ = ["EMA"]
 class _Average(Rule):
     # The parameter is the average, the gradient what is averaged.
 
-    decay: Hyperparameter = hyper(0.999, high=1.0, below=True)
+    decay: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
 
     def scalars(self, t: Any) -> dict[str, Any]:
         return {"decay": self.decay, "new": 1 - self.decay}

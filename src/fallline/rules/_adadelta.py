@@ -50,11 +50,11 @@ class Adadelta(Rule):
     Adadelta(learning_rate=1.0, rho=0.95)
     """
 
-    learning_rate: Hyperparameter = hyper(1.0)
+    learning_rate: Hyperparameter = hyper(default=1.0)
     _: KW_ONLY
-    rho: Hyperparameter = hyper(0.9, high=1.0)
-    eps: Hyperparameter = hyper(1e-6)
-    weight_decay: Hyperparameter = hyper(0.0)
+    rho: Hyperparameter = hyper(default=0.9, high=1.0)
+    eps: Hyperparameter = hyper(default=1e-6)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 

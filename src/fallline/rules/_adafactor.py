@@ -63,13 +63,13 @@ class Adafactor(Rule):
     ((2, 1), (1, 3))
     """
 
-    learning_rate: Hyperparameter = hyper(1e-2)
+    learning_rate: Hyperparameter = hyper(default=1e-2)
     _: KW_ONLY
-    beta2_decay: Hyperparameter = hyper(0.8, high=1.0)
-    eps1: Hyperparameter = hyper(0.0)
-    eps2: Hyperparameter = hyper(1e-3)
-    threshold: Hyperparameter = hyper(1.0, low=1e-30)
-    weight_decay: Hyperparameter = hyper(0.0)
+    beta2_decay: Hyperparameter = hyper(default=0.8, high=1.0)
+    eps1: Hyperparameter = hyper(default=0.0)
+    eps2: Hyperparameter = hyper(default=1e-3)
+    threshold: Hyperparameter = hyper(default=1.0, low=1e-30)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     factored: bool = True
 

@@ -53,13 +53,13 @@ class Adagrad(Rule):
     0.1
     """
 
-    learning_rate: Hyperparameter = hyper(1e-2)
+    learning_rate: Hyperparameter = hyper(default=1e-2)
     _: KW_ONLY
-    learning_rate_decay: Hyperparameter = hyper(0.0)
-    initial_accumulator: Hyperparameter = hyper(0.0)
-    eps: Hyperparameter = hyper(1e-10)
+    learning_rate_decay: Hyperparameter = hyper(default=0.0)
+    initial_accumulator: Hyperparameter = hyper(default=0.0)
+    eps: Hyperparameter = hyper(default=1e-10)
     eps_inside_sqrt: bool = False
-    weight_decay: Hyperparameter = hyper(0.0)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 

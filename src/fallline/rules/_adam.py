@@ -64,14 +64,14 @@ class Adam(Rule):
     array([2.9])
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
     _: KW_ONLY
-    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(1e-8)
+    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(default=1e-8)
     eps_hat: bool = False
     amsgrad: bool = False
-    weight_decay: Hyperparameter = hyper(0.0)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     decoupled: bool = False
     maximize: bool = False
     complex_moment: str = "modulus"
@@ -143,5 +143,5 @@ class AdamW(Adam):
     """
 
     _: KW_ONLY
-    weight_decay: Hyperparameter = hyper(1e-2)
+    weight_decay: Hyperparameter = hyper(default=1e-2)
     decoupled: bool = True

@@ -53,12 +53,12 @@ class Adamax(Rule):
     array([2.9])
     """
 
-    learning_rate: Hyperparameter = hyper(2e-3)
+    learning_rate: Hyperparameter = hyper(default=2e-3)
     _: KW_ONLY
-    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(1e-8)
-    weight_decay: Hyperparameter = hyper(0.0)
+    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(default=1e-8)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 

@@ -56,13 +56,13 @@ class Adan(Rule):
     Adan(learning_rate=0.001, weight_decay=0.02)
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
     _: KW_ONLY
-    beta1: Hyperparameter = hyper(0.98, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(0.92, high=1.0, below=True)
-    beta3: Hyperparameter = hyper(0.99, high=1.0, below=True)
-    eps: Hyperparameter = hyper(1e-8)
-    weight_decay: Hyperparameter = hyper(0.0)
+    beta1: Hyperparameter = hyper(default=0.98, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(default=0.92, high=1.0, below=True)
+    beta3: Hyperparameter = hyper(default=0.99, high=1.0, below=True)
+    eps: Hyperparameter = hyper(default=1e-8)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 

@@ -59,12 +59,12 @@ class ASGD(Rule):
     (array([2.]), array([1.]))
     """
 
-    learning_rate: Hyperparameter = hyper(1e-2)
+    learning_rate: Hyperparameter = hyper(default=1e-2)
     _: KW_ONLY
-    decay: Hyperparameter = hyper(1e-4)
-    power: Hyperparameter = hyper(0.75)
-    start: Hyperparameter = hyper(1e6)
-    weight_decay: Hyperparameter = hyper(0.0)
+    decay: Hyperparameter = hyper(default=1e-4)
+    power: Hyperparameter = hyper(default=0.75)
+    start: Hyperparameter = hyper(default=1e6)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
 
     @property

@@ -62,11 +62,11 @@ class FTRL(Rule):
     array([-0.25,  0.  ])
     """
 
-    learning_rate: Hyperparameter = hyper(0.1)
+    learning_rate: Hyperparameter = hyper(default=0.1)
     _: KW_ONLY
-    beta: Hyperparameter = hyper(1.0)
-    l1: Hyperparameter = hyper(0.0)
-    l2: Hyperparameter = hyper(0.0)
+    beta: Hyperparameter = hyper(default=1.0)
+    l1: Hyperparameter = hyper(default=0.0)
+    l2: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 

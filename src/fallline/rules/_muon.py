@@ -64,12 +64,12 @@ class Muon(Rule):
     AdamW(learning_rate=0.001)
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
     _: KW_ONLY
-    momentum: Hyperparameter = hyper(0.95, high=1.0)
+    momentum: Hyperparameter = hyper(default=0.95, high=1.0)
     nesterov: bool = True
-    weight_decay: Hyperparameter = hyper(0.1)
-    eps: Hyperparameter = hyper(1e-7)
+    weight_decay: Hyperparameter = hyper(default=0.1)
+    eps: Hyperparameter = hyper(default=1e-7)
     iterations: Any = option(5)
     scale: str = "original"
     companion: Any = option(None)

@@ -60,14 +60,14 @@ class RMSprop(Rule):
     ['v', 'a', 'b']
     """
 
-    learning_rate: Hyperparameter = hyper(1e-2)
+    learning_rate: Hyperparameter = hyper(default=1e-2)
     _: KW_ONLY
-    rho: Hyperparameter = hyper(0.99, high=1.0)
-    eps: Hyperparameter = hyper(1e-8)
+    rho: Hyperparameter = hyper(default=0.99, high=1.0)
+    eps: Hyperparameter = hyper(default=1e-8)
     eps_inside_sqrt: bool = False
     centered: bool = False
-    momentum: Hyperparameter = hyper(0.0)
-    weight_decay: Hyperparameter = hyper(0.0)
+    momentum: Hyperparameter = hyper(default=0.0)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 

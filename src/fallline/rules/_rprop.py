@@ -53,12 +53,12 @@ class Rprop(Rule):
     [2.9, 2.78]
     """
 
-    learning_rate: Hyperparameter = hyper(1e-2)
+    learning_rate: Hyperparameter = hyper(default=1e-2)
     _: KW_ONLY
-    shrink: Hyperparameter = hyper(0.5, high=1.0, below=True)
-    grow: Hyperparameter = hyper(1.2, low=1.0)
-    minimum: Hyperparameter = hyper(1e-6)
-    maximum: Hyperparameter = hyper(50.0)
+    shrink: Hyperparameter = hyper(default=0.5, high=1.0, below=True)
+    grow: Hyperparameter = hyper(default=1.2, low=1.0)
+    minimum: Hyperparameter = hyper(default=1e-6)
+    maximum: Hyperparameter = hyper(default=50.0)
     maximize: bool = False
 
     _by_components = True

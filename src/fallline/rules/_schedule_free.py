@@ -65,10 +65,10 @@ class ScheduleFreeSGD(Rule):
     (array([0.75]), array([1.125]))
     """
 
-    learning_rate: Hyperparameter = hyper(1.0)
+    learning_rate: Hyperparameter = hyper(default=1.0)
     _: KW_ONLY
-    beta1: Hyperparameter = hyper(0.9, low=1e-30, high=1.0, below=True)
-    weight_decay: Hyperparameter = hyper(0.0)
+    beta1: Hyperparameter = hyper(default=0.9, low=1e-30, high=1.0, below=True)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
 
     # The sum of the weights of a schedule over the present one, and what was summed so far.
@@ -194,10 +194,10 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     0.9
     """
 
-    learning_rate: Hyperparameter = hyper(2.5e-3)
+    learning_rate: Hyperparameter = hyper(default=2.5e-3)
     _: KW_ONLY
-    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(1e-8)
+    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(default=1e-8)
     complex_moment: str = "modulus"
 
     @property

@@ -41,7 +41,7 @@ class GradientDescent(Rule):
     array([0., 0.])
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
 
     def scalars(self, t: Any) -> dict[str, Any]:
         return {"learning_rate": self.learning_rate}
@@ -90,11 +90,11 @@ class SGD(Rule):
     SGD(learning_rate=0.1, momentum=0.9)
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
     _: KW_ONLY
-    momentum: Hyperparameter = hyper(0.0)
-    dampening: Hyperparameter = hyper(0.0, high=1.0)
-    weight_decay: Hyperparameter = hyper(0.0)
+    momentum: Hyperparameter = hyper(default=0.0)
+    dampening: Hyperparameter = hyper(default=0.0, high=1.0)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     nesterov: bool = False
     maximize: bool = False
 

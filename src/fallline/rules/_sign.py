@@ -47,11 +47,11 @@ class Lion(Rule):
     array([2.9, 3.1])
     """
 
-    learning_rate: Hyperparameter = hyper(1e-4)
+    learning_rate: Hyperparameter = hyper(default=1e-4)
     _: KW_ONLY
-    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(0.99, high=1.0, below=True)
-    weight_decay: Hyperparameter = hyper(0.0)
+    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(default=0.99, high=1.0, below=True)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
 
     @property
@@ -112,10 +112,10 @@ class SignSGD(Rule):
     SignSGD(learning_rate=0.01, momentum=0.9)
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
     _: KW_ONLY
-    momentum: Hyperparameter = hyper(0.0, high=1.0, below=True)
-    weight_decay: Hyperparameter = hyper(0.0)
+    momentum: Hyperparameter = hyper(default=0.0, high=1.0, below=True)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
 
     @property

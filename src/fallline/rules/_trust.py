@@ -63,12 +63,12 @@ class LAMB(Rule):
     array([2.6464, 3.6464])
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
     _: KW_ONLY
-    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(1e-6)
-    weight_decay: Hyperparameter = hyper(0.0)
+    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(default=1e-6)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 
@@ -154,12 +154,12 @@ class LARS(Rule):
     LARS(learning_rate=0.1, weight_decay=0.0001)
     """
 
-    learning_rate: Hyperparameter = hyper(1e-3)
+    learning_rate: Hyperparameter = hyper(default=1e-3)
     _: KW_ONLY
-    momentum: Hyperparameter = hyper(0.9)
-    trust_coefficient: Hyperparameter = hyper(1e-3)
-    eps: Hyperparameter = hyper(0.0)
-    weight_decay: Hyperparameter = hyper(0.0)
+    momentum: Hyperparameter = hyper(default=0.9)
+    trust_coefficient: Hyperparameter = hyper(default=1e-3)
+    eps: Hyperparameter = hyper(default=0.0)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     nesterov: bool = False
     maximize: bool = False
 

@@ -57,13 +57,13 @@ class Yogi(Rule):
     0.001
     """
 
-    learning_rate: Hyperparameter = hyper(1e-2)
+    learning_rate: Hyperparameter = hyper(default=1e-2)
     _: KW_ONLY
-    beta1: Hyperparameter = hyper(0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(1e-3)
-    initial_accumulator: Hyperparameter = hyper(1e-6)
-    weight_decay: Hyperparameter = hyper(0.0)
+    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(default=1e-3)
+    initial_accumulator: Hyperparameter = hyper(default=1e-6)
+    weight_decay: Hyperparameter = hyper(default=0.0)
     decoupled: bool = False
     maximize: bool = False
     complex_moment: str = "modulus"
