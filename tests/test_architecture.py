@@ -50,7 +50,8 @@ ARROWS = {
     | {"_fit", "_history", "_model", "callbacks", "data", "losses", "optimizer", "penalties"}
     | {"rules", "solvers", "stop"},
     "_rate_test": FOUNDATION | {"_fit", "optimizer", "rules", "schedules"},
-    "plotting": {"_arrays", "_checks"},
+    "_curves": {"_arrays", "_checks"},
+    "plotting": {"_arrays", "_checks", "_curves"},
     "testing": FOUNDATION | {"rules", "engine", "optimizer"},
     "averages": FOUNDATION | {"rules", "optimizer"},
     "stop": {"_arrays", "_checks"},

@@ -70,6 +70,11 @@ OTHERS = [
     ("phase_retrieval", "no pixel amplifies: 301 evaluations, relative error 1.6", ("matplotlib",)),
     ("deconvolution", "and total variation           0.08", ("matplotlib",)),
     ("rosenbrock", "the paths are in rosenbrock.png", ("matplotlib",)),
+    ("plots", "picture: plots.png", ("matplotlib",)),
+    ("breast_cancer", "0.06", ("matplotlib",)),
+    ("sparse_text", "Adagrad : held-out accuracy 0.9", ("matplotlib", "scipy")),
+    ("missing_features", "joint               0.4", ("matplotlib",)),
+    ("compare_rules", "picture: compare_rules.png", ("matplotlib",)),
     ("porting_from_torch", "largest difference", ("torch",)),
 ]
 

@@ -6,6 +6,7 @@ from . import (
     gradients,
     losses,
     penalties,
+    plotting,
     rules,
     schedules,
     solvers,
@@ -17,6 +18,7 @@ from ._fit import FitResult, fit
 from ._gradcheck import GradientCheck, check_gradient
 from ._minimize import MinimizeResult, minimize
 from ._model import LinearModel
+from ._rate_test import RateTest, find_learning_rate
 from ._record import RunRecord, fingerprint
 from ._scipy import scipy_method
 from ._sparse import RowSparse
@@ -111,6 +113,7 @@ __all__ = [
     "ProximalGradient",
     "RAdam",
     "RMSprop",
+    "RateTest",
     "RowSparse",
     "Rprop",
     "RunRecord",
@@ -125,6 +128,7 @@ __all__ = [
     "callbacks",
     "check_gradient",
     "constraints",
+    "find_learning_rate",
     "fingerprint",
     "fit",
     "from_torch",
@@ -132,6 +136,7 @@ __all__ = [
     "losses",
     "minimize",
     "penalties",
+    "plotting",
     "rules",
     "schedules",
     "scipy_method",
