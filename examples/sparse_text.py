@@ -42,7 +42,8 @@ X.data = np.log1p(X.data)
 print(f"{X.shape[0]} texts, {X.shape[1]} words, {X.nnz / X.shape[0]:.0f} of them in a text")
 
 # %%
-# Softmax regression; the last fifth of the texts is held out.
+# Softmax regression; the last fifth of the texts is held out. Each rule has about the best of
+# nine rates by accuracy on held-out texts, so these accuracies flatter both.
 
 held_out = options.texts * 4 // 5
 train, test = (X[:held_out], y[:held_out]), (X[held_out:], y[held_out:])

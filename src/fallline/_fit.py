@@ -137,7 +137,8 @@ def fit(
     rng : int or numpy.random.Generator, optional
         Where the order of the rows comes from.
     validation : tuple of arrays, optional
-        Data whose loss is taken after each epoch, as ``history["validation_loss"]``.
+        Data whose loss is taken after each epoch, as ``history["validation_loss"]``: the
+        objective's value, with a penalty that is part of it.
     penalty, constraint : trees, optional
         As in `minimize` and `Optimizer`; a penalty that is part of the objective is not given here.
     stop : Condition, optional
