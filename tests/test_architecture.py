@@ -40,7 +40,7 @@ ARROWS = {
     "_torch": FOUNDATION | {"rules", "checkpoint", "optimizer"},
     "_model": FOUNDATION | {"losses", "penalties"},
     "_history": FOUNDATION,
-    "_record": FOUNDATION | {"_model"},
+    "_record": FOUNDATION | {"_model", "_npz"},
     "callbacks": FOUNDATION,
     "_run": FOUNDATION | {"_npz", "checkpoint", "_history", "callbacks", "data", "optimizer"},
     "_fit": FOUNDATION

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -23,6 +23,30 @@ LARGEST_HEADER = 1 << 26  # bytes
 
 class FileError(ValueError):
     """A file that cannot be used: not of this kind, damaged, or of a newer version."""
+
+
+@contextlib.contextmanager
+def whole(path: Any) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the place of the old one whole, and only at the end."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    with contextlib.suppress(OSError):  # not every system can open a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write(path: Any, kind: str, version: int, header: Mapping[str, Any], arrays: Any) -> None:
@@ -39,25 +63,8 @@ def write(path: Any, kind: str, version: int, header: Mapping[str, Any], arrays:
     arrays : mapping from str to (array of NumPy, name of its dtype)
         The name may be "bfloat16" for the upper halves of floats, as integers.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write(file, {"kind": kind, "version": version, **header}, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    with contextlib.suppress(OSError):  # not every system can open a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with whole(path) as file:
+        _write(file, {"kind": kind, "version": version, **header}, arrays)
 
 
 def _write(file: BinaryIO, header: dict[str, Any], arrays: Any) -> None:

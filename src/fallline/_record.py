@@ -7,16 +7,13 @@ import hashlib
 import importlib
 import json
 import math
-import os
 import platform
-import secrets
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _npz
 from ._model import dense_like, is_sparse
 from ._trees import Structure
 
@@ -58,18 +55,9 @@ class RunRecord(dict[str, Any]):
         path : str or path
             Where.
         """
-        path = Path(path)
         text = json.dumps(_plain(self), indent=2, allow_nan=False)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        try:
-            with temporary.open("x") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with _npz.whole(path) as file:
+            file.write(f"{text}\n".encode())
 
 
 def described(
