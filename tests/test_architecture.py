@@ -42,7 +42,9 @@ ARROWS = {
     "_history": FOUNDATION,
     "_record": FOUNDATION | {"_model", "_npz"},
     "callbacks": FOUNDATION,
-    "_run": FOUNDATION | {"_npz", "checkpoint", "_history", "callbacks", "data", "optimizer"},
+    "_scan": FOUNDATION | {"_model", "data", "engine", "optimizer"},
+    "_run": FOUNDATION
+    | {"_npz", "checkpoint", "_history", "_scan", "callbacks", "data", "optimizer"},
     "_fit": FOUNDATION
     | {"_minimize", "_model", "_record", "_run", "callbacks", "data", "penalties"}
     | {"solvers", "stop"},

@@ -261,6 +261,8 @@ import os, signal
 import numpy as np
 import fallline as fl
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell had it ignored
+
 
 class Kill(fl.callbacks.Callback):
     def on_step(self, run):

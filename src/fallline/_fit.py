@@ -109,6 +109,7 @@ def fit(
     progress: bool = False,
     nonfinite: str = "stop",
     resume: Any = None,
+    engine: str = "auto",
 ) -> FitResult:
     """Fit the parameters of an objective to data.
 
@@ -153,6 +154,9 @@ def fit(
         FloatingPointError; or go on.
     resume : str or path, optional
         A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on.
+    engine : str, default "auto"
+        How a rule is run, as in `Optimizer`; all give the same bits. With Numba, mini-batches of
+        NumPy's arrays go through a `LinearModel` and the rule without the interpreter.
 
     Returns
     -------
@@ -210,6 +214,8 @@ def fit(
                 stop=stop,
                 nonfinite=nonfinite,
                 resume=resume,
+                engine=engine,
+                objective=objective,
             )
     except StoppedError:
         pass

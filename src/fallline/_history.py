@@ -32,6 +32,13 @@ class History(Mapping[str, Any]):
             self._read(name)
             self._host[name].append(float(value))
 
+    def add_all(self, name: str, values: Any) -> None:
+        """Append the numbers of an array of NumPy."""
+        self._host.setdefault(name, [])
+        self._waiting.setdefault(name, [])
+        self._read(name)
+        self._host[name] += values.tolist()
+
     def _read(self, name: str) -> list[float]:
         # Bring what waits to the host, in one piece.
         waiting = self._waiting[name]

@@ -13,8 +13,8 @@ import numpy as np
 
 from . import _arrays, _checks, _npz, checkpoint
 from ._history import History
+from ._scan import Scan
 from ._trees import Structure
-from .callbacks import Callback
 from .data import Batches
 from .optimizer import Optimizer
 
@@ -66,6 +66,7 @@ class Run:
         self._ends: list[tuple[str, int]] = []
         self._first = params
         self._rows = 0
+        self._scan: Scan | None = None
 
     # -- for callbacks ------------------------------------------------------------------------
 
@@ -174,16 +175,17 @@ class Run:
 
     def train(
         self, rule: Any, batches: Any, epochs: int, *, penalty: Any, constraint: Any, stop: Any,
-        nonfinite: str, resume: Any,
+        nonfinite: str, resume: Any, engine: str, objective: Any,
     ) -> None:  # fmt: skip
         """Go through the batches, epoch by epoch."""
         self.params = self.copied()
         how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
         self.optimizer = Optimizer(
-            self.params, rule, penalty=penalty, constraint=constraint, nonfinite=how
-        )
+            self.params, rule, penalty=penalty, constraint=constraint, nonfinite=how,
+            engine=engine,
+        )  # fmt: skip
         self.epochs = epochs
-        self._batches = batches
+        self._batches, self._objective = batches, objective
         if resume is not None:
             self._resume(resume)
         watch = None if stop is None else stop.watch(_epsilon(self.params))
@@ -212,10 +214,19 @@ class Run:
 
     def _one_epoch(self) -> bool:
         # Tells whether there were batches.
+        step_hooks = [hook for hook in self._hooks if hook.watches_steps]
+        self._note_rng()
+        try:
+            if not step_hooks and self._scannable():
+                self._scanned()
+                return True
+            return self._stepped(step_hooks)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError from error
+
+    def _stepped(self, step_hooks: Sequence[Any]) -> bool:
         batches, opt = self._batches, self.optimizer
         assert opt is not None
-        step_hooks = [h for h in self._hooks if type(h).on_step is not Callback.on_step]
-        self._note_rng()
         found: Iterator[Any]
         if isinstance(batches, Batches):
             found = batches.epoch(self._batch, reuse=True)
@@ -224,28 +235,54 @@ class Run:
             for _ in range(self._batch):
                 next(found)
         some = self._batch > 0
-        try:
-            for batch in found:
-                batch = batch if isinstance(batch, tuple) else (batch,)
-                some = True
-                value, gradient = self.evaluated(self.params, batch)
-                self.params = opt.step(gradient)
-                n = int(batch[0].shape[0])
-                self._total = self._total + _arrays.detached(value) * n
-                self._rows += n
-                self.loss = value
-                self.history.add("step_loss", value)
-                self.step, self._batch = self.step + 1, self._batch + 1
-                for hook in step_hooks:
-                    hook.on_step(self)
-                if self._ends:
-                    return True
-        except KeyboardInterrupt as error:
-            raise InterruptedRunError from error
+        for batch in found:
+            batch = batch if isinstance(batch, tuple) else (batch,)
+            some = True
+            value, gradient = self.evaluated(self.params, batch)
+            self.params = opt.step(gradient)
+            n = int(batch[0].shape[0])
+            self._total = self._total + _arrays.detached(value) * n
+            self._rows += n
+            self.loss = value
+            self.history.add("step_loss", value)
+            self.step, self._batch = self.step + 1, self._batch + 1
+            for hook in step_hooks:
+                hook.on_step(self)
+            if self._ends:
+                return True
         if not some and self.step == 0:
             msg = "data: gave no batches"
             raise ValueError(msg)
         return some
+
+    def _scannable(self) -> bool:
+        # Whether the steps of an epoch run without the interpreter.
+        opt = self.optimizer
+        assert opt is not None
+        if self.params is not opt.params:
+            return False
+        opt._bound.adopt()
+        if self._scan is None or not self._scan.fits(opt):
+            try:
+                self._scan = Scan(self._objective, opt, self._batches)
+            except (TypeError, ValueError):  # what is wrong is said by the steps one by one
+                return False
+        return True
+
+    def _scanned(self) -> None:
+        assert self._scan is not None
+        order = self._batches.order()
+        while self._batch < len(self._batches):
+            values, count, interrupted = self._scan.advance(order, self._batch)
+            if len(values):
+                products = values * count
+                self._total = np.add.accumulate([values.dtype.type(self._total), *products])[-1]
+                self.loss = values[-1:].reshape(())
+                self.history.add_all("step_loss", values)
+            self._rows += count * len(values)
+            self.step, self._batch = self.step + len(values), self._batch + len(values)
+            if interrupted:
+                raise KeyboardInterrupt
 
     def _note_rng(self) -> None:
         # The state from which the order of this epoch is drawn.

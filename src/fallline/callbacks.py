@@ -32,6 +32,11 @@ class Callback:
     ``run.history``, and ``run.stop(message)``.
     """
 
+    @property
+    def watches_steps(self) -> bool:
+        """Whether `on_step` does anything; steps that nobody watches may run many at a time."""
+        return type(self).on_step is not Callback.on_step
+
     def on_start(self, run: Any) -> None:
         """Before the first step."""
 
@@ -217,6 +222,11 @@ class Checkpoint(Callback):
         if run.optimizer is None:
             msg = "callbacks: Checkpoint is for rules; a solver starts again from params="
             raise TypeError(msg)
+
+    @property
+    def watches_steps(self) -> bool:
+        """Whether files are written after steps."""
+        return self.steps is not None
 
     def on_step(self, run: Any) -> None:
         """Save after some steps."""

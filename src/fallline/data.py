@@ -115,16 +115,25 @@ class Batches:
             The batches.
         """
         n, size = self.arrays[0].shape[0], self.batch_size
-        order = None
-        if self.shuffle:
-            like = next((x for x in self.arrays if not hasattr(x, "tocsr")), None)
-            order = self.rng.permutation(n)
-            order = order if like is None else _arrays.from_numpy(order, like)
+        order = self.order()
+        like = next((x for x in self.arrays if not hasattr(x, "tocsr")), None)
+        if order is not None and like is not None:
+            order = _arrays.from_numpy(order, like)
         slices = [slice(i * size, min((i + 1) * size, n)) for i in range(start, len(self))]
         buffers = [
             _buffer(x, self.batch_size) if reuse and self.shuffle else None for x in self.arrays
         ]
         return self._epoch(order, slices, buffers)
+
+    def order(self) -> Any:
+        """Return the order of the rows in the next epoch, drawn from `rng`.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            `None` without shuffling.
+        """
+        return self.rng.permutation(self.arrays[0].shape[0]) if self.shuffle else None
 
     def _epoch(
         self, order: Any, rows: list[slice], buffers: list[Any]

@@ -6,20 +6,17 @@ folder, where Numba also keeps what it compiled; nothing is read back from that 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import is_
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from . import _cache, blocked
+from . import _compile, blocked
 from .trace import INFIX, Program
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
@@ -246,29 +243,8 @@ def kernel(program: Program, form: str) -> Callable[..., None]:
     """Return a compiled function; forms are "one" and "many" arrays, serial or " parallel"."""
     key = program.key, form
     if key not in _KNOWN:
-        _KNOWN[key] = _compiled(source(program, form), form.partition(" ")[0])
+        _KNOWN[key] = _compile.compiled(source(program, form), form.partition(" ")[0])
     return _KNOWN[key]
-
-
-def _compiled(text: str, name: str) -> Callable[..., None]:
-    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    folder = _cache.folder("numba")
-    path = None if folder is None else folder / f"kernel_{digest}.py"
-    if path is not None and _cache.write(path, text.encode()):
-        # Numba finds what it cached for a function by the name of its module.
-        module = ModuleType(f"fallline_kernel_{digest}")
-        module.__dict__.update(CACHE=True, __file__=str(path))
-        sys.modules[module.__name__] = module
-        try:
-            exec(compile(text, str(path), "exec"), module.__dict__)
-        except Exception:
-            # Whatever is wrong with the cache must cost no more than time.
-            del sys.modules[module.__name__]
-        else:
-            return module.__dict__[name]  # type: ignore[no-any-return]
-    names: dict[str, Any] = {"CACHE": False, "__name__": f"fallline_{digest}"}
-    exec(compile(text, f"<fallline {digest}>", "exec"), names)
-    return names[name]  # type: ignore[no-any-return]
 
 
 def source(program: Program, form: str) -> str:

@@ -1,0 +1,260 @@
+"""Epochs of a linear model without the interpreter: many steps in one compiled call.
+
+What a step does is recorded from the model, its loss and penalty, and the rule, as they are written
+for arrays of any library, and run by NumPy's own loops: the bits are those of the steps one by one.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+
+from . import _checks
+from ._model import LinearModel, is_sparse
+from .data import Batches
+from .engine.recording import Recorder, Source, UnrecordableError
+from .engine.tape import Tape
+from .optimizer import Optimizer
+
+STEPS = 64  # of one call, between two looks at the keyboard
+BYTES = 1 << 26  # of data in one call
+DTYPES = ("float32", "float64")
+
+
+class Scan:
+    """Runs the steps of an Optimizer over mini-batches.
+
+    Parameters
+    ----------
+    model : LinearModel
+        The objective.
+    optimizer : Optimizer
+        Holds the parameters.
+    batches : Batches
+        Of NumPy's arrays: X, or a sparse matrix of SciPy; y; weights of the rows, if there are any.
+
+    Raises
+    ------
+    UnrecordableError
+        If any of these does not fit; the steps are made one by one then.
+    """
+
+    def __init__(self, model: Any, optimizer: Optimizer, batches: Any) -> None:
+        if type(model) is not LinearModel or type(batches) is not Batches:
+            msg = "only linear models over arrays are recorded"
+            raise UnrecordableError(msg)
+        bound = optimizer._bound
+        if bound.surrounded and not (
+            bound.pipeline.trivial and all(x.late == (None, None) for x in bound.around)
+        ):
+            msg = "what surrounds the rule is not recorded"
+            raise UnrecordableError(msg)
+        if not all(x.engine == "numba" and x.program and not x.reads for x in bound.groups):
+            msg = "these rules do not run in Numba, or measure the leaves"
+            raise UnrecordableError(msg)
+        self.model, self.optimizer, self.batches = model, optimizer, batches
+        self.data = _data(model, batches)
+        self.dtype = self.data[1].dtype
+        self.arrays, self.clocks = self._arrays(), self._clocks()
+        size = min(batches.batch_size, len(self.data[1]))
+        self.tapes = {size: self._recorded(size)}
+
+    # -- what is recorded ---------------------------------------------------------------------
+
+    def fits(self, optimizer: Optimizer) -> bool:
+        """Tell whether what was recorded is still there."""
+        same = optimizer._bound is self.optimizer._bound and self._clocks() == self.clocks
+        now = self._arrays()
+        return same and len(now) == len(self.arrays) and all(map(_is, now, self.arrays))
+
+    def _arrays(self) -> list[Any]:
+        leaves = self.optimizer._bound.leaves
+        return [x for leaf in leaves for x in ([leaf.p] if leaf.rule is None else leaf.arrays)]
+
+    def _clocks(self) -> dict[int, tuple[int, int]]:
+        # Of each leaf that is updated: its group, and how far its count is from the global step.
+        bound, step = self.optimizer._bound, self.optimizer.step_count
+        return {
+            leaf.index: (i, leaf.state.count - step)  # type: ignore[union-attr]
+            for i, group in enumerate(bound.groups)
+            for leaf in group.leaves
+        }
+
+    def _recorded(self, count: int) -> Tape:
+        bound, recorder = self.optimizer._bound, Recorder(self.dtype)
+        X, *others = self.data
+        source = X if isinstance(X, Source) else None
+        batch = [recorder.sparse_rows(X, count) if source else recorder.rows(X, count)]
+        batch += [recorder.rows(x, count) for x in others]
+        leaves = [None if x.p is None else recorder.memory(x.p) for x in bound.leaves]
+        params = bound.structure.unflatten(leaves)
+        value, gradient = self.model.value_and_gradient(params, *batch)
+        gradients = bound.structure.flatten(gradient, "grads")
+        pairs = zip(bound.leaves, gradients, strict=True)
+        # The largest first, as is best for the cache.
+        for leaf, g in sorted(pairs, key=lambda pair: -_size(pair[0].p)):
+            if leaf.rule is not None and leaf.p is not None:
+                p, *slots = (recorder.memory(x) for x in leaf.arrays)
+                if g is None or g.shape != p.shape:
+                    msg = "a gradient does not fit"
+                    raise UnrecordableError(msg)
+                key = self.clocks[leaf.index]
+                program = bound.groups[key[0]].program
+                assert program is not None
+                recorder.program(program, key, [p, g, *slots])
+        return Tape(recorder, value, "int64" if source is None else source.columns.dtype.name)
+
+    # -- running ------------------------------------------------------------------------------
+
+    def advance(self, order: Any, batch: int) -> tuple[Any, int, bool]:
+        """Make some steps from a batch of an epoch on.
+
+        Parameters
+        ----------
+        order : array of int64
+            Of the rows in this epoch.
+        batch : int
+            The first batch.
+
+        Returns
+        -------
+        values : array
+            The loss of each step.
+        count : int
+            Rows of each batch.
+        interrupted : bool
+            Whether Ctrl-C was pressed; the steps are whole.
+        """
+        size, n = self.batches.batch_size, len(order)
+        first = batch * size
+        count = min(size, n - first)
+        if count not in self.tapes:
+            self.tapes[count] = self._recorded(count)
+        tape, opt = self.tapes[count], self.optimizer
+        most = max(1, min(STEPS, BYTES // max(count * self._row_bytes, 1)))
+        numbers = self._numbers(tape.scalars, min((n - first) // count, most))
+        interrupted = False
+        opt._begin()
+        try:
+            tape.run(order, first, count, numbers)
+        except KeyboardInterrupt:
+            interrupted = True
+        steps = len(tape.values)
+        for group in opt._bound.groups:
+            for leaf in group.leaves:
+                leaf.state.count += steps  # type: ignore[union-attr]
+        opt._step_count += steps
+        opt._last = max(opt._step_count - 1, 0)
+        opt._unfinished = False
+        return tape.values, count, interrupted
+
+    @property
+    def _row_bytes(self) -> int:
+        X = self.data[0]
+        if isinstance(X, Source):
+            return int(2 * X.numbers.nbytes // max(len(X.ends) - 1, 1))
+        return int(X.nbytes // len(X))
+
+    def _numbers(self, scalars: Sequence[Any], steps: int) -> Any:
+        # What the rules read in each step; fewer steps if a schedule fails in one of them.
+        bound, step = self.optimizer._bound, self.optimizer.step_count
+        table = np.empty((steps, len(scalars)))
+        for key in dict.fromkeys(key for key, _ in scalars):
+            plan, shift = bound.groups[key[0]].plan, key[1]
+            names = {i: x for i, (k, x) in enumerate(scalars) if k == key}
+            table[:, [i for i, x in names.items() if isinstance(x, float)]] = [
+                x for x in names.values() if isinstance(x, float)
+            ]
+            places = [i for i, x in names.items() if isinstance(x, str)]
+            read = _reader([names[i] for i in places])
+            rows = []
+            for k in range(steps):
+                try:
+                    rows.append(read(plan.at(step + k).scalars(step + k + shift + 1)))
+                except Exception:
+                    if k == 0:
+                        raise
+                    return self._numbers(scalars, k)
+            table[:, places] = rows
+        return table
+
+
+def _reader(names: Sequence[Any]) -> Any:
+    # From a dict to the tuple of these entries.
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    return lambda found: tuple(found[name] for name in names)
+
+
+def _size(x: Any) -> int:
+    return 0 if x is None else int(x.size)
+
+
+def _is(a: Any, b: Any) -> bool:
+    return a is b
+
+
+def _data(model: LinearModel, batches: Batches) -> list[Any]:
+    # X, y and weights as the tape reads them.
+    X, y, *weights = batches.arrays
+    if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
+        msg = "these batches are not recorded"
+        raise UnrecordableError(msg)
+    found = _sparse(X) if is_sparse(X) else X
+    numbers = found.numbers if isinstance(found, Source) else found
+    kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
+    if not kind or not numbers.size or not X.shape[1]:
+        msg = "only arrays of NumPy are recorded"
+        raise UnrecordableError(msg)
+    others = []
+    for x in (y, *weights):
+        if type(x) is not np.ndarray or x.ndim != 1 or x.dtype.kind not in "biuf":
+            msg = "only one target of numbers for each row is recorded"
+            raise UnrecordableError(msg)
+        others.append(np.ascontiguousarray(x, numbers.dtype))
+    try:
+        _checks.inside("y", y, model.loss.domain)
+    except ValueError as error:
+        raise UnrecordableError(str(error)) from error
+    if weights and (others[1] < 0).any():
+        msg = "weights: some are negative"
+        raise UnrecordableError(msg)
+    return [found, *others]
+
+
+def _sparse(X: Any) -> Source:
+    ends, columns, numbers = (getattr(X, x, None) for x in ("indptr", "indices", "data"))
+    whole = all(type(x) is np.ndarray and x.flags.c_contiguous for x in (ends, columns, numbers))
+    if getattr(X, "format", None) != "csr" or not whole:
+        msg = "only rows (CSR) are recorded"
+        raise UnrecordableError(msg)
+    assert ends is not None
+    assert columns is not None
+    assert numbers is not None
+    same = ends.dtype == columns.dtype and ends.dtype.name in ("int32", "int64")
+    kind: Any = type(X)
+    if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
+        msg = "these kinds of numbers are not recorded"
+        raise UnrecordableError(msg)
+    inside = columns.size and columns.min() >= 0 and columns.max() < X.shape[1]
+    steps = np.diff(ends)
+    inside = inside and ends[0] >= 0 and ends[-1] <= min(numbers.size, columns.size)
+    if not inside or steps.min() < 0 or len(steps) != X.shape[0]:
+        msg = "the sparse matrix is not valid"
+        raise UnrecordableError(msg)
+    return Source(ends, columns, numbers, X.shape[1])
+
+
+@lru_cache
+def _rounds_products(kind: Hashable, dtype: Any) -> bool:
+    # Whether SciPy was compiled to round a product before it is added, as Numba does.
+    x = 1 + 2.0 ** -(12 if dtype.name == "float32" else 30)
+    row, make = np.asarray([1 - 2 * x, x], dtype), cast(Any, kind)
+    X = make((row, np.arange(2), np.asarray([0, 2])), shape=(1, 2))
+    right = np.asarray([1.0, x], dtype)
+    across = make((row, np.zeros(2, int), np.arange(3)), shape=(2, 1)).T @ right
+    return not (X @ right).any() and not across.any()

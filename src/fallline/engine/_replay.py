@@ -1,0 +1,187 @@
+"""Runs a tape: compiled by Numba from the text of this file, with the cache of `numba_`.
+
+A line of a tape is a row of 64-bit numbers: what to do, then addresses, lengths and strides, which
+`tape` puts there. Nothing is checked here.
+"""
+
+# mypy: ignore-errors
+
+from llvmlite import ir
+from numba import carray, int64, njit, types
+from numba import float64 as Real
+from numba import int64 as Place
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+CACHE = globals().get("CACHE", False)
+# What a line does.
+LOOP, GATHER, SELECT, COPY, DOT, SLOPE = range(6)
+# Where its numbers are: the function and its data; addresses; lengths; strides.
+FUNCTION, DATA, ADDRESSES, LENGTHS, STRIDES, WIDTH = 1, 2, 3, 8, 12, 21
+# Rows that are asked for ahead of a copy, and between two lines; bytes of a batch up to which that
+# goes on into the next.
+AHEAD, PACE, NEAR = 16, 2, 1 << 17
+
+
+@intrinsic
+def call(typing, function, arguments, lengths, strides, data):
+    """Call a loop of NumPy."""
+
+    def codegen(context, builder, signature, args):
+        word = ir.IntType(64).as_pointer()
+        kinds = [cgutils.voidptr_t.as_pointer(), word, word, cgutils.voidptr_t]
+        pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+        pairs = zip(args[1:], kinds, strict=True)
+        builder.call(
+            builder.inttoptr(args[0], pointer), [builder.inttoptr(x, kind) for x, kind in pairs]
+        )
+        return context.get_dummy_value()
+
+    return types.void(int64, int64, int64, int64, int64), codegen
+
+
+@intrinsic
+def copy(typing, target, source, size):
+    """Copy bytes."""
+
+    def codegen(context, builder, signature, args):
+        target, source = (builder.inttoptr(x, cgutils.voidptr_t) for x in args[:2])
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(int64, int64, int64), codegen
+
+
+@intrinsic
+def fetch(typing, address):
+    """Ask for the memory at an address before it is needed."""
+
+    def codegen(context, builder, signature, args):
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
+        place = builder.inttoptr(args[0], cgutils.voidptr_t)
+        builder.call(function, [place, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(int64), codegen
+
+
+def _pointer(kind):
+    @intrinsic
+    def pointer(typing, address):
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(int64), codegen
+
+    return pointer
+
+
+truths, reals, places = _pointer(types.uint8), _pointer(Real), _pointer(Place)
+
+
+@njit(nogil=True, inline="always")
+def ask(source, size, order, start, stop):
+    """Ask for rows of `size` bytes; return where to go on."""
+    stop = min(stop, order.size)
+    for i in range(start, stop):
+        address = source + order[i] * size
+        for k in range(0, size, 64):
+            fetch(address + k)
+    return max(start, stop)
+
+
+@njit(nogil=True)
+def gather(target, source, size, order, first, count, asked):
+    """Copy rows of `size` bytes in an order; return up to where they were asked for."""
+    for i in range(first, first + count):
+        if size >= 64:
+            asked = ask(source, size, order, max(asked, i), i + AHEAD)
+        copy(target + (i - first) * size, source + order[i] * size, size)
+    return asked
+
+
+@njit(nogil=True)
+def select(target, condition, x, y):
+    """Write x where the condition holds, else y; each may be of one element."""
+    dx, dy, dc = int64(x.size > 1), int64(y.size > 1), int64(condition.size > 1)
+    for i in range(target.size):
+        target[i] = x[i * dx] if condition[i * dc] else y[i * dy]
+
+
+@njit(nogil=True, error_model="numpy")
+def dot(target, order, first, ends, columns, numbers, x):
+    """Multiply rows of a sparse matrix, in an order, with a vector, as SciPy does."""
+    for i in range(target.size):
+        if first + i + 2 * AHEAD < order.size:
+            fetch(ends[order[first + i + 2 * AHEAD] :].ctypes.data)
+            row = order[first + i + AHEAD]
+            for k in range(ends[row], ends[row + 1], 8):
+                fetch(numbers[k:].ctypes.data)
+                fetch(columns[k:].ctypes.data)
+        row = order[first + i]
+        total = Real(0)
+        for k in range(ends[row], ends[row + 1]):
+            total += numbers[k] * x[columns[k]]
+        target[i] = total
+
+
+@njit(nogil=True, error_model="numpy")
+def slope(target, order, first, ends, columns, numbers, x):
+    """Multiply the transpose of such rows with a vector, as SciPy does."""
+    target[:] = 0
+    for i in range(x.size):
+        row = order[first + i]
+        for k in range(ends[row], ends[row + 1]):
+            target[columns[k]] += numbers[k] * x[i]
+
+
+@njit(
+    "int64[:, ::1], int64[::1], int64, int64, int64, uint8[:, ::1], int64, uint8[:, ::1], int64, "
+    "int64[::1]",
+    nogil=True,
+    error_model="numpy",
+    cache=CACHE,
+)
+def replay(tape, order, first, count, steps, scalars, place, values, value, done):
+    """Run a tape some times, each on the next `count` rows.
+
+    Before each time a row of `scalars` is put at the address `place`, after it the number at the
+    address `value` goes to a row of `values`, and `done` counts.
+    """
+    base, width = tape.ctypes.data, tape.shape[1] * 8
+    source, size, asked = 0, 0, 0
+    for step in range(steps):
+        copy(place, scalars.ctypes.data + step * scalars.shape[1], scalars.shape[1])
+        for i in range(tape.shape[0]):
+            line, address = tape[i], base + i * width
+            if size:
+                asked = ask(source, size, order, asked, min(asked + PACE, first + 2 * count))
+            kind, at, sizes = line[0], line[ADDRESSES:LENGTHS], line[LENGTHS:STRIDES]
+            if kind == LOOP:
+                lengths, strides = address + 8 * LENGTHS, address + 8 * STRIDES
+                call(line[FUNCTION], address + 8 * ADDRESSES, lengths, strides, line[DATA])
+            elif kind == GATHER:
+                asked = gather(at[0], at[1], line[STRIDES], order, first, count, asked)
+                if line[STRIDES] >= 64 and line[STRIDES] * count <= NEAR:
+                    source, size = at[1], line[STRIDES]
+            elif kind == COPY:
+                copy(at[0], at[1], sizes[0])
+            elif kind == SELECT:
+                select(
+                    carray(reals(at[0]), sizes[0]), carray(truths(at[1]), sizes[1]),
+                    carray(reals(at[2]), sizes[2]), carray(reals(at[3]), sizes[3]),
+                )  # fmt: skip
+            else:
+                target, x = carray(reals(at[0]), sizes[0]), carray(reals(at[1]), sizes[1])
+                ends = carray(places(at[2]), sizes[2])
+                columns = carray(places(at[3]), sizes[3])
+                numbers = carray(reals(at[4]), sizes[3])
+                if kind == DOT:
+                    dot(target, order, first, ends, columns, numbers, x)
+                else:
+                    slope(target, order, first, ends, columns, numbers, x)
+        copy(values.ctypes.data + step * values.shape[1], value, values.shape[1])
+        first += count
+        done[0] = step + 1

@@ -1,0 +1,347 @@
+"""Steps without the interpreter: the bits of the same steps one by one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline import _scan
+from fallline.callbacks import Callback
+from fallline.engine import _loops, recording
+from tests import cases
+
+pytest.importorskip("numba", reason="numba is not installed")
+
+ROWS, FEATURES = 230, 13
+LOSSES = {
+    "binary": fl.losses.BinaryCrossEntropy(),
+    "sum": fl.losses.BinaryCrossEntropy(reduction="sum"),
+    "squared": fl.losses.SquaredError(),
+    "absolute": fl.losses.AbsoluteError(),
+    "huber": fl.losses.Huber(0.7),
+    "quantile": fl.losses.Quantile(0.3),
+    "hinge": fl.losses.Hinge(),
+    "squared hinge": fl.losses.SquaredHinge(),
+    "modified huber": fl.losses.ModifiedHuber(),
+    "poisson": fl.losses.Poisson(),
+    "gamma": fl.losses.Gamma(),
+}
+
+
+@pytest.fixture
+def scanned(monkeypatch):
+    """A list of how many steps each call made."""
+    found = []
+    advance = _scan.Scan.advance
+
+    def counted(self, order, batch):
+        result = advance(self, order, batch)
+        found.append(len(result[0]))
+        return result
+
+    monkeypatch.setattr(_scan.Scan, "advance", counted)
+    return found
+
+
+def data(loss, dtype, *, n=ROWS, d=FEATURES, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d)).astype(dtype)
+    z = 0.3 * X @ rng.standard_normal(d) + 0.1 * rng.standard_normal(n)
+    domain = LOSSES[loss].domain
+    if domain.values is not None:
+        y = np.sign(z)
+    elif domain.high == 1:
+        y = z > 0
+    else:
+        y = np.abs(z) + 0.1 if domain.low == 0 else z
+    return X, y.astype(dtype)
+
+
+def sparse(X, kind="csr_array", places="int32"):
+    scipy = pytest.importorskip("scipy.sparse", reason="scipy is not installed")
+    X = getattr(scipy, kind)(np.where(np.abs(X) > 1, X, 0).astype(X.dtype))
+    X.indices, X.indptr = X.indices.astype(places), X.indptr.astype(places)
+    return X
+
+
+def fitted(data, engine, *, loss="binary", penalty=None, **options):
+    model = fl.LinearModel(LOSSES[loss], penalty, fit_intercept=options.pop("intercept", True))
+    options = {"method": fl.Adam(0.05), "batch_size": 32, "epochs": 3, "rng": 7, **options}
+    return fl.fit(model, data, engine=engine, **options)
+
+
+def same(one, other):
+    assert one.params.keys() == other.params.keys()
+    for name, x in one.params.items():
+        assert x.tobytes() == other.params[name].tobytes()
+    assert one.history["step_loss"].tobytes() == other.history["step_loss"].tobytes()
+    assert one.history["loss"].tobytes() == other.history["loss"].tobytes()
+    assert (one.steps, one.epochs, one.message) == (other.steps, other.epochs, other.message)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses(loss, dtype, scanned):
+    found = data(loss, dtype)
+    one = fitted(found, "auto", loss=loss, penalty=fl.L2(0.1))
+    assert scanned == [7, 1] * 3
+    for engine in ("eager", "blocked"):
+        same(one, fitted(found, engine, loss=loss, penalty=fl.L2(0.1)))
+    assert len(scanned) == 6
+    same(one, fitted(found, "numba", loss=loss, penalty=fl.L2(0.1)))
+    assert np.isfinite(one.history["step_loss"]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rule", cases.RULES, ids=repr)
+def test_rules(rule, dtype, scanned):
+    found = data("binary", dtype)
+    one = fitted(found, "auto", method=rule, epochs=4)
+    program = _program(rule, dtype)
+    assert bool(scanned) == program
+    same(one, fitted(found, "eager", method=rule, epochs=4))
+
+
+def _program(rule, dtype):
+    opt = fl.Optimizer(np.zeros(3, dtype), rule)
+    group = opt._bound.groups[0]
+    return group.engine == "numba" and not group.reads
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("places", ["int32", "int64"])
+@pytest.mark.parametrize("kind", ["csr_array", "csr_matrix"])
+def test_sparse(kind, places, dtype, scanned):
+    X, y = data("binary", dtype, d=300)
+    X = sparse(X, kind, places)
+    weights = np.random.default_rng(2).random(ROWS)
+    for options in ({}, {"weights": weights}, {"penalty": fl.L1(0.01), "intercept": False}):
+        options = {"method": fl.Adagrad(0.1), **options}
+        one = fitted((X, y), "auto", **options)
+        same(one, fitted((X, y), "eager", **options))
+    assert len(scanned) == 18
+
+
+@pytest.mark.parametrize("n", [1, 2, 33, 64, 65])
+@pytest.mark.parametrize("d", [1, 2, 7, 8, 129, 1030])
+def test_shapes(n, d, scanned):
+    X, y = data("squared", "float64", n=n, d=d)
+    for size in (1, 2, 16, 31):
+        scanned.clear()
+        one = fitted((X, y), "auto", loss="squared", batch_size=size)
+        assert sum(scanned) == (0 if size >= n else one.steps)
+        same(one, fitted((X, y), "eager", loss="squared", batch_size=size))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"penalty": fl.L1(0.05)},
+        {"penalty": fl.ElasticNet(0.05)},
+        {"constraint": {"weights": fl.constraints.NonNegative(), "intercept": None}},
+        {"weights": np.linspace(0, 2, ROWS)},
+        {"weights": np.arange(ROWS) % 3},
+        {"method": {"weights": fl.Adam(0.1), "intercept": fl.SGD(0.1)}},
+        {"method": {"weights": fl.Adam(0.1), "intercept": None}},
+        {"method": fl.SGD(lambda step: 0.1 / (1 + step))},
+        {"method": fl.Adam(fl.schedules.Exponential(0.1, decay=0.9))},
+        {"intercept": False},
+        {"nonfinite": "propagate"},
+        {"params": {"weights": np.ones(FEATURES), "intercept": np.ones(())}},
+    ],
+    ids=lambda options: ", ".join(options),
+)
+def test_what_is_around(options, scanned):
+    found = data("binary", "float64")
+    one = fitted(found, "auto", **options)
+    assert len(scanned) == 6
+    same(one, fitted(found, "eager", **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"nonfinite": "skip"},
+        {"penalty": fl.GroupL1(0.1)},
+        {"method": fl.LARS(0.1)},
+        {"callbacks": [type("Looks", (Callback,), {"on_step": lambda self, run: None})()]},
+        {"batch_size": None},
+    ],
+    ids=lambda options: ", ".join(options),
+)
+def test_what_is_left_to_single_steps(options, scanned):
+    found = data("binary", "float64")
+    one = fitted(found, "auto", **options)
+    assert not scanned
+    same(one, fitted(found, "eager", **options))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X, y: (np.asfortranarray(X), y),
+        lambda X, y: (X[:, ::-1], y),
+        lambda X, y: (X.astype(X.dtype.newbyteorder()), y),
+        lambda X, y: (X, y[:, None]),
+        lambda X, y: (X.astype("float16"), y),
+    ],
+)
+def test_arrays_left_to_single_steps(change, scanned):
+    found = change(*data("squared", "float64"))
+    one = fitted(found, "auto", loss="squared")
+    assert not scanned
+    same(one, fitted(found, "eager", loss="squared"))
+
+
+def test_targets_of_other_dtypes_and_arrays_that_cannot_be_written(scanned):
+    X, y = data("binary", "float32")
+    X.flags.writeable = False
+    for target in (y.astype(int), y.astype(bool), y.astype("float64"), np.repeat(y, 2)[::2]):
+        one = fitted((X, target), "auto")
+        same(one, fitted((X, target), "eager"))
+    assert sum(scanned) == 4 * one.steps
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda X, y, w: y.__setitem__(5, 2.0), r"target: some elements are outside \[0, 1\]"),
+        (lambda X, y, w: w.__setitem__(5, -1.0), "weights: some are negative"),
+    ],
+)
+def test_bad_data_are_refused_as_in_single_steps(damage, message, scanned):
+    X, y = data("binary", "float64")
+    w = np.ones(ROWS)
+    damage(X, y, w)
+    with pytest.raises(ValueError, match=message):
+        fitted((X, y), "auto", weights=w)
+    assert not scanned
+
+
+def test_numbers_that_are_not_finite_end_the_run(scanned):
+    X, y = data("squared", "float64")
+    X[17, 3] = np.nan
+    one = fitted((X, y), "auto", loss="squared")
+    assert scanned
+    assert (one.status, one.epochs) == (3, 1)
+    same(one, fitted((X, y), "eager", loss="squared"))
+
+
+def test_a_damaged_sparse_matrix_is_not_run(scanned):
+    X, _ = data("binary", "float64", d=300)
+    for part, value in (("indices", 300), ("indices", -1), ("indptr", 10**9)):
+        bad = sparse(X)
+        getattr(bad, part)[3] = value
+        with pytest.raises(recording.UnrecordableError, match="not valid"):
+            _scan._sparse(bad)
+
+
+def test_a_failing_schedule_leaves_the_steps_before(scanned):
+    def rate(step):
+        if step == 40:
+            msg = "no rate"
+            raise RuntimeError(msg)
+        return 0.1
+
+    X, y = data("binary", "float64")
+    model = fl.LinearModel(LOSSES["binary"])
+    seen = {}
+
+    class Keeps(Callback):
+        def on_start(self, run):
+            seen[engine] = run
+
+    for engine in ("auto", "eager"):
+        with pytest.raises(RuntimeError, match="no rate"):
+            fl.fit(
+                model, (X, y), method=fl.SGD(rate), batch_size=4, epochs=3, rng=0, engine=engine,
+                callbacks=[Keeps()],
+            )  # fmt: skip
+    assert seen["auto"].step == seen["eager"].step == 40
+    assert scanned == [40]
+    for name in ("weights", "intercept"):
+        a, b = (seen[x].optimizer.params[name] for x in ("auto", "eager"))
+        assert a.tobytes() == b.tobytes()
+    assert seen["auto"].optimizer.step_count == 40
+
+
+def test_what_callbacks_change_between_epochs_is_followed(scanned):
+    def change(run):
+        if run.epoch == 1:
+            run.optimizer.rule = fl.SGD(0.2, momentum=0.5)
+        if run.epoch == 2:
+            run.optimizer.params["weights"] *= 0.5
+        if run.epoch == 3:
+            run.optimizer.params["weights"] = np.ones(FEATURES)
+
+    found = data("binary", "float64")
+    one = fitted(found, "auto", epochs=5, callbacks=[change])
+    assert sum(scanned) == one.steps
+    same(one, fitted(found, "eager", epochs=5, callbacks=[change]))
+
+
+def test_resuming_from_a_file_of_single_steps(tmp_path, scanned):
+    found = data("binary", "float64")
+    whole = fitted(found, "auto")
+    path = tmp_path / "run.npz"
+    # A callback that looks at steps makes them one by one; the file is of the middle of an epoch.
+    fitted(found, "auto", epochs=2, callbacks=[fl.callbacks.Checkpoint(path, steps=13)])
+    scanned.clear()
+    same(fitted(found, "auto", resume=path), whole)
+    assert scanned[:2] == [2, 1]
+
+
+def test_an_interrupted_run_keeps_whole_steps(scanned):
+    X, y = data("binary", "float64", n=4000, d=50)
+    # Where a shell started this in the background, Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def press(run):
+        if run.epoch == 2:
+            threading.Timer(0.05, signal.raise_signal, (signal.SIGINT,)).start()
+
+    try:
+        one = fitted((X, y), "auto", epochs=2000, batch_size=2, callbacks=[press])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert one.status == 98
+    assert not one.success
+    assert one.steps == len(one.history["step_loss"]) == sum(scanned)
+    assert one.steps > 4000
+    assert np.isfinite(one.params["weights"]).all()
+
+
+def test_the_loops_are_those_of_numpy():
+    loop = _loops.find("exp", "d")
+    assert loop is not None
+    assert loop.result == "d"
+    assert _loops.find("exp", "?") is None or _loops.find("exp", "?").result != "d"
+    assert _loops.find("divmod", "dd") is None
+    assert _loops.find("nothing", "d") is None
+    assert _loops.find("less", "dd").result == "?"
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda xp, x: xp.sort(x),
+        lambda xp, x: x[0],
+        lambda xp, x: float(x),
+        lambda xp, x: xp.sum(x) if x > 0 else x,
+        lambda xp, x: x @ x,
+        lambda xp, x: x + np.ones(3),
+        lambda xp, x: np.exp(x),
+        lambda xp, x: xp.astype(x, np.dtype("int64")),
+        lambda xp, x: xp.reshape(x, (1, 3)),
+        lambda xp, x: x + "1",
+    ],
+)
+def test_what_is_not_recorded_is_refused(formula):
+    recorder = recording.Recorder("float64")
+    x = recorder.memory(np.zeros(3))
+    with pytest.raises(TypeError):
+        formula(recorder.xp, x)
