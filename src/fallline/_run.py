@@ -271,7 +271,7 @@ class Run:
 
     def _scanned(self) -> None:
         assert self._scan is not None
-        order = self._batches.order()
+        order = self._scan.order()
         while self._batch < len(self._batches):
             values, count, interrupted = self._scan.advance(order, self._batch)
             if len(values):

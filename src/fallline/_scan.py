@@ -6,6 +6,8 @@ for arrays of any library, and run by NumPy's own loops: the bits are those of t
 
 from __future__ import annotations
 
+import copy
+import json
 import operator
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
@@ -16,11 +18,12 @@ import numpy as np
 from . import _checks
 from ._model import LinearModel, is_sparse
 from .data import Batches
+from .engine import blocked
 from .engine.recording import Recorder, Source, UnrecordableError
 from .engine.tape import Tape
 from .optimizer import Optimizer
 
-STEPS = 64  # of one call, between two looks at the keyboard
+STEPS = 256  # of one call, between two looks at the keyboard
 BYTES = 1 << 26  # of data in one call
 DTYPES = ("float32", "float64")
 
@@ -62,6 +65,7 @@ class Scan:
         self.arrays, self.clocks = self._arrays(), self._clocks()
         size = min(batches.batch_size, len(self.data[1]))
         self.tapes = {size: self._recorded(size)}
+        self._ahead: Any = None
 
     # -- what is recorded ---------------------------------------------------------------------
 
@@ -109,6 +113,23 @@ class Scan:
         return Tape(recorder, value, "int64" if source is None else source.columns.dtype.name)
 
     # -- running ------------------------------------------------------------------------------
+
+    def order(self) -> Any:
+        """Return the order of the rows in the next epoch: that which the batches would draw.
+
+        While an epoch runs, which needs no interpreter, the order of the one after it is drawn from
+        a copy of the generator, and taken if the generator is still as it was then.
+        """
+        rng, ahead = self.batches.rng, self._ahead
+        if ahead is not None and ahead[1].done() and ahead[0] == _state(rng):
+            order, rng.bit_generator.state = ahead[1].result()
+        else:
+            order = self.batches.order()
+        if blocked.workers() > 1:
+            twin, n = copy.deepcopy(rng), len(order)
+            drawn = blocked.pool().submit(lambda: (twin.permutation(n), twin.bit_generator.state))
+            self._ahead = _state(rng), drawn
+        return np.ascontiguousarray(order, np.int64)
 
     def advance(self, order: Any, batch: int) -> tuple[Any, int, bool]:
         """Make some steps from a batch of an epoch on.
@@ -188,6 +209,10 @@ def _reader(names: Sequence[Any]) -> Any:
     if len(names) > 1:
         return operator.itemgetter(*names)
     return lambda found: tuple(found[name] for name in names)
+
+
+def _state(rng: np.random.Generator) -> str:
+    return json.dumps(rng.bit_generator.state, default=lambda x: x.tolist())
 
 
 def _size(x: Any) -> int:

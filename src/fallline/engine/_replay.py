@@ -20,7 +20,7 @@ LOOP, GATHER, SELECT, COPY, DOT, SLOPE = range(6)
 FUNCTION, DATA, ADDRESSES, LENGTHS, STRIDES, WIDTH = 1, 2, 3, 8, 12, 21
 # Rows that are asked for ahead of a copy, and between two lines; bytes of a batch up to which that
 # goes on into the next.
-AHEAD, PACE, NEAR = 16, 2, 1 << 17
+AHEAD, PACE, NEAR = 16, 4, 1 << 17
 
 
 @intrinsic

@@ -68,7 +68,7 @@ class Runner:
         n = arrays[0].size
         if n <= self.size:
             self._on(arrays, n)
-        elif n < PARALLEL or _workers() == 1:
+        elif n < PARALLEL or workers() == 1:
             self._blocks(arrays, 0, n, self.size)
         else:
             self._shared(arrays, n)
@@ -80,18 +80,18 @@ class Runner:
 
     def _shared(self, arrays: list[Any], n: int) -> None:
         # Each thread takes one piece. Whatever happens, none writes on after this returns.
-        workers = _workers()
+        count = workers()
         size = max(
-            self.size, min(SHARED, (3 << 19) // (workers * self.dtype.itemsize * sum(self.count)))
+            self.size, min(SHARED, (3 << 19) // (count * self.dtype.itemsize * sum(self.count)))
         )
-        ends = [n * k // workers for k in range(workers + 1)]
+        ends = [n * k // count for k in range(count + 1)]
 
         def work(k: int) -> None:
             with np.errstate(all="ignore"):
                 self._blocks(arrays, ends[k], ends[k + 1], size)
                 self.local.buffers = None
 
-        futures = [_pool().submit(work, k) for k in range(1, workers)]
+        futures = [pool().submit(work, k) for k in range(1, count)]
         try:
             work(0)
         finally:
@@ -168,10 +168,11 @@ def flat_parts(x: Any, order: str, operand: Any) -> list[Any] | None:
 _threads: ThreadPoolExecutor | None = None
 
 
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
+    """Return the threads of this process that help in steps."""
     global _threads
     if _threads is None:
-        _threads = ThreadPoolExecutor(_workers(), "fallline")
+        _threads = ThreadPoolExecutor(workers(), "fallline")
     return _threads
 
 
@@ -186,7 +187,8 @@ if hasattr(os, "register_at_fork"):
 
 
 @lru_cache
-def _workers() -> int:
+def workers() -> int:
+    """Return how many threads are worth their while."""
     # More threads than this wait for memory, and for each other.
     affinity = getattr(os, "sched_getaffinity", None)
     return min(4, len(affinity(0)) if affinity else os.cpu_count() or 1)
