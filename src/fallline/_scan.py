@@ -265,7 +265,9 @@ def _sparse(X: Any) -> Source:
     if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
         msg = "these kinds of numbers are not recorded"
         raise UnrecordableError(msg)
-    inside = columns.size and columns.min() >= 0 and columns.max() < X.shape[1]
+    # A negative column is a large one without its sign.
+    largest = columns.view(columns.dtype.name.replace("int", "uint")).max(initial=0)
+    inside = columns.size and largest < X.shape[1]
     steps = np.diff(ends)
     inside = inside and ends[0] >= 0 and ends[-1] <= min(numbers.size, columns.size)
     if not inside or steps.min() < 0 or len(steps) != X.shape[0]:

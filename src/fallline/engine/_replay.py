@@ -9,7 +9,7 @@ A line of a tape is a row of 64-bit numbers: what to do, then addresses, lengths
 from llvmlite import ir
 from numba import carray, int64, njit, types
 from numba import float64 as Real
-from numba import int64 as Place
+from numba import uint64 as Place  # never negative, so that no index is looked at
 from numba.core import cgutils
 from numba.extending import intrinsic
 

@@ -79,7 +79,7 @@ class Tape:
 def _compiled(dtype: str, places: str) -> Callable[..., None]:
     text = importlib.resources.files(__package__).joinpath("_replay.py").read_text("utf-8")
     text = text.replace("float64 as Real", f"{dtype} as Real")
-    return _compile.compiled(text.replace("int64 as Place", f"{places} as Place"), "replay")
+    return _compile.compiled(text.replace("uint64 as Place", f"u{places} as Place"), "replay")
 
 
 @lru_cache
