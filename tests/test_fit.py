@@ -469,7 +469,25 @@ def test_the_same_seed_gives_the_same_bits():
         ({"batch_size": 0}, ValueError, "batch_size: is 0"),
         ({"method": "lbfgs", "batch_size": 10}, ValueError, "a solver takes all data"),
         ({"weights": -np.ones(120)}, ValueError, "weights: some are negative"),
-        ({"params": {"weights": np.zeros(3)}}, ValueError, "matmul|mismatch|shape"),
+        ({"params": {"weights": np.zeros(4)}}, ValueError, "params: structure is .*'intercept'"),
+        ({"params": [np.zeros(4)]}, ValueError, "params: structure is list"),
+        (
+            {"params": {"weights": np.zeros(3), "intercept": np.zeros(())}},
+            ValueError,
+            r"params\['weights'\]: shape is \(3,\), expected \(4,\)",
+        ),
+        ({"data": (np.ones((5, 2)), np.asarray(1.0))}, ValueError, r"data\[1\]: is 0-d"),
+        ({"validation": np.ones(3)}, TypeError, "validation: is a ndarray, expected a tuple"),
+        ({"validation": (np.ones((3, 4)), [1])}, TypeError, r"validation\[1\]: is a list"),
+        (
+            {"validation": (np.ones((3, 4)), np.ones(2))},
+            ValueError,
+            r"validation\[1\]: length is 2, expected 3",
+        ),
+        ({"engine": "fast"}, ValueError, "unknown engine 'fast'"),
+        ({"engine": "cuda"}, TypeError, "engine 'cuda' runs CuPy arrays"),
+        ({"method": "lbfgs", "engine": "numba"}, ValueError, "engine: is 'numba'"),
+        ({"objective": lambda p, x, y: 1.0, "params": np.ones(2)}, TypeError, "returned a float"),
     ],
 )  # fmt: skip
 def test_mistakes(change, error, words):
@@ -495,3 +513,22 @@ def test_a_gradient_of_another_structure_is_named():
     for bad in (lambda: fl.LinearModel("log"), lambda: fl.LinearModel(fl.losses.Huber(), 3)):
         with pytest.raises(TypeError, match="expected a"):
             bad()
+
+
+def test_arrays_on_different_devices_are_refused():
+    strict = pytest.importorskip("array_api_strict", reason="array_api_strict is not installed")
+    X, y = (strict.asarray(x) for x in problem())
+    there = strict.Device("device1")
+    for place, data, more in (
+        (r"data\[1\]", (X, strict.asarray(y, device=there)), {}),
+        ("weights", (X, y), {"weights": strict.ones(120, device=there)}),
+        (r"validation\[0\]", (X, y), {"validation": (strict.asarray(X, device=there), y)}),
+        (r"params\['weights'\]", (X, y), {"params": _there(strict, there)}),
+    ):
+        with pytest.raises(ValueError, match=f"{place}: device is "):
+            fl.fit(MODEL, data, method=fl.Adam(), **more)
+
+
+def _there(strict, device):
+    zeros = {"weights": strict.zeros(4), "intercept": strict.zeros(())}
+    return {name: strict.asarray(x, device=device) for name, x in zeros.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from . import _arrays, _checks, callbacks, solvers
 from . import stop as conditions
 from ._minimize import minimize
-from ._model import is_sparse
+from ._model import LinearModel, check_params, dense_like, is_sparse
 from ._record import RunRecord, described
 from ._run import InterruptedRunError, Run, StoppedError
 from .data import Batches
@@ -182,11 +182,15 @@ def fit(
     """
     evaluate = _evaluator(objective)
     arrays, batches = _batches(data, weights, batch_size, rng)
+    if validation is not None:
+        _check_validation(validation, arrays)
     if params is None:
         if not hasattr(objective, "initialize") or arrays is None:
             msg = "params: are needed, since the objective cannot initialize them from this data"
             raise TypeError(msg)
         params = objective.initialize(*arrays[:2])
+    elif isinstance(objective, LinearModel) and arrays is not None:
+        check_params(objective, params, arrays[0])
     if penalty is None:
         penalty = getattr(objective, "beside", None)
     method = _method(method, penalty, constraint)
@@ -202,6 +206,9 @@ def fit(
         if isinstance(method, Solver):
             if arrays is None or batch_size is not None or resume is not None:
                 msg = "method: a solver takes all data as one batch, and does not resume"
+                raise ValueError(msg)
+            if engine != "auto":
+                msg = f"engine: is {engine!r}, which is for rules, and the method is a solver"
                 raise ValueError(msg)
             _solve(run, method, arrays, epochs, penalty, constraint, stop)
         else:
@@ -261,11 +268,9 @@ def _batches(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any, 
                 msg = f"data[{i}]: is a {type(x).__name__}, expected an array"
                 raise TypeError(msg)
         arrays = data if weights is None else (*data, weights)
+        names = [f"data[{i}]" for i in range(len(data))]
+        _alike([*names, "weights"][: len(arrays)], arrays)
         n = arrays[0].shape[0]
-        for i, x in enumerate(arrays):
-            if x.shape[0] != n:
-                place = "weights" if i == len(data) else f"data[{i}]"
-                raise ValueError(_checks.mismatch(place, "length", x.shape[0], n))
         whole = size is None or size >= n
         batches = Batches(
             *arrays, batch_size=max(n, 1) if size is None else size, shuffle=not whole, rng=rng
@@ -278,6 +283,32 @@ def _batches(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any, 
         msg = f"data: is a {type(data).__name__}, expected a tuple of arrays or batches"
         raise TypeError(msg)
     return None, data
+
+
+def _alike(names: Sequence[str], arrays: Sequence[Any]) -> None:
+    # Check that arrays of rows are as many, of one library and on one device.
+    first = arrays[0]
+    for place, x in zip(names, arrays, strict=True):
+        if x.ndim == 0:
+            msg = f"{place}: is 0-d, expected an array of rows"
+            raise ValueError(msg)
+        if x.shape[0] != first.shape[0]:
+            raise ValueError(_checks.mismatch(place, "length", x.shape[0], first.shape[0]))
+        _checks.same_kind(place, dense_like(first), dense_like(x))
+
+
+def _check_validation(validation: Any, arrays: Any) -> None:
+    if not isinstance(validation, tuple) or not validation:
+        msg = f"validation: is a {type(validation).__name__}, expected a tuple of arrays"
+        raise TypeError(msg)
+    names = [f"validation[{i}]" for i in range(len(validation))]
+    for place, x in zip(names, validation, strict=True):
+        if not (_arrays.is_array(x) or is_sparse(x)):
+            msg = f"{place}: is a {type(x).__name__}, expected an array"
+            raise TypeError(msg)
+    if arrays is not None:
+        _checks.same_kind(names[0], dense_like(arrays[0]), dense_like(validation[0]))
+    _alike(names, validation)
 
 
 def _method(method: Any, penalty: Any, constraint: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,6 +158,21 @@ class LinearModel:
             value = value + self.penalty.value(w)
             gradient["weights"] = gradient["weights"] + self.penalty.gradient(w)
         return value, gradient
+
+
+def check_params(model: LinearModel, params: Any, X: Any) -> None:
+    """Check that parameters fit a model and its data."""
+    names = ["weights", *(["intercept"] if model.fit_intercept else [])]
+    if not isinstance(params, Mapping) or sorted(params) != sorted(names):
+        got = sorted(map(str, params)) if isinstance(params, Mapping) else type(params).__name__
+        raise ValueError(_checks.mismatch("params", "structure", got, f"a dict of {names}"))
+    outputs = tuple(params["weights"].shape[1:])
+    shapes = {"weights": (int(X.shape[1]), *outputs), "intercept": outputs}
+    for name, x in params.items():
+        place = _checks.where("params", (name,))
+        _checks.same_kind(place, dense_like(X), x)
+        if tuple(x.shape) != shapes[name]:
+            raise ValueError(_checks.mismatch(place, "shape", tuple(x.shape), shapes[name]))
 
 
 def is_sparse(X: Any) -> bool:

@@ -124,8 +124,13 @@ class Run:
     def evaluated(self, params: Any, batch: Sequence[Any]) -> tuple[Any, Any]:
         """Return the loss and the gradient of a batch."""
         if self._weighted:
-            return self._evaluate(params, *batch[:-1], weights=batch[-1])  # type: ignore[no-any-return]
-        return self._evaluate(params, *batch)  # type: ignore[no-any-return]
+            found = self._evaluate(params, *batch[:-1], weights=batch[-1])
+        else:
+            found = self._evaluate(params, *batch)
+        if not isinstance(found, tuple) or len(found) != 2:
+            msg = f"objective: returned a {type(found).__name__}, expected (value, gradient)"
+            raise TypeError(msg)
+        return found
 
     def begin(self) -> None:
         """Tell the callbacks."""
