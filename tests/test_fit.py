@@ -256,6 +256,67 @@ def test_ctrl_c_gives_the_best_parameters():
     assert count >= 1
 
 
+def test_the_best_parameters_are_those_of_the_best_epoch():
+    # A rate at which p goes to -1.2 p, and the loss grows: the first epoch is the best.
+    def growing(last):
+        calls = 0
+
+        def fun(params, x):
+            nonlocal calls
+            calls += 1
+            if calls == 4 and last is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            return np.sum(params**2) * (np.nan if calls == 4 else 1), 2 * params
+
+        return fun
+
+    for last, status in ((KeyboardInterrupt, 98), (None, 3)):
+        options = {"params": np.ones(2), "method": fl.SGD(1.1), "epochs": 9}
+        found = fl.fit(growing(last), (np.zeros(3),), **options)
+        assert found.status == status
+        np.testing.assert_allclose(found.params, -1.2)
+
+
+def test_a_step_cut_in_two_gives_the_first_parameters():
+    class Cut(fl.rules.Rule):
+        learning_rate: float = fl.rules.hyper(default=0.1)
+
+        def scalars(self, t):
+            return {"learning_rate": self.learning_rate}
+
+        def formula(self, xp, s, p, g):
+            if p.shape == (3,):
+                raise KeyboardInterrupt
+            return (p - s.learning_rate * g,)
+
+    start = {"a": np.ones(2), "b": np.ones(3)}
+    for rule in (Cut(), {"a": Cut(), "b": fl.SGD(0.1)}):
+        found = fl.fit(
+            lambda p, x: (np.sum(p["a"]), p), (np.zeros(3),), params=start, method=rule, epochs=3,
+            engine="eager",
+        )  # fmt: skip
+        cut = isinstance(rule, Cut)
+        assert found.status == (98 if cut else 0)
+        np.testing.assert_allclose(found.params["a"], 1 if cut else 0.729)
+
+
+def test_the_method_is_what_the_penalty_and_the_constraint_need():
+    X, y = problem()
+    inside = {"weights": fl.constraints.NonNegative(), "intercept": None}
+    for penalty, constraint, name in (
+        (None, None, "LBFGS"),
+        (fl.L2(0.1), None, "LBFGS"),
+        (fl.L1(0.01), None, "OWLQN"),
+        (fl.ElasticNet(0.01), None, "OWLQN"),
+        (fl.GroupL1(0.01), None, "ProximalGradient"),
+        (fl.L1(0.01), inside, "ProximalGradient"),
+        (None, inside, "ProximalGradient"),
+    ):
+        model = fl.LinearModel(fl.losses.BinaryCrossEntropy(), penalty)
+        found = fl.fit(model, (X, y), constraint=constraint, epochs=2)
+        assert found.record["method"]["name"] == name
+
+
 SIGINT = """
 import os, signal
 import numpy as np

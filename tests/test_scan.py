@@ -11,7 +11,7 @@ import pytest
 import fallline as fl
 from fallline import _scan
 from fallline.callbacks import Callback
-from fallline.engine import _loops, recording
+from fallline.engine import _loops, recording, tape
 from tests import cases
 
 pytest.importorskip("numba", reason="numba is not installed")
@@ -272,16 +272,18 @@ def test_a_failing_schedule_leaves_the_steps_before(scanned):
 def test_what_callbacks_change_between_epochs_is_followed(scanned):
     def change(run):
         if run.epoch == 1:
-            run.optimizer.rule = fl.SGD(0.2, momentum=0.5)
+            run.optimizer.rule = fl.NAdam(0.02)  # whose count starts afresh
         if run.epoch == 2:
             run.optimizer.params["weights"] *= 0.5
         if run.epoch == 3:
             run.optimizer.params["weights"] = np.ones(FEATURES)
+        if run.epoch == 4:
+            run.restore({"weights": np.full(FEATURES, 0.5), "intercept": np.ones(())})
 
     found = data("binary", "float64")
-    one = fitted(found, "auto", epochs=5, callbacks=[change])
+    one = fitted(found, "auto", epochs=6, callbacks=[change])
     assert sum(scanned) == one.steps
-    same(one, fitted(found, "eager", epochs=5, callbacks=[change]))
+    same(one, fitted(found, "eager", epochs=6, callbacks=[change]))
 
 
 def test_resuming_from_a_file_of_single_steps(tmp_path, scanned):
@@ -313,6 +315,46 @@ def test_an_interrupted_run_keeps_whole_steps(scanned):
     assert one.steps == len(one.history["step_loss"]) == sum(scanned)
     assert one.steps > 4000
     assert np.isfinite(one.params["weights"]).all()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_ctrl_c_in_a_call_leaves_whole_steps(late, monkeypatch):
+    run, calls, seen = tape.Tape.run, [], []
+
+    def interrupted(self, *arguments):
+        calls.append(None)
+        if len(calls) == 3 and not late:
+            raise KeyboardInterrupt
+        run(self, *arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tape.Tape, "run", interrupted)
+    found = data("binary", "float64")
+    # Without a look at the loss of epochs the last parameters are the best that are known.
+    options = {"nonfinite": "propagate", "callbacks": [lambda run: seen.append(run)]}
+    one = fitted(found, "auto", **options)
+    assert (one.status, one.steps, one.epochs) == (98, 15 if late else 8, 1)
+    assert len(calls) == 3
+    opt = seen[0].optimizer
+    assert opt.step_count == opt.state["weights"]["step"] == one.steps == 8 + 7 * late
+    assert len(one.history["step_loss"]) == one.steps
+    monkeypatch.undo()
+    whole = fl.fit(
+        fl.LinearModel(LOSSES["binary"]), found, method=fl.Adam(0.05), batch_size=32, epochs=2,
+        rng=7, callbacks=[_Keep(at := [], one.steps)],
+    )  # fmt: skip
+    assert whole.steps == 16
+    assert at[0].tobytes() == one.params["weights"].tobytes()
+
+
+class _Keep(Callback):
+    def __init__(self, found, step):
+        self.found, self.step = found, step
+
+    def on_step(self, run):
+        if run.step == self.step:
+            self.found.append(run.params["weights"].copy())
 
 
 def test_the_loops_are_those_of_numpy():

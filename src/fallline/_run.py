@@ -84,21 +84,21 @@ class Run:
 
     def copied(self) -> Any:
         """Return a copy of the parameters."""
-        structure = Structure(self.params)
-        leaves = structure.flatten(self.params, "params")
-        return structure.unflatten(
-            [p if p is None else _arrays.moved(p, p, p.dtype) for p in leaves]
-        )
+        return _copied(self.params)
 
     def restore(self, params: Any) -> None:
-        """Put other values into the parameters.
+        """Go on from other parameters; what the rule remembers stays.
 
         Parameters
         ----------
         params : tree
             A copy that `copied` gave.
         """
-        self.params = params
+        if self.optimizer is None:
+            self.params = params
+        else:
+            self.optimizer.rebind(_copied(params))
+            self.params = self.optimizer.params
 
     def save(self, path: Any) -> None:
         """Write a file from which `fit` goes on.
@@ -331,6 +331,12 @@ class Run:
         )
         self._total, self._rows = more["total"], more["rows"]
         self.history.load(more["history"])
+
+
+def _copied(params: Any) -> Any:
+    structure = Structure(params)
+    leaves = structure.flatten(params, "params")
+    return structure.unflatten([p if p is None else _arrays.moved(p, p, p.dtype) for p in leaves])
 
 
 def _json(state: Any) -> Any:

@@ -159,18 +159,20 @@ class Scan:
         most = max(1, min(STEPS, BYTES // max(count * self._row_bytes, 1)))
         numbers = self._numbers(tape.scalars, min((n - first) // count, most))
         interrupted = False
-        opt._begin()
+        tape.rewind()
         try:
+            opt._begin()
             tape.run(order, first, count, numbers)
         except KeyboardInterrupt:
             interrupted = True
-        steps = len(tape.values)
-        for group in opt._bound.groups:
-            for leaf in group.leaves:
-                leaf.state.count += steps  # type: ignore[union-attr]
-        opt._step_count += steps
-        opt._last = max(opt._step_count - 1, 0)
-        opt._unfinished = False
+        finally:  # whatever happened, the tape has run to its end this many times
+            steps = len(tape.values)
+            for group in opt._bound.groups:
+                for leaf in group.leaves:
+                    leaf.state.count += steps  # type: ignore[union-attr]
+            opt._step_count += steps
+            opt._last = max(opt._step_count - 1, 0)
+            opt._unfinished = False
         return tape.values, count, interrupted
 
     @property

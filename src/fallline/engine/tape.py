@@ -46,6 +46,10 @@ class Tape:
         self._done = np.zeros(1, np.int64)
         self._values = np.empty(0, self.dtype)
 
+    def rewind(self) -> None:
+        """Forget the last `run`."""
+        self._done[0] = 0
+
     @property
     def values(self) -> Any:
         """The value of each time that the last `run` came to the end, also if it was cut short."""
@@ -66,7 +70,6 @@ class Tape:
         rows = np.ascontiguousarray(scalars, self.dtype)
         itemsize = self.dtype.itemsize
         bytes_ = rows.view(np.uint8).reshape(len(rows), rows.shape[1] * itemsize)
-        self._done[0] = 0
         self._values = np.empty(len(rows), self.dtype)
         out = self._values.view(np.uint8).reshape(len(rows), itemsize)
         self._replay(
