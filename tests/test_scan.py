@@ -286,6 +286,17 @@ def test_what_callbacks_change_between_epochs_is_followed(scanned):
     same(one, fitted(found, "eager", epochs=6, callbacks=[change]))
 
 
+def test_parameters_that_are_not_those_of_the_optimizer_take_single_steps(scanned):
+    def change(run):
+        if run.epoch == 1:
+            run.params = {"weights": np.ones(FEATURES), "intercept": np.ones(())}
+
+    found = data("binary", "float64")
+    one = fitted(found, "auto", callbacks=[change])
+    assert sum(scanned) == 16
+    same(one, fitted(found, "eager", callbacks=[change]))
+
+
 def test_resuming_from_a_file_of_single_steps(tmp_path, scanned):
     found = data("binary", "float64")
     whole = fitted(found, "auto")
