@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -366,6 +369,33 @@ class _Keep(Callback):
     def on_step(self, run):
         if run.step == self.step:
             self.found.append(run.params["weights"].copy())
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import fallline as fl
+
+rng = np.random.default_rng(3)
+X = rng.standard_normal((500, 20))
+y = (X[:, 0] + rng.logistic(size=500) > 0).astype(float)
+model = fl.LinearModel(fl.losses.BinaryCrossEntropy(), fl.L2(0.01))
+found = fl.fit(
+    model, (X, y), method=fl.Adam(0.01), batch_size=32, epochs=3, rng=0, engine=sys.argv[1]
+)
+print(found.params["weights"].tobytes().hex(), found.history["step_loss"].tobytes().hex())
+"""
+
+
+def test_other_processes_find_the_same_bits():
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, engine], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for engine, seed in (("auto", "1"), ("auto", "2"), ("blocked", "3"))
+    ]  # fmt: skip
+    assert found[0] == found[1] == found[2] != ""
 
 
 def test_the_loops_are_those_of_numpy():
