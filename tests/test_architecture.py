@@ -42,7 +42,7 @@ ARROWS = {
     "_history": FOUNDATION,
     "_record": FOUNDATION | {"_model", "_npz"},
     "callbacks": FOUNDATION,
-    "_scan": FOUNDATION | {"_model", "data", "engine", "optimizer"},
+    "_scan": FOUNDATION | {"_model", "data", "engine", "losses", "optimizer"},
     "_run": FOUNDATION
     | {"_npz", "checkpoint", "_history", "_scan", "callbacks", "data", "optimizer"},
     "_fit": FOUNDATION

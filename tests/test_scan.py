@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -223,6 +224,32 @@ def test_bad_data_are_refused_as_in_single_steps(damage, message, scanned):
     with pytest.raises(ValueError, match=message):
         fitted((X, y), "auto", weights=w)
     assert not scanned
+
+
+@pytest.mark.parametrize("own", ["check", "whole"])
+def test_a_loss_of_ones_own_looks_at_the_targets(own, scanned):
+    @dataclasses.dataclass(frozen=True)
+    class Picky(fl.losses.SquaredError):
+        def _check(self, pred, target):
+            super()._check(pred, target)
+            if isinstance(target, np.ndarray) and (target == 7).any():
+                msg = "target: there is a 7"
+                raise ValueError(msg)
+
+    @dataclasses.dataclass(frozen=True)
+    class Whole(fl.losses.Loss):
+        def value_and_gradient(self, pred, target, weights=None):
+            return Picky().value_and_gradient(pred, target, weights)
+
+    X, y = data("squared", "float64")
+    model = fl.LinearModel(Picky() if own == "check" else Whole())
+    options = {"method": fl.SGD(0.01), "batch_size": 32, "epochs": 1, "rng": 0}
+    one = fl.fit(model, (X, y), **options)
+    assert scanned == [7, 1]
+    same(one, fl.fit(model, (X, y), engine="eager", **options))
+    y[200] = 7
+    with pytest.raises(ValueError, match="there is a 7"):
+        fl.fit(model, (X, y), **options)
 
 
 def test_numbers_that_are_not_finite_end_the_run(scanned):

@@ -21,6 +21,7 @@ from .data import Batches
 from .engine import blocked
 from .engine.recording import Recorder, Source, UnrecordableError
 from .engine.tape import Tape
+from .losses._base import Domain, Loss
 from .optimizer import Optimizer
 
 STEPS = 256  # of one call, between two looks at the keyboard
@@ -243,14 +244,24 @@ def _data(model: LinearModel, batches: Batches) -> list[Any]:
             msg = "only one target of numbers for each row is recorded"
             raise UnrecordableError(msg)
         others.append(np.ascontiguousarray(x, numbers.dtype))
-    try:
-        _checks.inside("y", y, model.loss.domain)
-    except ValueError as error:
-        raise UnrecordableError(str(error)) from error
-    if weights and (others[1] < 0).any():
-        msg = "weights: some are negative"
-        raise UnrecordableError(msg)
+    _check_values(model.loss, *others)
     return [found, *others]
+
+
+def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
+    # What a loss would look at in each batch, of all rows.
+    if (
+        type(loss).value_and_gradient is Loss.value_and_gradient
+        and type(loss)._check is Loss._check
+    ):
+        if loss.domain != Domain():
+            _checks.inside("y", y, loss.domain)
+    else:
+        with np.errstate(all="ignore"):
+            loss.value_and_gradient(np.zeros_like(y), y, weights)
+    if weights is not None and (weights < 0).any():
+        msg = "weights: some are negative"
+        raise ValueError(msg)
 
 
 def _sparse(X: Any) -> Source:
