@@ -316,6 +316,22 @@ def test_what_callbacks_change_between_epochs_is_followed(scanned):
     same(one, fitted(found, "eager", epochs=6, callbacks=[change]))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_targets_that_change_between_epochs(dtype, scanned):
+    found = []
+    for engine in ("auto", "eager"):
+        X, y = data("binary", "float64")
+        y = y.astype(dtype)
+
+        def change(run, X=X, y=y):
+            y[:] = 1 - y
+            X[0] *= 2
+
+        found.append(fitted((X, y), engine, callbacks=[change]))
+    assert sum(scanned) == 24
+    same(*found)
+
+
 def test_parameters_that_are_not_those_of_the_optimizer_take_single_steps(scanned):
     def change(run):
         if run.epoch == 1:

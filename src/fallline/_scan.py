@@ -121,6 +121,9 @@ class Scan:
         While an epoch runs, which needs no interpreter, the order of the one after it is drawn from
         a copy of the generator, and taken if the generator is still as it was then.
         """
+        for mine, theirs in zip(self.data[1:], self.batches.arrays[1:], strict=True):
+            if mine is not theirs:
+                mine[...] = theirs  # of another dtype, and perhaps not what they were
         rng, ahead = self.batches.rng, self._ahead
         if ahead is not None and ahead[1].done() and ahead[0] == _state(rng):
             order, rng.bit_generator.state = ahead[1].result()
