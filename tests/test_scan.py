@@ -369,8 +369,9 @@ def test_an_interrupted_run_keeps_whole_steps(scanned):
         signal.signal(signal.SIGINT, before)
     assert one.status == 98
     assert not one.success
-    assert one.steps == len(one.history["step_loss"]) == sum(scanned)
-    assert one.steps > 4000
+    assert one.steps == len(one.history["step_loss"])
+    assert 0 <= sum(scanned) - one.steps <= _scan.STEPS  # the last call may not be in the history
+    assert one.steps > 3000
     assert np.isfinite(one.params["weights"]).all()
 
 
