@@ -466,3 +466,28 @@ def test_processes_with_a_live_optimizer(how, tmp_path):
     path = tmp_path / "processes.py"
     path.write_text(PROCESSES)
     subprocess.run([sys.executable, path, how], check=True, timeout=120)
+
+
+def test_an_old_array_may_go_into_a_slot(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes its arrays")
+
+    class Before(fl.rules.Rule):
+        learning_rate: float = fl.rules.hyper(default=0.1)
+
+        @property
+        def slots(self):
+            return (fl.rules.Slot("before"),)
+
+        def scalars(self, t):
+            return {"learning_rate": self.learning_rate}
+
+        def formula(self, xp, s, p, g, before):
+            return p - s.learning_rate * g, p
+
+    for engine in ("eager", "auto"):
+        opt = fl.Optimizer(backend.array(np.ones(3)), Before(), engine=engine)
+        opt.step(backend.array(np.ones(3)))
+        opt.step(backend.array(np.ones(3)))
+        np.testing.assert_allclose(backend.numpy(opt.params), 0.8)
+        np.testing.assert_allclose(backend.numpy(opt.state["before"]), 0.9)

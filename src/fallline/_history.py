@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,20 +25,19 @@ class History(Mapping[str, Any]):
 
     def add(self, name: str, value: Any) -> None:
         """Append a number: a float, or a 0-d array that is not read now."""
-        self._host.setdefault(name, [])
         waiting = self._waiting.setdefault(name, [])
+        self._host.setdefault(name, [])
         if _arrays.is_array(value):
             waiting.append(value)
         else:
             self._read(name)
             self._host[name].append(float(value))
 
-    def add_all(self, name: str, values: Any) -> None:
-        """Append the numbers of an array of NumPy."""
-        self._host.setdefault(name, [])
+    def put(self, name: str, start: int, values: Any) -> None:
+        """Let the numbers of an array of NumPy follow the first `start`."""
         self._waiting.setdefault(name, [])
-        self._read(name)
-        self._host[name] += values.tolist()
+        self._host.setdefault(name, [])
+        self._read(name)[start:] = values.tolist()
 
     def _read(self, name: str) -> list[float]:
         # Bring what waits to the host, in one piece.
@@ -55,7 +55,8 @@ class History(Mapping[str, Any]):
 
     def last(self, name: str) -> float:
         """Return the newest number."""
-        return float(self[name][-1])
+        numbers = self._read(name)
+        return numbers[-1] if numbers else math.nan
 
     def __getitem__(self, name: str) -> Any:
         """Return all numbers of a name: a read from the device."""

@@ -67,6 +67,8 @@ class Run:
         self._first = params
         self._rows = 0
         self._scan: Scan | None = None
+        self._refused: Any = None  # what no scan could be made of
+        self._scanning, self._behind, self._count = False, 0, 0
 
     # -- for callbacks ------------------------------------------------------------------------
 
@@ -222,12 +224,17 @@ class Run:
         step_hooks = [hook for hook in self._hooks if hook.watches_steps]
         self._note_rng()
         try:
-            if not step_hooks and self._scannable():
-                self._scanned()
-                return True
-            return self._stepped(step_hooks)
+            if step_hooks or self._ends or not self._scannable():
+                return self._stepped(step_hooks)
+            self._scanned()
+            return True
         except KeyboardInterrupt as error:
+            if self._scan is not None and self._scanning:
+                self._scan.settle()
+                self._account()
             raise InterruptedRunError from error
+        finally:
+            self._scanning = False
 
     def _stepped(self, step_hooks: Sequence[Any]) -> bool:
         batches, opt = self._batches, self.optimizer
@@ -267,27 +274,39 @@ class Run:
         if self.params is not opt.params:
             return False
         opt._bound.adopt()
-        if self._scan is None or not self._scan.fits(opt):
-            try:
+        if self._refused is opt._bound:
+            return False
+        try:
+            if self._scan is None or not self._scan.fits(opt):
                 self._scan = Scan(self._objective, opt, self._batches)
-            except (TypeError, ValueError):  # what is wrong is said by the steps one by one
-                return False
-        return True
+        except Exception:  # what is wrong is said by the steps one by one
+            self._scan, self._refused = None, opt._bound
+        return self._scan is not None
 
     def _scanned(self) -> None:
+        scan, opt = self._scan, self.optimizer
+        assert scan is not None
+        assert opt is not None
+        order = scan.order()
+        while self._batch < len(self._batches) and not self._ends:
+            self._behind, self._scanning = opt.step_count - self.step, True
+            self._count = min(self._batches.batch_size, len(order) - self._rows)
+            scan.advance(order, self._batch)
+            self._account()
+            self._scanning = False
+
+    def _account(self) -> None:
+        # Write down the steps of the last call that are not yet.
         assert self._scan is not None
-        order = self._scan.order()
-        while self._batch < len(self._batches):
-            values, count, interrupted = self._scan.advance(order, self._batch)
-            if len(values):
-                products = values * count
-                self._total = np.add.accumulate([values.dtype.type(self._total), *products])[-1]
-                self.loss = values[-1:].reshape(())
-                self.history.add_all("step_loss", values)
-            self._rows += count * len(values)
-            self.step, self._batch = self.step + len(values), self._batch + len(values)
-            if interrupted:
-                raise KeyboardInterrupt
+        values = self._scan.values
+        if self._scan.optimizer.step_count - self._behind == self.step or not len(values):
+            return
+        products = values * self._count
+        total = np.add.accumulate([values.dtype.type(self._total), *products])[-1]
+        rows, batch = self._rows + self._count * len(values), self._batch + len(values)
+        step, loss = self.step + len(values), values[-1:].reshape(())
+        self.history.put("step_loss", self.step, values)
+        self.step, self._batch, self._total, self._rows, self.loss = step, batch, total, rows, loss
 
     def _note_rng(self) -> None:
         # The state from which the order of this epoch is drawn.

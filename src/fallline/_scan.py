@@ -6,6 +6,7 @@ for arrays of any library, and run by NumPy's own loops: the bits are those of t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import operator
@@ -20,13 +21,14 @@ from ._model import LinearModel, is_sparse
 from .data import Batches
 from .engine import blocked
 from .engine.recording import Recorder, Source, UnrecordableError
-from .engine.tape import Tape
+from .engine.tape import Outcome, Tape
 from .losses._base import Domain, Loss
 from .optimizer import Optimizer
 
 STEPS = 256  # of one call, between two looks at the keyboard
 BYTES = 1 << 26  # of data in one call
 DTYPES = ("float32", "float64")
+PARTS = ("indptr", "indices", "data")  # of a sparse matrix
 
 
 class Scan:
@@ -43,8 +45,8 @@ class Scan:
 
     Raises
     ------
-    UnrecordableError
-        If any of these does not fit; the steps are made one by one then.
+    TypeError, ValueError
+        If any of these does not fit; the steps are made one by one then, and say what is wrong.
     """
 
     def __init__(self, model: Any, optimizer: Optimizer, batches: Any) -> None:
@@ -52,29 +54,43 @@ class Scan:
             msg = "only linear models over arrays are recorded"
             raise UnrecordableError(msg)
         bound = optimizer._bound
-        if bound.surrounded and not (
-            bound.pipeline.trivial and all(x.late == (None, None) for x in bound.around)
-        ):
+        whole = any(x.late != (None, None) or x.by_gradient for x in bound.around)
+        if bound.surrounded and (whole or not bound.pipeline.trivial):
             msg = "what surrounds the rule is not recorded"
             raise UnrecordableError(msg)
         if not all(x.engine == "numba" and x.program and not x.reads for x in bound.groups):
             msg = "these rules do not run in Numba, or measure the leaves"
             raise UnrecordableError(msg)
-        self.model, self.optimizer, self.batches = model, optimizer, batches
+        self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
+        self.given = _given(batches)
         self.data = _data(model, batches)
         self.dtype = self.data[1].dtype
         self.arrays, self.clocks = self._arrays(), self._clocks()
-        size = min(batches.batch_size, len(self.data[1]))
-        self.tapes = {size: self._recorded(size)}
+        size, n = batches.batch_size, len(self.data[1])
+        sizes = {min(size, n), n % size or size}
+        self.tapes = {count: self._recorded(count) for count in sizes}
         self._ahead: Any = None
+        self._error: Exception | None = None
+        self._call: tuple[Outcome, list[Any], int]
 
     # -- what is recorded ---------------------------------------------------------------------
 
     def fits(self, optimizer: Optimizer) -> bool:
-        """Tell whether what was recorded is still there."""
-        same = optimizer._bound is self.optimizer._bound and self._clocks() == self.clocks
-        now = self._arrays()
-        return same and len(now) == len(self.arrays) and all(map(_is, now, self.arrays))
+        """Tell whether what was recorded is still there, and the data are still good."""
+        if optimizer._bound is not self.bound or self._clocks() != self.clocks:
+            return False
+        given, now = _given(self.batches), self._arrays()
+        if len(given) != len(self.given) or len(now) != len(self.arrays):
+            return False
+        pairs = [*zip(given, self.given, strict=True), *zip(now, self.arrays, strict=True)]
+        if not all(a is b if isinstance(a, np.ndarray) else a == b for a, b in pairs):
+            return False
+        with np.errstate(all="ignore"):
+            for mine, theirs in zip(self.data[1:], self.batches.arrays[1:], strict=True):
+                if mine is not theirs:
+                    mine[...] = theirs  # of another dtype, and perhaps not what they were
+        _check_values(self.model.loss, *self.batches.arrays[1:])
+        return True
 
     def _arrays(self) -> list[Any]:
         leaves = self.optimizer._bound.leaves
@@ -121,9 +137,7 @@ class Scan:
         While an epoch runs, which needs no interpreter, the order of the one after it is drawn from
         a copy of the generator, and taken if the generator is still as it was then.
         """
-        for mine, theirs in zip(self.data[1:], self.batches.arrays[1:], strict=True):
-            if mine is not theirs:
-                mine[...] = theirs  # of another dtype, and perhaps not what they were
+        self._call = Outcome(0, self.dtype), [], self.optimizer.step_count
         rng, ahead = self.batches.rng, self._ahead
         if ahead is not None and ahead[1].done() and ahead[0] == _state(rng):
             order, rng.bit_generator.state = ahead[1].result()
@@ -131,12 +145,15 @@ class Scan:
             order = self.batches.order()
         if blocked.workers() > 1:
             twin, n = copy.deepcopy(rng), len(order)
-            drawn = blocked.pool().submit(lambda: (twin.permutation(n), twin.bit_generator.state))
-            self._ahead = _state(rng), drawn
+            with contextlib.suppress(RuntimeError):  # no new threads at the end of a process
+                drawn = blocked.pool().submit(
+                    lambda: (twin.permutation(n), twin.bit_generator.state)
+                )
+                self._ahead = _state(rng), drawn
         return np.ascontiguousarray(order, np.int64)
 
-    def advance(self, order: Any, batch: int) -> tuple[Any, int, bool]:
-        """Make some steps from a batch of an epoch on.
+    def advance(self, order: Any, batch: int) -> None:
+        """Make some steps from a batch of an epoch on; Ctrl-C leaves whole steps.
 
         Parameters
         ----------
@@ -144,40 +161,38 @@ class Scan:
             Of the rows in this epoch.
         batch : int
             The first batch.
-
-        Returns
-        -------
-        values : array
-            The loss of each step.
-        count : int
-            Rows of each batch.
-        interrupted : bool
-            Whether Ctrl-C was pressed; the steps are whole.
         """
-        size, n = self.batches.batch_size, len(order)
+        size, n, opt = self.batches.batch_size, len(order), self.optimizer
+        opt._check_whole()
         first = batch * size
         count = min(size, n - first)
-        if count not in self.tapes:
-            self.tapes[count] = self._recorded(count)
-        tape, opt = self.tapes[count], self.optimizer
+        tape = self.tapes[count]
         most = max(1, min(STEPS, BYTES // max(count * self._row_bytes, 1)))
         numbers = self._numbers(tape.scalars, min((n - first) // count, most))
-        interrupted = False
-        tape.rewind()
+        states = [leaf.state for group in self.bound.groups for leaf in group.leaves]
+        starts = [(state, state.count) for state in states]  # type: ignore[union-attr]
+        outcome = Outcome(len(numbers), self.dtype)
+        self._call = outcome, starts, opt.step_count
         try:
             opt._begin()
-            tape.run(order, first, count, numbers)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:  # whatever happened, the tape has run to its end this many times
-            steps = len(tape.values)
-            for group in opt._bound.groups:
-                for leaf in group.leaves:
-                    leaf.state.count += steps  # type: ignore[union-attr]
-            opt._step_count += steps
-            opt._last = max(opt._step_count - 1, 0)
-            opt._unfinished = False
-        return tape.values, count, interrupted
+            tape.run(order, first, count, numbers, outcome)
+        finally:
+            self.settle()
+
+    @property
+    def values(self) -> Any:
+        """The loss of each step of the last call."""
+        return self._call[0].values
+
+    def settle(self) -> None:
+        """Count the steps of the last call, however often this is done."""
+        (outcome, starts, step), opt = self._call, self.optimizer
+        steps = len(outcome.values)
+        for state, start in starts:
+            state.count = start + steps
+        opt._step_count = step + steps
+        opt._last = max(opt._step_count - 1, 0)
+        opt._unfinished = False
 
     @property
     def _row_bytes(self) -> int:
@@ -187,27 +202,37 @@ class Scan:
         return int(X.nbytes // len(X))
 
     def _numbers(self, scalars: Sequence[Any], steps: int) -> Any:
-        # What the rules read in each step; fewer steps if a schedule fails in one of them.
-        bound, step = self.optimizer._bound, self.optimizer.step_count
+        # What the rules read in each step. If a schedule fails in one of them, the steps before are
+        # made first.
+        if self._error is not None:
+            raise self._error
+        step = self.optimizer.step_count
         table = np.empty((steps, len(scalars)))
-        for key in dict.fromkeys(key for key, _ in scalars):
-            plan, shift = bound.groups[key[0]].plan, key[1]
-            names = {i: x for i, (k, x) in enumerate(scalars) if k == key}
-            table[:, [i for i, x in names.items() if isinstance(x, float)]] = [
-                x for x in names.values() if isinstance(x, float)
-            ]
-            places = [i for i, x in names.items() if isinstance(x, str)]
-            read = _reader([names[i] for i in places])
-            rows = []
-            for k in range(steps):
-                try:
-                    rows.append(read(plan.at(step + k).scalars(step + k + shift + 1)))
-                except Exception:
-                    if k == 0:
-                        raise
-                    return self._numbers(scalars, k)
-            table[:, places] = rows
-        return table
+        readers = []
+        for i, group in enumerate(self.bound.groups):
+            for shift in dict.fromkeys(key[1] for key, _ in scalars if key[0] == i):
+                places = [k for k, (key, _) in enumerate(scalars) if key == (i, shift)]
+                constants = [k for k in places if isinstance(scalars[k][1], float)]
+                table[:, constants] = [scalars[k][1] for k in constants]
+                named = [k for k in places if k not in constants]
+                readers.append(
+                    (i, group.plan, shift, named, _reader([scalars[k][1] for k in named]))
+                )
+        plans = {i: plan for i, plan, *_ in readers}
+        rows: list[list[Any]] = [[] for _ in readers]
+        for k in range(steps):
+            try:
+                fixed = {i: plan.at(step + k) for i, plan in plans.items()}
+                for row, (i, _, shift, _, read) in zip(rows, readers, strict=True):
+                    row.append(read(fixed[i].scalars(step + k + shift + 1)))
+            except Exception as error:
+                if k == 0:
+                    raise
+                self._error, steps = error, k
+                break
+        for row, (*_, named, _) in zip(rows, readers, strict=True):
+            table[:steps, named] = row[:steps]
+        return table[:steps]
 
 
 def _reader(names: Sequence[Any]) -> Any:
@@ -225,8 +250,13 @@ def _size(x: Any) -> int:
     return 0 if x is None else int(x.size)
 
 
-def _is(a: Any, b: Any) -> bool:
-    return a is b
+def _given(batches: Any) -> list[Any]:
+    # What the data are, to be compared with what they are later.
+    found: list[Any] = [batches.shuffle, batches.drop_last, batches.batch_size]
+    for x in batches.arrays:
+        parts = [getattr(x, name, None) for name in PARTS] if is_sparse(x) else [x]
+        found += [x.shape, *parts]
+    return found
 
 
 def _data(model: LinearModel, batches: Batches) -> list[Any]:
@@ -246,31 +276,42 @@ def _data(model: LinearModel, batches: Batches) -> list[Any]:
         if type(x) is not np.ndarray or x.ndim != 1 or x.dtype.kind not in "biuf":
             msg = "only one target of numbers for each row is recorded"
             raise UnrecordableError(msg)
-        others.append(np.ascontiguousarray(x, numbers.dtype))
-    _check_values(model.loss, *others)
+        with np.errstate(all="ignore"):
+            others.append(np.ascontiguousarray(x, numbers.dtype))
+    if not (_ours(model.loss) and (model.penalty is None or _ours(model.penalty))):
+        msg = "only the losses and penalties of this library are recorded"
+        raise UnrecordableError(msg)
+    _check_values(model.loss, y, *weights)
     return [found, *others]
+
+
+def _ours(x: Any) -> bool:
+    # Others may change, or look at what a recording does not show.
+    return type(x).__module__.startswith("fallline.") and (not hasattr(x, "loss") or _ours(x.loss))
 
 
 def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
     # What a loss would look at in each batch, of all rows.
-    if (
-        type(loss).value_and_gradient is Loss.value_and_gradient
-        and type(loss)._check is Loss._check
-    ):
-        if loss.domain != Domain():
-            _checks.inside("y", y, loss.domain)
-    else:
-        with np.errstate(all="ignore"):
-            loss.value_and_gradient(np.zeros_like(y), y, weights)
+    while hasattr(loss, "loss"):
+        loss = loss.loss
+    if type(loss)._check is not Loss._check:
+        msg = "a loss that checks more is not recorded"
+        raise UnrecordableError(msg)
+    if loss.domain != Domain():
+        _checks.inside("y", y, loss.domain)
     if weights is not None and (weights < 0).any():
         msg = "weights: some are negative"
         raise ValueError(msg)
 
 
 def _sparse(X: Any) -> Source:
-    ends, columns, numbers = (getattr(X, x, None) for x in ("indptr", "indices", "data"))
-    whole = all(type(x) is np.ndarray and x.flags.c_contiguous for x in (ends, columns, numbers))
-    if getattr(X, "format", None) != "csr" or not whole:
+    parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
+    whole = all(
+        type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+        for x in parts
+    )
+    known = type(X).__module__.partition(".")[0] == "scipy"
+    if not (known and getattr(X, "format", None) == "csr" and whole):
         msg = "only rows (CSR) are recorded"
         raise UnrecordableError(msg)
     assert ends is not None
@@ -284,9 +325,8 @@ def _sparse(X: Any) -> Source:
     # A negative column is a large one without its sign.
     largest = columns.view(columns.dtype.name.replace("int", "uint")).max(initial=0)
     inside = columns.size and largest < X.shape[1]
-    steps = np.diff(ends)
     inside = inside and ends[0] >= 0 and ends[-1] <= min(numbers.size, columns.size)
-    if not inside or steps.min() < 0 or len(steps) != X.shape[0]:
+    if not inside or (ends[1:] < ends[:-1]).any() or len(ends) != X.shape[0] + 1:
         msg = "the sparse matrix is not valid"
         raise UnrecordableError(msg)
     return Source(ends, columns, numbers, X.shape[1])

@@ -226,7 +226,7 @@ class Checkpoint(Callback):
     @property
     def watches_steps(self) -> bool:
         """Whether files are written after steps."""
-        return self.steps is not None
+        return self.steps is not None or type(self).on_step is not Checkpoint.on_step
 
     def on_step(self, run: Any) -> None:
         """Save after some steps."""

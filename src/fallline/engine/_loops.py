@@ -56,7 +56,8 @@ def find(name: str, dtypes: str) -> Loop | None:
 
 
 def _head(ufunc: Any) -> _Head | None:
-    if sys.implementation.name != "cpython" or not isinstance(ufunc, np.ufunc) or ufunc.nout != 1:
+    known = sys.implementation.name == "cpython" and np.dtype(np.intp).itemsize == 8
+    if not known or not isinstance(ufunc, np.ufunc) or ufunc.nout != 1:
         return None
     head = _Head.from_address(id(ufunc) + object.__basicsize__)
     seen = head.nin, head.nout, head.nargs, head.ntypes

@@ -56,7 +56,15 @@ class Runner:
                     replaced[i] = [_arrays.cast(value, target) for target, value in pairs]
                     old[: len(new)] = replaced[i]
                     continue
-                for target, value in pairs:
+                for target, value in [
+                    (target, _kept(value, target, old)) for target, value in pairs
+                ]:
                     if value is not target:
                         _arrays.write(target, value)
         return replaced
+
+
+def _kept(value: Any, target: Any, old: Sequence[Any]) -> Any:
+    # An old array that goes to another's place is copied before it is written.
+    moves = value is not target and any(value is x for x in old)
+    return _arrays.moved(value, value, value.dtype) if moves else value

@@ -154,8 +154,9 @@ class Recorder:
     def write(self, target: Recorded, value: Recorded) -> None:
         """Put a value into the memory of an array, at the end."""
         node = value.node
-        if node == target.node:
-            return
+        if value.shape != target.shape:
+            msg = "a number in the place of an array is not recorded"
+            raise UnrecordableError(msg)
         if self.nodes[node].given or any(node == other for _, other in self.writes):
             node = self.ufunc("positive", value).node
         self.writes.append((target.node, node))
@@ -259,6 +260,7 @@ class Recorded:
 
     __float__ = __int__ = __bool__ = __index__ = __complex__ = __len__ = __iter__ = _refuse
     __array__ = __getitem__ = __setitem__ = _refuse
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = _refuse
 
     __add__, __radd__ = _method("add"), _method("add", swapped=True)
     __sub__, __rsub__ = _method("subtract"), _method("subtract", swapped=True)

@@ -39,23 +39,15 @@ class Tape:
         self.dtype = recorder.dtype
         self.scalars = recorder.scalars
         self._replay = _compiled(self.dtype.name, places)
+        if value.shape != () or recorder.nodes[value.node].given:
+            msg = "a loss that is no number is not recorded"
+            raise UnrecordableError(msg)
         writer = _Writer(recorder, value.node)
         self.lines, self._arena, self._value = writer.lines, writer.arena, writer.value
         self._scalars = writer.scalars
         self._kept = [node.detail for node in recorder.nodes]  # whose addresses are in lines
-        self._done = np.zeros(1, np.int64)
-        self._values = np.empty(0, self.dtype)
 
-    def rewind(self) -> None:
-        """Forget the last `run`."""
-        self._done[0] = 0
-
-    @property
-    def values(self) -> Any:
-        """The value of each time that the last `run` came to the end, also if it was cut short."""
-        return self._values[: int(self._done[0])]
-
-    def run(self, order: Any, first: int, count: int, scalars: Any) -> None:
+    def run(self, order: Any, first: int, count: int, scalars: Any, outcome: Outcome) -> None:
         """Run the tape on the next rows, once for each row of `scalars`.
 
         Parameters
@@ -66,16 +58,38 @@ class Tape:
             The first, and how many for each time.
         scalars : array, shape (times, len(self.scalars))
             The numbers of each time.
+        outcome : Outcome
+            For as many times; tells what was done also if this is cut short.
         """
-        rows = np.ascontiguousarray(scalars, self.dtype)
+        with np.errstate(all="ignore"):
+            rows = np.ascontiguousarray(scalars, self.dtype)
         itemsize = self.dtype.itemsize
         bytes_ = rows.view(np.uint8).reshape(len(rows), rows.shape[1] * itemsize)
-        self._values = np.empty(len(rows), self.dtype)
-        out = self._values.view(np.uint8).reshape(len(rows), itemsize)
+        out = outcome.all_values.view(np.uint8).reshape(len(rows), itemsize)
         self._replay(
             self.lines, order, first, count, len(rows), bytes_, self._scalars, out, self._value,
-            self._done,
+            outcome.done,
         )  # fmt: skip
+
+
+class Outcome:
+    """What became of a run: its values, and how many of them there are.
+
+    Parameters
+    ----------
+    times : int
+        How often the tape is to be run.
+    dtype : numpy.dtype
+        Of the values.
+    """
+
+    def __init__(self, times: int, dtype: Any) -> None:
+        self.all_values, self.done = np.empty(times, dtype), np.zeros(1, np.int64)
+
+    @property
+    def values(self) -> Any:
+        """The value of each time that came to its end."""
+        return self.all_values[: int(self.done[0])]
 
 
 @lru_cache
@@ -97,9 +111,6 @@ class _Writer:
     def __init__(self, recorder: Recorder, value: int) -> None:
         self.recorder, self.itemsize = recorder, recorder.dtype.itemsize
         self.nodes = recorder.nodes
-        if self.nodes[value].size != 1 or self.nodes[value].given:
-            msg = "a loss that is no number is not recorded"
-            raise UnrecordableError(msg)
         kept = [value, *(node for _, node in recorder.writes)]
         self.needed = self._needed(kept)
         self.last: dict[int, int] = {}
