@@ -404,17 +404,43 @@ def test_sparse_matrices_of_other_kinds_take_single_steps(scanned):
     swapped = sparse(X)
     swapped.indices = swapped.indices.astype(">i4")
     swapped.indptr = swapped.indptr.astype(">i4")
-    for other in (Doubles(S), swapped, S.astype("int64")):
-        with pytest.raises(recording.UnrecordableError):
+    for other in (Doubles(S), swapped, S.tocsc()):
+        with pytest.raises(recording.UnrecordableError, match="only rows"):
             _scan._sparse(other)
-    with pytest.raises(recording.UnrecordableError, match="only rows"):
-        _scan._sparse(S.tocsc())
+    with pytest.raises(recording.UnrecordableError, match="kinds of numbers"):
+        _scan._sparse(S.astype("int64"))
     wrapped = sparse(X)
     wrapped.indptr[1], wrapped.indptr[2] = 2**31 - 1, -2
     with pytest.raises(recording.UnrecordableError, match="not valid"):
         _scan._sparse(wrapped)
     fitted((Doubles(S), y), "auto", method=fl.SGD(0.1), epochs=1)
     assert not scanned
+
+
+def test_what_cannot_be_scanned_is_tried_once(monkeypatch):
+    tries = []
+    make = _scan.Scan.__init__
+    monkeypatch.setattr(
+        _scan.Scan, "__init__", lambda self, *a: (tries.append(None), make(self, *a))[1]
+    )
+    fitted(data("binary", "float64"), "auto", method=fl.LARS(0.1), epochs=4)
+    assert len(tries) == 1
+
+
+def test_a_loss_that_is_no_number_is_refused(scanned):
+    model = fl.LinearModel(fl.losses.SquaredError(reduction="none"))
+    with pytest.raises(TypeError):
+        fl.fit(model, data("squared", "float64"), method=fl.SGD(0.1), batch_size=1, epochs=1)
+    assert not scanned
+
+
+def test_an_unfinished_step_is_noticed(scanned):
+    def cut(run):
+        run.optimizer._unfinished = True
+
+    with pytest.raises(RuntimeError, match="interrupted while it wrote"):
+        fitted(data("binary", "float64"), "auto", callbacks=[cut])
+    assert sum(scanned) == 8
 
 
 def test_overflows_of_numbers_do_not_warn(scanned):
