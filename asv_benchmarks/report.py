@@ -59,6 +59,9 @@ def check(found, expected):
     return wrong
 
 
+LOOP = "step.AdamInALoop.time_product_and_step"
+
+
 def ratio(values, ours, theirs):
     """Return ours / theirs as text."""
     a, b = values.get(ours), values.get(theirs)
@@ -87,6 +90,7 @@ def table(record, found):
             row = [key[0].split()[1], *key[1:], *(["float32"] if len(key) == 4 else [])]
             lines.append(f"| {' | '.join(row)} | {value * 1e6:.1f} | {' | '.join(cells)} |")
     lines += ["", *iteration(found), "", *fitting(found)]
+    lines += ["", *in_a_loop(found)]
     for title, name in (
         ("first step, seconds, imports included", "engines.FirstStep.track_first_step"),
         ("bytes allocated by a step at its peak", "engines.Memory.track_peak"),
@@ -95,6 +99,26 @@ def table(record, found):
         for key, value in found[name].items():
             lines.append(f"| {' | '.join(key)} | {value:.3g} |")
     return "\n".join(lines) + "\n"
+
+
+def in_a_loop(found):
+    """Return the table of a step after a matrix product, and of the product alone."""
+    values = found[LOOP]
+    peers = ("numpy by hand", "torch fused")
+    lines = [
+        "A product of two float32 matrices of 400 x 400 and then a step of Adam in float32:",
+        "",
+        f"| engine | numbers | us | of these the product alone | {' | '.join(peers)} |",
+        "|---|---|---|---|" + "---|" * len(peers),
+    ]
+    for key, value in values.items():
+        if key[0] not in OURS:
+            continue
+        cells = [ratio(values, key, (peer, *key[1:])) for peer in peers]
+        alone = values["nothing", *key[1:]]
+        row = f"{key[0].split()[1]} | {key[2]} | {value * 1e6:.1f} | {alone * 1e6:.1f}"
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return lines
 
 
 def iteration(found):
@@ -156,6 +180,10 @@ def short(record, found):
         keys = [[(who, "Adam", shape, gradients) for who in column] for column in columns]
         cells = [ratio(values, *pair) for pair in keys]
         lines.append(f"| {shape} | {gradients} | {' | '.join(cells)} |")
+    for shape in ("1e3", "1e5", "1e6"):
+        keys = [[(who, "Adam", shape, "fresh") for who in column] for column in columns]
+        cells = [ratio(found[LOOP], *pair) for pair in keys]
+        lines.append(f"| {shape} after a product | fresh | {' | '.join(cells)} |")
     rules = found["step.Rules.time_step"]
     worst = max(
         value / rules["stream", *key[1:]] for key, value in rules.items() if key[0] == OURS[0]

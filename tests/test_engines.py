@@ -427,6 +427,34 @@ def test_two_threads():
         same_bits(x, expected)
 
 
+ONE_THREAD = """
+import numba
+import numpy as np
+
+import fallline as fl
+
+few = [np.ones(100_000 + i, dtype) for i in range(2) for dtype in ("float32", "complex128")]
+many = [np.ones(16_000) for _ in range(20)]
+for params in (few, many):
+    opt = fl.Optimizer(params, fl.Adam(0.1), engine="numba")
+    opt.step([x.copy() for x in params])
+try:
+    print(numba.threading_layer())
+except ValueError:
+    print("no threads")
+assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+"""
+
+
+@needs_numba
+def test_numba_steps_on_the_thread_that_asks():
+    # Threads that wait for each other stall between the matrix products of a training loop.
+    run = subprocess.run(
+        [sys.executable, "-c", ONE_THREAD], check=True, capture_output=True, text=True
+    )
+    assert run.stdout == "no threads\n"
+
+
 PROCESSES = """
 import multiprocessing
 import sys

@@ -47,6 +47,34 @@ class Adam(Base):
         self.step()
 
 
+class AdamInALoop(Base):
+    """Adam after a product of two matrices of 400 x 400, as in the training of a network.
+
+    The threads of NumPy's BLAS still spin when the step begins. ``nothing`` is the product alone.
+    """
+
+    params = (
+        ["fallline numba", "fallline blocked", "numpy by hand", "torch fused", "nothing"],
+        ["Adam"],
+        ["1e3", "1e5", "1e6", "1e7"],
+        ["fresh"],
+    )
+    param_names = ("runner", "rule", "shape", "gradients")
+
+    def setup(self, runner, rule, shape, gradients):
+        """Make the runner and the matrix."""
+        self.matrix = draw((400, 400), "float32", seed=99)
+        if runner == "nothing":
+            self.step = lambda: None
+        else:
+            super().setup(runner, rule, shape, gradients)
+
+    def time_product_and_step(self, runner, rule, shape, gradients):
+        """One product and one step."""
+        self.matrix @ self.matrix
+        self.step()
+
+
 class Rules(Base):
     """Every elementwise rule on a large array."""
 

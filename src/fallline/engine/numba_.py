@@ -1,5 +1,9 @@
 """The Numba engine: a program as one compiled loop over NumPy arrays.
 
+A step runs on the thread that asks for it. Several threads would be faster on a large step by
+itself, but in a training loop they have to wait for the cores on which the threads of the matrix
+products before it still spin, many times as long as the step itself takes.
+
 The text of a kernel is a pure function of the program. It is kept in the user's private cache
 folder, where Numba also keeps what it compiled; nothing is read back from that text.
 """
@@ -7,10 +11,7 @@ folder, where Numba also keeps what it compiled; nothing is read back from that 
 from __future__ import annotations
 
 import importlib.util
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from operator import is_
 from typing import Any
 
@@ -20,22 +21,8 @@ from . import _compile, blocked
 from .trace import INFIX, Program
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
-PARALLEL = 50_000  # elements, below which a serial loop is faster
-CHUNK = 1 << 15  # elements of one piece of a parallel loop
 SMALL = 1 << 14  # elements, up to which fresh gradients are gathered
 GATHERED = 3 << 19  # bytes of the buffer for that
-
-_lock = threading.Lock()  # two parallel loops at once abort the process on some of Numba's layers
-_forked = False
-
-
-def _after_fork() -> None:
-    global _lock, _forked
-    _lock, _forked = threading.Lock(), True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def installed() -> bool:
@@ -91,10 +78,6 @@ class Runner:
             flat_g = None if flat is None else _flat(g, flat[0], self.program.arrays[1])
             if flat is None or flat_g is None:
                 rest.append((i, g))
-            elif flat_g.size >= PARALLEL * self.program.arrays[1].parts and _threads():
-                parallel = kernel(self.program, "one parallel")
-                with _lock:
-                    parallel(flat[1], flat_g, *flat[2], self.numbers)
             else:
                 self._one(flat[1], flat_g, *flat[2], self.numbers)
         if rest:
@@ -137,7 +120,7 @@ class _Table:
         address = self.buffer.ctypes.data
         for _, table, ends in self.batches:
             table[:, 1] = address + itemsize * np.concatenate([[0], ends[:-1]])
-        self.serial = kernel(program, "many")
+        self.kernel = kernel(program, "many")
         self.small = small
         # The gradients of the last step, where these are few bytes, and their own addresses.
         self.remembers = len(self.batches) == 1
@@ -161,7 +144,7 @@ class _Table:
             if self.direct is None:
                 self.direct = self.batches[0][1].copy()
                 self.direct[:, 1] = [g.ctypes.data for g in taken]
-            self._call(self.direct, self.batches[0][2])
+            self.kernel(self.direct, self.runner.numbers)
             return self.done
         self.last, self.direct = [], None
         flats = self.runner.flat
@@ -179,18 +162,10 @@ class _Table:
             start += len(leaves)
             buffer = self.buffer[: int(ends[-1])]
             np.concatenate(gathered, out=buffer.view(gathered[0].dtype))
-            self._call(table, ends)
+            self.kernel(table, self.runner.numbers)
         if self.remembers:
             self.last = list(taken)
         return self.done
-
-    def _call(self, table: Any, ends: Any) -> None:
-        if ends[-1] >= PARALLEL * self.operand.parts and _threads():
-            parallel = kernel(self.runner.program, "many parallel")
-            with _lock:
-                parallel(table, self.runner.numbers)
-        else:
-            self.serial(table, self.runner.numbers)
 
 
 def _flat_leaf(program: Program, leaf: list[Any]) -> tuple[str, Any, list[Any]] | None:
@@ -215,24 +190,6 @@ def _flat(x: Any, order: str, operand: Any) -> Any:
     return x if operand.parts == 1 else x.view(x.real.dtype)
 
 
-@lru_cache
-def _layer() -> bool:
-    # Whether Numba has a threading layer that several Python threads may use.
-    for name in ("tbbpool", "omppool"):
-        try:
-            importlib.import_module(f"numba.np.ufunc.{name}")
-        except ImportError:
-            continue
-        return True
-    return False
-
-
-def _threads() -> bool:
-    import numba
-
-    return not _forked and numba.get_num_threads() > 1 and _layer()
-
-
 # -- from a program to compiled code ----------------------------------------------------------
 
 
@@ -240,17 +197,16 @@ _KNOWN: dict[tuple[str, str], Callable[..., None]] = {}
 
 
 def kernel(program: Program, form: str) -> Callable[..., None]:
-    """Return a compiled function; forms are "one" and "many" arrays, serial or " parallel"."""
+    """Return a compiled function of the arrays of "one" leaf, or of a table of "many"."""
     key = program.key, form
     if key not in _KNOWN:
-        _KNOWN[key] = _compile.compiled(source(program, form), form.partition(" ")[0])
+        _KNOWN[key] = _compile.compiled(source(program, form), form)
     return _KNOWN[key]
 
 
 def source(program: Program, form: str) -> str:
     """Return the text of a module with one function; nothing in it comes from the user."""
     names = [f"a{i}" for i in range(len(program.arrays))]
-    name, _, parallel = form.partition(" ")
     real = program.dtype
     mutable = [f"{real}[::1]"] * len(names)
     mutable[1] = f"types.Array({real}, 1, 'C', readonly=True)"
@@ -269,7 +225,7 @@ def source(program: Program, form: str) -> str:
         "",
         "import math",
         "",
-        "from numba import carray, float32, float64, int64, njit, prange, types",
+        "from numba import carray, float32, float64, int64, njit, types",
         "from numba.extending import intrinsic",
         "",
         "",
@@ -277,24 +233,10 @@ def source(program: Program, form: str) -> str:
         "",
         "",
     ]
-    if name == "one":
+    if form == "one":
         signature = f"types.void({', '.join([*mutable, f'{real}[::1]'])})"
-        step = f"{CHUNK}"
-        slices = [
-            x if operand.single else f"{x}[{operand.parts} * lo:{operand.parts} * hi]"
-            for x, operand in zip(names, program.arrays, strict=True)
-        ]
-        inside = (
-            [
-                f"    n = a0.size{_per(program.arrays[0])}",
-                f"    for c in prange((n + {step} - 1) // {step}):",
-                f"        lo, hi = c * {step}, min(n, c * {step} + {step})",
-                f"        body({', '.join(slices)}, s)",
-            ]
-            if parallel
-            else [f"    body({', '.join(names)}, s)"]
-        )
         arguments = f"{', '.join(names)}, s"
+        inside = [f"    body({arguments})"]
     else:
         signature = f"types.void(int64[:, ::1], {real}[::1])"
         arguments = "table, s"
@@ -304,7 +246,7 @@ def source(program: Program, form: str) -> str:
             for i, operand in enumerate(program.arrays)
         ]
         inside = [
-            f"    for j in {'prange' if parallel else 'range'}(table.shape[0]):",
+            "    for j in range(table.shape[0]):",
             f"        body({', '.join(arrays)}, s)",
         ]
         head += [
@@ -320,8 +262,8 @@ def source(program: Program, form: str) -> str:
         ]
     lines = [
         *head,
-        f"@njit({signature}, parallel={bool(parallel)}, {options})",
-        f"def {name}({arguments}):",
+        f"@njit({signature}, {options})",
+        f"def {form}({arguments}):",
         *inside,
     ]
     return "\n".join(lines) + "\n"
