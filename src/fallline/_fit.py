@@ -263,13 +263,9 @@ def _batches(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any, 
         if not data:
             msg = "data: is an empty tuple"
             raise ValueError(msg)
-        for i, x in enumerate(data):
-            if not (_arrays.is_array(x) or is_sparse(x)):
-                msg = f"data[{i}]: is a {type(x).__name__}, expected an array"
-                raise TypeError(msg)
         arrays = data if weights is None else (*data, weights)
         names = [f"data[{i}]" for i in range(len(data))]
-        _alike([*names, "weights"][: len(arrays)], arrays)
+        _check_rows([*names, "weights"][: len(arrays)], arrays)
         n = arrays[0].shape[0]
         whole = size is None or size >= n
         batches = Batches(
@@ -285,9 +281,16 @@ def _batches(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any, 
     return None, data
 
 
-def _alike(names: Sequence[str], arrays: Sequence[Any]) -> None:
-    # Check that arrays of rows are as many, of one library and on one device.
+def _check_rows(names: Sequence[str], arrays: Sequence[Any], like: Any = None) -> None:
+    # Check that these are arrays of rows, as many, of one library and on one device: that of the
+    # first, or of `like`.
+    for place, x in zip(names, arrays, strict=True):
+        if not (_arrays.is_array(x) or is_sparse(x)):
+            msg = f"{place}: is a {type(x).__name__}, expected an array"
+            raise TypeError(msg)
     first = arrays[0]
+    if like is not None:
+        _checks.same_kind(names[0], dense_like(like), dense_like(first))
     for place, x in zip(names, arrays, strict=True):
         if x.ndim == 0:
             msg = f"{place}: is 0-d, expected an array of rows"
@@ -302,13 +305,7 @@ def _check_validation(validation: Any, arrays: Any) -> None:
         msg = f"validation: is a {type(validation).__name__}, expected a tuple of arrays"
         raise TypeError(msg)
     names = [f"validation[{i}]" for i in range(len(validation))]
-    for place, x in zip(names, validation, strict=True):
-        if not (_arrays.is_array(x) or is_sparse(x)):
-            msg = f"{place}: is a {type(x).__name__}, expected an array"
-            raise TypeError(msg)
-    if arrays is not None:
-        _checks.same_kind(names[0], dense_like(arrays[0]), dense_like(validation[0]))
-    _alike(names, validation)
+    _check_rows(names, validation, None if arrays is None else arrays[0])
 
 
 def _method(method: Any, penalty: Any, constraint: Any) -> Any:

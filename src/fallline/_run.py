@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from . import _arrays, _checks, _npz, checkpoint
 from ._history import History
 from ._scan import Scan
 from ._trees import Structure
-from .data import Batches
+from .data import Batches, plain_state
 from .optimizer import Optimizer
 
 
@@ -68,7 +67,7 @@ class Run:
         self._rows = 0
         self._scan: Scan | None = None
         self._refused: Any = None  # what no scan could be made of
-        self._scanning, self._behind, self._count = False, 0, 0
+        self._scanning, self._behind = False, 0
 
     # -- for callbacks ------------------------------------------------------------------------
 
@@ -290,7 +289,6 @@ class Run:
         order = scan.order()
         while self._batch < len(self._batches) and not self._ends:
             self._behind, self._scanning = opt.step_count - self.step, True
-            self._count = min(self._batches.batch_size, len(order) - self._rows)
             scan.advance(order, self._batch)
             self._account()
             self._scanning = False
@@ -298,12 +296,12 @@ class Run:
     def _account(self) -> None:
         # Write down the steps of the last call that are not yet.
         assert self._scan is not None
-        values = self._scan.values
+        values, count = self._scan.values, self._scan.count
         if self._scan.optimizer.step_count - self._behind == self.step or not len(values):
             return
-        products = values * self._count
+        products = values * count
         total = np.add.accumulate([values.dtype.type(self._total), *products])[-1]
-        rows, batch = self._rows + self._count * len(values), self._batch + len(values)
+        rows, batch = self._rows + count * len(values), self._batch + len(values)
         step, loss = self.step + len(values), values[-1:].reshape(())
         self.history.put("step_loss", self.step, values)
         self.step, self._batch, self._total, self._rows, self.loss = step, batch, total, rows, loss
@@ -311,7 +309,7 @@ class Run:
     def _note_rng(self) -> None:
         # The state from which the order of this epoch is drawn.
         if isinstance(self._batches, Batches):
-            self._rng_state = _json(self._batches.rng.bit_generator.state)
+            self._rng_state = plain_state(self._batches.rng)
 
     def _judged(self) -> float:
         # The number by which epochs are compared, and the best parameters so far.
@@ -356,11 +354,6 @@ def _copied(params: Any) -> Any:
     structure = Structure(params)
     leaves = structure.flatten(params, "params")
     return structure.unflatten([p if p is None else _arrays.moved(p, p, p.dtype) for p in leaves])
-
-
-def _json(state: Any) -> Any:
-    # Integers of a generator may have 128 bits, which JSON keeps; arrays become lists.
-    return json.loads(json.dumps(state, default=lambda x: {"array": x.tolist()}))
 
 
 def _unjson(state: Any) -> Any:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import operator
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from . import _checks
 from ._model import LinearModel, is_sparse
-from .data import Batches
+from .data import Batches, plain_state
 from .engine import blocked
 from .engine.recording import Recorder, Source, UnrecordableError
 from .engine.tape import Outcome, Tape
@@ -71,7 +70,7 @@ class Scan:
         self.tapes = {count: self._recorded(count) for count in sizes}
         self._ahead: Any = None
         self._error: Exception | None = None
-        self._call: tuple[Outcome, list[Any], int]
+        self._call: tuple[Outcome, int, list[Any], int]
 
     # -- what is recorded ---------------------------------------------------------------------
 
@@ -137,9 +136,9 @@ class Scan:
         While an epoch runs, which needs no interpreter, the order of the one after it is drawn from
         a copy of the generator, and taken if the generator is still as it was then.
         """
-        self._call = Outcome(0, self.dtype), [], self.optimizer.step_count
+        self._call = Outcome(0, self.dtype), 0, [], self.optimizer.step_count
         rng, ahead = self.batches.rng, self._ahead
-        if ahead is not None and ahead[1].done() and ahead[0] == _state(rng):
+        if ahead is not None and ahead[1].done() and ahead[0] == plain_state(rng):
             order, rng.bit_generator.state = ahead[1].result()
         else:
             order = self.batches.order()
@@ -149,7 +148,7 @@ class Scan:
                 drawn = blocked.pool().submit(
                     lambda: (twin.permutation(n), twin.bit_generator.state)
                 )
-                self._ahead = _state(rng), drawn
+                self._ahead = plain_state(rng), drawn
         return np.ascontiguousarray(order, np.int64)
 
     def advance(self, order: Any, batch: int) -> None:
@@ -172,7 +171,7 @@ class Scan:
         states = [leaf.state for group in self.bound.groups for leaf in group.leaves]
         starts = [(state, state.count) for state in states]  # type: ignore[union-attr]
         outcome = Outcome(len(numbers), self.dtype)
-        self._call = outcome, starts, opt.step_count
+        self._call = outcome, count, starts, opt.step_count
         try:
             opt._begin()
             tape.run(order, first, count, numbers, outcome)
@@ -184,9 +183,14 @@ class Scan:
         """The loss of each step of the last call."""
         return self._call[0].values
 
+    @property
+    def count(self) -> int:
+        """Rows of each batch of the last call."""
+        return self._call[1]
+
     def settle(self) -> None:
         """Count the steps of the last call, however often this is done."""
-        (outcome, starts, step), opt = self._call, self.optimizer
+        (outcome, _, starts, step), opt = self._call, self.optimizer
         steps = len(outcome.values)
         for state, start in starts:
             state.count = start + steps
@@ -240,10 +244,6 @@ def _reader(names: Sequence[Any]) -> Any:
     if len(names) > 1:
         return operator.itemgetter(*names)
     return lambda found: tuple(found[name] for name in names)
-
-
-def _state(rng: np.random.Generator) -> str:
-    return json.dumps(rng.bit_generator.state, default=lambda x: x.tolist())
 
 
 def _size(x: Any) -> int:
@@ -333,11 +333,11 @@ def _sparse(X: Any) -> Source:
 
 
 @lru_cache
-def _rounds_products(kind: Hashable, dtype: Any) -> bool:
+def _rounds_products(kind: Any, dtype: Any) -> bool:
     # Whether SciPy was compiled to round a product before it is added, as Numba does.
     x = 1 + 2.0 ** -(12 if dtype.name == "float32" else 30)
-    row, make = np.asarray([1 - 2 * x, x], dtype), cast(Any, kind)
-    X = make((row, np.arange(2), np.asarray([0, 2])), shape=(1, 2))
+    row = np.asarray([1 - 2 * x, x], dtype)
+    X = kind((row, np.arange(2), np.asarray([0, 2])), shape=(1, 2))
     right = np.asarray([1.0, x], dtype)
-    across = make((row, np.zeros(2, int), np.arange(3)), shape=(2, 1)).T @ right
+    across = kind((row, np.zeros(2, int), np.arange(3)), shape=(2, 1)).T @ right
     return not (X @ right).any() and not across.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import operator
 from collections.abc import Iterator
@@ -191,3 +192,20 @@ def _release(x: Any) -> None:
     memory: Any = getattr(x, "_mmap", None)
     if isinstance(x, np.memmap) and x.mode != "c" and hasattr(memory, "madvise"):
         memory.madvise(mmap.MADV_DONTNEED)
+
+
+def plain_state(rng: np.random.Generator) -> Any:
+    """Return the state of a generator as JSON has it.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Any.
+
+    Returns
+    -------
+    dict
+        Integers of up to 128 bits stay; arrays become lists, marked as such.
+    """
+    state = rng.bit_generator.state
+    return json.loads(json.dumps(state, default=lambda x: {"array": x.tolist()}))
