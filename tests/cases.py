@@ -1,6 +1,6 @@
-"""The table of rules: every public rule in every configuration that changes its formula.
+"""The tables of cases: rules, what surrounds them in a step, losses and schedules.
 
-A row is (our rule, torch's class name or None, torch's keywords).
+Every public rule, loss and schedule has a row, in every configuration that changes its formula.
 """
 
 from __future__ import annotations
@@ -10,7 +10,26 @@ import itertools
 import numpy as np
 
 import fallline as fl
+from fallline import gradients
 from fallline._torch import _rule
+from fallline.schedules import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    Cyclic,
+    Exponential,
+    InverseSqrt,
+    InverseTime,
+    Join,
+    LinearWarmup,
+    MultiStep,
+    OneCycle,
+    Piecewise,
+    Polynomial,
+    Product,
+    ReduceOnPlateau,
+    Step,
+)
 
 
 def ours(name, kwargs):
@@ -124,6 +143,38 @@ WHOLE = [
 ]
 
 
+# What surrounds a rule in a step, for leaves of (3, 4).
+MASK = np.arange(12).reshape(3, 4) % 3 > 0
+LOW = np.linspace(-1, 0.2, 4)
+AROUND = {
+    "l1": {"penalty": fl.L1(0.3)},
+    "elastic net": {"penalty": fl.ElasticNet(0.3, 0.4)},
+    "l2": {"penalty": fl.L2(0.3)},
+    "box": {"constraint": fl.Box(-0.5, 0.5)},
+    "box of arrays": {"constraint": fl.Box(LOW)},
+    "support": {"constraint": fl.Support(MASK)},
+    "value": {"gradients": [gradients.ClipByValue(0.5)]},
+    "norm": {"gradients": [gradients.ClipByNorm(0.5)]},
+    "global norm": {"gradients": [gradients.ClipByGlobalNorm(0.5)]},
+    "value, norm": {"gradients": [gradients.ClipByValue(0.5), gradients.ClipByNorm(0.5)]},
+    "centred": {"gradients": [gradients.ClipByValue(0.5), gradients.Centralize()]},
+    "all": {
+        "gradients": [gradients.ClipByGlobalNorm(0.5), gradients.ClipByValue(0.2)],
+        "penalty": fl.L1(0.3), "constraint": fl.Support(MASK),
+    },
+    "simplex": {"constraint": fl.Simplex()},
+    "groups": {"penalty": fl.GroupL1(0.3), "constraint": lambda x: x * 0.5},
+    "variation": {"penalty": fl.TotalVariation(0.3)},
+}  # fmt: skip
+COMPLEX = [name for name in AROUND if name not in ("box", "box of arrays", "simplex")]
+COMPLEX_ONLY = {
+    "modulus": {"constraint": fl.Modulus(0.5)},
+    "most": {"constraint": fl.MaxModulus(0.5)},
+}
+AROUND |= COMPLEX_ONLY
+COMPLEX += COMPLEX_ONLY
+
+
 def _reals(rng):
     return rng.standard_normal((6, 3)), rng.standard_normal((6, 3))
 
@@ -182,6 +233,33 @@ LOSSES = [
     (fl.losses.PoissonIntensity, _intensities),
     (fl.losses.PoissonIntensity, _counts),
 ]
+
+
+def halved(step):
+    return 0.2 / (1 + step)
+
+
+SCHEDULES = [
+    Constant(0.1), Step(0.1, every=30), Step(0.1, every=7, factor=0.9),
+    MultiStep(0.1, milestones=(30, 80)), MultiStep(0.1, milestones=[1, 2, 150], factor=0.5),
+    Exponential(0.1, decay=0.97), Exponential(1e-4, decay=1.5, every=20),
+    InverseTime(0.1), InverseTime(0.1, decay=0.01, power=0.5),
+    InverseSqrt(0.1, warmup=40), InverseSqrt(0.1, warmup=1),
+    Polynomial(0.1, steps=120), Polynomial(0.1, steps=120, power=2.5, final=0.3),
+    Cosine(0.1, steps=120), Cosine(0.1, steps=120, final=0.4), Cosine(0.1, steps=1),
+    CosineRestarts(0.1, steps=30), CosineRestarts(0.1, steps=7, multiplier=2, minimum=0.01),
+    OneCycle(0.1, steps=150), OneCycle(0.1, steps=299, ascent=0.5, shape="linear"),
+    Cyclic(0.01, maximum=0.1, up=20), Cyclic(0.01, maximum=0.1, up=20, down=5, shape="triangular2"),
+    Cyclic(0.0, maximum=0.1, up=9, down=20, shape="exp_range", decay=0.99),
+    LinearWarmup(0.1, steps=10), LinearWarmup(halved, steps=10, start_factor=0.0),
+    LinearWarmup(Cosine(0.1, steps=100, final=0.01), steps=20, start_factor=0.1),
+    Piecewise((0.1, 0.2, 0.0), boundaries=(50, 51)), Piecewise([1], boundaries=[]),
+    Piecewise((0.1, 0.2, 0.0), boundaries=(50, 120), interpolate=True),
+    Join((0.1, InverseSqrt(0.2, warmup=5), halved), boundaries=(50, 100)),
+    Join([0.1], boundaries=[]),
+    Product((0.5, Exponential(0.1, decay=0.98), LinearWarmup(1, steps=30))),
+    ReduceOnPlateau(0.1), ReduceOnPlateau(1, mode="max", factor=0.5, patience=0),
+]  # fmt: skip
 
 
 def in_precision(x, dtype):

@@ -11,6 +11,7 @@ import pytest
 import fallline as fl
 from fallline import gradients
 from fallline.engine import numba_
+from tests.cases import AROUND, COMPLEX, LOW, MASK
 from tests.test_engines import bits, draw, same_bits
 
 RULES = [
@@ -21,35 +22,6 @@ RULES = [
     fl.Adagrad(0.1),
     fl.Adadelta(),
 ]
-MASK = np.arange(12).reshape(3, 4) % 3 > 0
-LOW = np.linspace(-1, 0.2, 4)
-AROUND = {
-    "l1": {"penalty": fl.L1(0.3)},
-    "elastic net": {"penalty": fl.ElasticNet(0.3, 0.4)},
-    "l2": {"penalty": fl.L2(0.3)},
-    "box": {"constraint": fl.Box(-0.5, 0.5)},
-    "box of arrays": {"constraint": fl.Box(LOW)},
-    "support": {"constraint": fl.Support(MASK)},
-    "value": {"gradients": [gradients.ClipByValue(0.5)]},
-    "norm": {"gradients": [gradients.ClipByNorm(0.5)]},
-    "global norm": {"gradients": [gradients.ClipByGlobalNorm(0.5)]},
-    "value, norm": {"gradients": [gradients.ClipByValue(0.5), gradients.ClipByNorm(0.5)]},
-    "centred": {"gradients": [gradients.ClipByValue(0.5), gradients.Centralize()]},
-    "all": {
-        "gradients": [gradients.ClipByGlobalNorm(0.5), gradients.ClipByValue(0.2)],
-        "penalty": fl.L1(0.3), "constraint": fl.Support(MASK),
-    },
-    "simplex": {"constraint": fl.Simplex()},
-    "groups": {"penalty": fl.GroupL1(0.3), "constraint": lambda x: x * 0.5},
-    "variation": {"penalty": fl.TotalVariation(0.3)},
-}  # fmt: skip
-COMPLEX = [name for name in AROUND if name not in ("box", "box of arrays", "simplex")]
-COMPLEX_ONLY = {
-    "modulus": {"constraint": fl.Modulus(0.5)},
-    "most": {"constraint": fl.MaxModulus(0.5)},
-}
-AROUND |= COMPLEX_ONLY
-COMPLEX += COMPLEX_ONLY
 rows = [(name, dtype) for name in AROUND for dtype in ("float64", "complex128")
         if dtype == "float64" or name in COMPLEX]  # fmt: skip
 around = pytest.mark.parametrize(("name", "dtype"), rows)

@@ -31,33 +31,8 @@ from fallline.schedules import (
     ReduceOnPlateau,
     Step,
 )
+from tests.cases import SCHEDULES, halved
 
-
-def halved(step):
-    return 0.2 / (1 + step)
-
-
-SCHEDULES = [
-    Constant(0.1), Step(0.1, every=30), Step(0.1, every=7, factor=0.9),
-    MultiStep(0.1, milestones=(30, 80)), MultiStep(0.1, milestones=[1, 2, 150], factor=0.5),
-    Exponential(0.1, decay=0.97), Exponential(1e-4, decay=1.5, every=20),
-    InverseTime(0.1), InverseTime(0.1, decay=0.01, power=0.5),
-    InverseSqrt(0.1, warmup=40), InverseSqrt(0.1, warmup=1),
-    Polynomial(0.1, steps=120), Polynomial(0.1, steps=120, power=2.5, final=0.3),
-    Cosine(0.1, steps=120), Cosine(0.1, steps=120, final=0.4), Cosine(0.1, steps=1),
-    CosineRestarts(0.1, steps=30), CosineRestarts(0.1, steps=7, multiplier=2, minimum=0.01),
-    OneCycle(0.1, steps=150), OneCycle(0.1, steps=299, ascent=0.5, shape="linear"),
-    Cyclic(0.01, maximum=0.1, up=20), Cyclic(0.01, maximum=0.1, up=20, down=5, shape="triangular2"),
-    Cyclic(0.0, maximum=0.1, up=9, down=20, shape="exp_range", decay=0.99),
-    LinearWarmup(0.1, steps=10), LinearWarmup(halved, steps=10, start_factor=0.0),
-    LinearWarmup(Cosine(0.1, steps=100, final=0.01), steps=20, start_factor=0.1),
-    Piecewise((0.1, 0.2, 0.0), boundaries=(50, 51)), Piecewise([1], boundaries=[]),
-    Piecewise((0.1, 0.2, 0.0), boundaries=(50, 120), interpolate=True),
-    Join((0.1, InverseSqrt(0.2, warmup=5), halved), boundaries=(50, 100)),
-    Join([0.1], boundaries=[]),
-    Product((0.5, Exponential(0.1, decay=0.98), LinearWarmup(1, steps=30))),
-    ReduceOnPlateau(0.1), ReduceOnPlateau(1, mode="max", factor=0.5, patience=0),
-]  # fmt: skip
 FROZEN = [schedule for schedule in SCHEDULES if not isinstance(schedule, ReduceOnPlateau)]
 PLATEAUS = [schedule for schedule in SCHEDULES if isinstance(schedule, ReduceOnPlateau)]
 every = pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
