@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import fallline as fl
-from fallline._torch import _rule
+from fallline.optimizer._from_torch import _rule
 
 ROOT = Path(__file__).parents[1]
 # Settings that add state, for the table of memory.

@@ -11,7 +11,7 @@ import numpy as np
 
 import fallline as fl
 from fallline import gradients
-from fallline._torch import _rule
+from fallline.optimizer._from_torch import _rule
 from fallline.schedules import (
     Constant,
     Cosine,

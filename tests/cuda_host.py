@@ -20,6 +20,7 @@ import pytest
 from fallline import _arrays
 from fallline.engine import cuda
 from fallline.engine._cuda_source import layout, source
+from tests.helpers import patch_arrays
 
 COMPILER = shutil.which("g++")
 
@@ -151,10 +152,10 @@ def host_device(monkeypatch):
         else:
             on_numpy(target)[...] = on_numpy(value)
 
-    monkeypatch.setattr(_arrays, "on_device", contextlib.nullcontext)
-    monkeypatch.setattr(_arrays, "full", full)
-    monkeypatch.setattr(_arrays, "moved", moved)
-    monkeypatch.setattr(_arrays, "write", write)
+    patch_arrays(monkeypatch, "on_device", contextlib.nullcontext)
+    patch_arrays(monkeypatch, "full", full)
+    patch_arrays(monkeypatch, "moved", moved)
+    patch_arrays(monkeypatch, "write", write)
     monkeypatch.setattr(cuda, "_contiguous", contiguous)
     monkeypatch.setattr(cuda, "kernel", kernel)
     monkeypatch.setattr(cuda, "capability", lambda device: 90)

@@ -13,30 +13,12 @@ from . import (
     stop,
     testing,
 )
-from ._autodiff import value_and_gradient
-from ._fit import FitResult, fit
-from ._gradcheck import GradientCheck, check_gradient
-from ._minimize import MinimizeResult, minimize
-from ._model import LinearModel
-from ._rate_test import RateTest, find_learning_rate
-from ._record import RunRecord, fingerprint
-from ._scipy import scipy_method
-from ._sparse import RowSparse
-from ._torch import from_torch
-from .averages import EMA
-from .constraints import (
-    Box,
-    L1Ball,
-    L2Ball,
-    MaxModulus,
-    Modulus,
-    NonNegative,
-    Simplex,
-    Support,
-)
+from .constraints import Box, L1Ball, L2Ball, MaxModulus, Modulus, NonNegative, Simplex, Support
 from .data import Batches
+from .fitting import FitResult, RateTest, RunRecord, find_learning_rate, fingerprint, fit
 from .gradients import LossScale
-from .optimizer import Optimizer
+from .objectives import GradientCheck, LinearModel, check_gradient, value_and_gradient
+from .optimizer import EMA, Optimizer, RowSparse, from_torch
 from .penalties import L1, L2, ElasticNet, GroupL1, TotalVariation
 from .rules import (
     ASGD,
@@ -66,6 +48,8 @@ from .rules import (
     Yogi,
 )
 from .solvers import LBFGS, LBFGSB, OWLQN, ConjugateGradient, ProximalGradient, SteepestDescent
+from .solvers._minimize import MinimizeResult, minimize
+from .solvers._scipy import scipy_method
 
 __version__ = "0.1.0"
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import _arrays, _checks
+from . import _arrays
+from ._arrays import _checks
 
 __all__ = [
     "CSVLog", "Callback", "Checkpoint", "EarlyStopping", "JSONLog", "LearningRateLog", "Log",

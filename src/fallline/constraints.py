@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from . import _arrays, _checks
-from ._pairs import Pair, abs2, on_parts, select
+from . import _arrays
+from ._arrays import _checks
+from ._arrays._pairs import Pair, abs2, on_parts, select
 
 __all__ = [
     "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _arrays, _checks
+from . import _arrays
+from ._arrays import _checks
 
 RELEASE = 1 << 26  # bytes of a memory map that may have been read before their pages are given back
 AROUND = 1 << 16  # bytes

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from . import _arrays, _checks, _reductions
-from ._pairs import Pair, abs2, on_parts
+from . import _arrays
+from ._arrays import _checks, _reductions
+from ._arrays._pairs import Pair, abs2, on_parts
 
 __all__ = [
     "Accumulate", "Centralize", "ClipByGlobalNorm", "ClipByNorm", "ClipByValue", "LossScale",

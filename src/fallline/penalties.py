@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from . import _arrays, _checks
-from ._pairs import Pair, abs2, on_parts
+from . import _arrays
+from ._arrays import _checks
+from ._arrays._pairs import Pair, abs2, on_parts
 
 __all__ = ["L1", "L2", "ElasticNet", "GroupL1", "TotalVariation"]
 

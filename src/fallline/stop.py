@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import _arrays, _checks
+from . import _arrays
+from ._arrays import _checks
 
 __all__ = [
     "Condition", "GradientNorm", "MaxEvaluations", "MaxTime", "NonFinite", "NotImproved",

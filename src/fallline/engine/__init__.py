@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import _arrays, _checks
-from ..rules._face import Face
+from .. import _arrays
+from .._arrays import _checks
+from ..rules._abstract import Face
 from . import blocked, cuda, eager, numba_
 from .trace import Program, UntraceableError, trace
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
-from ..rules._face import Face
+from ..rules._abstract import Face
 
 
 class Runner:

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .. import _arrays
-from .._pairs import Pair
-from ..rules._face import Face
+from .._arrays._pairs import Pair
+from ..rules._abstract import Face
 
 # How an operation is written.
 INFIX = {

@@ -15,12 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .. import _arrays, _checks, callbacks, rules, solvers, stop
-from .._fit import fit
-from .._history import History
-from .._model import LinearModel, dense_like
+from .. import _arrays, callbacks, rules, solvers, stop
+from .._arrays import _checks
 from ..data import Batches
+from ..fitting._fit import fit
+from ..fitting._history import History
 from ..losses import Loss
+from ..objectives._linear_model import LinearModel, dense_like
 from ..optimizer import Optimizer
 from ..penalties import L1, L2, ElasticNet
 from ._losses import PerRow, stages

@@ -11,8 +11,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from .. import _arrays, losses
-from .._model import dense_like
 from ..losses import Loss
+from ..objectives._linear_model import dense_like
 from ._base import LinearEstimator, beside
 from ._losses import found
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .. import _arrays, _checks
+from .. import _arrays
+from .._arrays import _checks
 from ..losses import AbsoluteError, Hinge, Loss, Quantile
 
 WIDTHS = (1.0, 0.1, 0.01, 1e-3, 1e-4)  # of the rounded kinks, in the scale of the errors

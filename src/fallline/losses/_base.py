@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from .. import _arrays, _checks
+from .. import _arrays
+from .._arrays import _checks
 
 REDUCTIONS = ("mean", "sum", "none")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _checks
-from .._pairs import modulus, sign
+from .._arrays import _checks
+from .._arrays._pairs import modulus, sign
 from ._adabelief import AdaBelief
 from ._adadelta import Adadelta
 from ._adafactor import Adafactor

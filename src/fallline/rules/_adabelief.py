@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._decay import decayed
+from ._descent import decayed
 
 
 class AdaBelief(Rule):

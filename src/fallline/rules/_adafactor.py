@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from .._pairs import Pair, count, sum_square
+from .._arrays._pairs import Pair, count, sum_square
 from ._base import Hyperparameter, Read, Rule, Slot, abs2, hyper
 
 

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper
-from ._decay import descent
+from ._descent import descent
 
 
 class Adagrad(Rule):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Any
 
-from .._pairs import modulus
+from .._arrays._pairs import modulus
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper
-from ._decay import descent
+from ._descent import descent
 
 
 class Adamax(Rule):

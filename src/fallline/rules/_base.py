@@ -9,10 +9,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
-from .. import _arrays, _checks
-from .._pairs import abs2
-from .._trees import Structure
-from ._face import Face, Read, Slot
+from .. import _arrays
+from .._arrays import _checks
+from .._arrays._pairs import abs2
+from .._arrays._trees import Structure
+from ._abstract import Face, Read, Slot
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from .._pairs import modulus, select, sign
+from .._arrays._pairs import modulus, select, sign
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper
 
 SMALLEST = 1e-30

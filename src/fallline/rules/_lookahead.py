@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Self
 
 from .. import _arrays
-from .._pairs import select
+from .._arrays._pairs import select
 from ._base import Hyperparameter, Read, Rule, Slot, hyper, option
 
 

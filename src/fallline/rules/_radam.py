@@ -6,9 +6,9 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from .._pairs import select
+from .._arrays._pairs import select
 from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._decay import decayed
+from ._descent import decayed
 
 
 class RAdam(Rule):

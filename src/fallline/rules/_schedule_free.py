@@ -6,9 +6,10 @@ import math
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar, Self
 
-from .. import _arrays, _trees
+from .. import _arrays
+from .._arrays import _trees
 from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._decay import descent
+from ._descent import descent
 
 # Steps of a schedule that count under jax.jit; the largest rate is reached by then.
 HORIZON = 1 << 14

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, hyper
-from ._decay import descent
+from ._descent import descent
 
 
 class GradientDescent(Rule):

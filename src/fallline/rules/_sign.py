@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Any
 
-from .._pairs import sign
+from .._arrays._pairs import sign
 from ._base import Hyperparameter, Rule, Slot, hyper
 
 

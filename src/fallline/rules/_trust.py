@@ -6,9 +6,9 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from .._pairs import sum_square
+from .._arrays._pairs import sum_square
 from ._base import Hyperparameter, Read, Rule, Slot, abs2, bias_correction, hyper
-from ._decay import descent
+from ._descent import descent
 
 
 def _ratio(xp: Any, p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
-from .. import _arrays, _checks
+from .. import _arrays
+from .._arrays import _checks
 
 # A constant, or any callable from the step to a float.
 ScheduleLike = float | Callable[[Any], Any]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from .. import _arrays, _checks
+from .. import _arrays
+from .._arrays import _checks
 from ._base import Schedule
 
 # The state, by its name in state_dict.

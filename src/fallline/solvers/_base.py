@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import _checks
+from .._arrays import _checks
 from ..penalties import L1, ElasticNet
 from ..stop import Condition, GradientNorm, RelativeDecrease
 from ._search import Trial

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _checks
+from .._arrays import _checks
 from ._base import Run, Solver
 from ._search import Trial, strong_wolfe
 

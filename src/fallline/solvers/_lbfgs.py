@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays, _checks
+from .. import _arrays
+from .._arrays import _checks
 from ._base import Run, Solver
 from ._search import Trial, strong_wolfe
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _arrays, _checks
+from .. import _arrays
+from .._arrays import _checks
 from ..constraints import Box, NonNegative
 from ._lbfgs import LBFGS
 from ._projected import ProjectedRun

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _arrays, _checks
+from .. import _arrays
+from .._arrays import _checks
 from ..penalties import L1, L2, ElasticNet
 from ._lbfgs import LBFGS
 from ._projected import ProjectedRun

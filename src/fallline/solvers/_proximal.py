@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _checks
+from .._arrays import _checks
 from ..stop import GradientNorm
 from ._base import Run, Solver
 from ._search import Trial

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays, _checks
-from .._trees import Structure
+from .. import _arrays
+from .._arrays import _checks
+from .._arrays._trees import Structure
 
 _BLOCK = 8192  # columns; 23 rows of them are 1.5 MB
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _checks
+from .._arrays import _checks
 from ._base import Run, Solver
 from ._search import Trial, armijo, strong_wolfe
 

@@ -1,0 +1,132 @@
+"""Which arrays share memory, of every library that lets arrays do so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import Array, family
+
+
+def owner(x: Array) -> object:
+    """Return a key of the memory block that holds `x`; arrays with different keys are disjoint."""
+    match family(x):
+        case "numpy":
+            while isinstance(x.base, np.ndarray):
+                x = x.base
+            return id(x) if x.base is None else "foreign"
+        case "cupy":
+            return id(x.data.mem)
+        case "torch":
+            return x.untyped_storage().data_ptr()
+    return id(x)
+
+
+def overlap(a: Array, b: Array) -> bool:
+    """Tell whether two arrays of one library share an element's memory."""
+    if a is b:
+        return True
+    shadows = _shadow(a), _shadow(b)
+    if shadows[0] is None or shadows[1] is None or not np.may_share_memory(*shadows):
+        return False
+    try:
+        return np.shares_memory(*shadows, max_work=1_000_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def overlaps_itself(x: Array) -> bool:
+    """Tell whether two elements of a strided array lie in the same place."""
+    shadow = _shadow(x)
+    if shadow is None or shadow.size < 2:
+        return False
+    extent = shadow.itemsize
+    axes = zip(shadow.strides, shadow.shape, strict=True)
+    for stride, n in sorted((abs(stride), n) for stride, n in axes if n > 1):
+        if stride < extent:
+            return True
+        extent += stride * (n - 1)
+    return False
+
+
+def same_place(a: Array, b: Array) -> bool:
+    """Tell whether two arrays have the same elements in the same order, as two views may."""
+    if a is b:
+        return True
+    x, y = _shadow(a), _shadow(b)
+    return (
+        x is not None
+        and y is not None
+        and x.__array_interface__["data"][0] == y.__array_interface__["data"][0]
+        and (x.shape, x.strides, x.itemsize) == (y.shape, y.strides, y.itemsize)
+    )
+
+
+def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
+    # An array of the same addresses that is never read: NumPy's own overlap test then serves
+    # every strided library, device memory included.
+    if family(x) == "numpy":
+        return np.asarray(x)
+    if family(x) == "cupy":
+        address, strides = x.data.ptr, x.strides
+    elif family(x) == "torch":
+        address = x.data_ptr()
+        strides = tuple(step * x.element_size() for step in x.stride())
+    else:
+        return None
+    if 0 in x.shape:
+        return np.empty(0)
+    itemsize = x.element_size() if family(x) == "torch" else x.itemsize
+    holder = type("Shadow", (), {})()
+    holder.__array_interface__ = {
+        "data": (address, False),
+        "shape": tuple(x.shape),
+        "strides": strides,
+        "typestr": f"|V{itemsize}",
+        "version": 3,
+    }
+    return np.asarray(holder)
+
+
+class Memory:
+    """The arrays an Optimizer writes, by memory block: they must be pairwise disjoint."""
+
+    def __init__(self, leaves: Sequence[Any]) -> None:
+        self._blocks: dict[object, list[tuple[str, Any]]] = {}
+        self._foreign = False
+        for leaf in leaves:
+            if leaf.p is None or leaf.immutable:
+                continue
+            arrays = [(leaf.name("params"), leaf.p)] if leaf.rule is not None else []
+            if leaf.state is not None:
+                arrays += [
+                    (f"{leaf.name('state')}[{name!r}]", x)
+                    for name, x in leaf.state.items()
+                    if name != "step"
+                ]
+            for place, x in arrays:
+                if self.may_hold(x):
+                    self.check(place, x)
+                self._blocks.setdefault(owner(x), []).append((place, x))
+                self._foreign = "foreign" in self._blocks
+
+    def may_hold(self, x: Any) -> bool:
+        """Tell quickly whether `x` can share memory with what is written."""
+        key = owner(x)
+        return key in self._blocks or key == "foreign" or self._foreign
+
+    def check(self, place: str, x: Any, *, own: Any = None) -> None:
+        """Check that `x` shares no memory with what is written, unless it is exactly `own`."""
+        key = owner(x)
+        blocks = (
+            self._blocks.values()
+            if key == "foreign"
+            else (self._blocks.get(key, ()), self._blocks.get("foreign", ()))
+        )
+        for block in blocks:
+            for other, y in block:
+                if overlap(x, y) and not (y is own and same_place(x, y)):
+                    msg = f"{place}: shares memory with {other}, which is written"
+                    raise ValueError(msg)

@@ -1,0 +1,87 @@
+"""What a run of `fit` remembers: numbers of steps and of epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+
+
+class History(Mapping[str, Any]):
+    """Numbers of a run, by name; arrays stay on their device until they are read.
+
+    Names without "step_" have one number for each epoch: ``"loss"`` (mean over its steps),
+    ``"validation_loss"``, ``"seconds"``, and what callbacks add; ``"step_loss"`` has one for each
+    step. Each is an array of NumPy.
+    """
+
+    def __init__(self) -> None:
+        self._host: dict[str, list[float]] = {}
+        self._waiting: dict[str, list[Any]] = {}
+
+    def add(self, name: str, value: Any) -> None:
+        """Append a number: a float, or a 0-d array that is not read now."""
+        waiting = self._waiting.setdefault(name, [])
+        self._host.setdefault(name, [])
+        if _arrays.is_array(value):
+            waiting.append(value)
+        else:
+            self._read(name)
+            self._host[name].append(float(value))
+
+    def put(self, name: str, start: int, values: Any) -> None:
+        """Let the numbers of an array of NumPy follow the first `start`."""
+        self._waiting.setdefault(name, [])
+        self._host.setdefault(name, [])
+        self._read(name)[start:] = values.tolist()
+
+    def _read(self, name: str) -> list[float]:
+        # Bring what waits to the host, in one piece.
+        waiting = self._waiting[name]
+        if waiting:
+            first = waiting[0]
+            if _arrays.on_host(first):
+                self._host[name] += [float(x) for x in waiting]
+            else:
+                xp = _arrays.namespace(first)
+                packed = xp.stack([xp.reshape(_arrays.detached(x), ()) for x in waiting])
+                self._host[name] += _arrays.to_numpy(packed).astype(float).tolist()
+            waiting.clear()
+        return self._host[name]
+
+    def last(self, name: str) -> float:
+        """Return the newest number."""
+        numbers = self._read(name)
+        return numbers[-1] if numbers else math.nan
+
+    def __getitem__(self, name: str) -> Any:
+        """Return all numbers of a name: a read from the device."""
+        if name not in self._host:
+            raise KeyError(name)
+        return np.asarray(self._read(name))
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        return iter(self._host)
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self._host)
+
+    def __repr__(self) -> str:
+        """Return the names and how many numbers each has."""
+        counts = (f"{n}: {len(self._host[n]) + len(self._waiting[n])}" for n in self._host)
+        return f"<History of {', '.join(counts) or 'nothing'}>"
+
+    def state(self) -> dict[str, list[float]]:
+        """Return plain lists: a read from the device."""
+        return {name: list(map(float, self[name])) for name in self}
+
+    def load(self, state: dict[str, list[float]]) -> None:
+        """Restore what `state` returned."""
+        self._host = {name: list(map(float, values)) for name, values in state.items()}
+        self._waiting = {name: [] for name in state}

@@ -1,0 +1,158 @@
+"""The record of a run: what ran, on what, and how it went, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import math
+import platform
+import sys
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from .._arrays import _files
+from .._arrays._trees import Structure
+from ..objectives._linear_model import dense_like, is_sparse
+
+LIBRARIES = ("numpy", "array_api_compat", "optree", "numba", "cupy", "torch", "jax", "scipy")
+
+
+class RunRecord(dict[str, Any]):
+    """Plain data that tell how to repeat a run and what came of it.
+
+    No arrays of data, no paths, no names of users or machines. What is no number, text, list or
+    dict, such as a function, is there by its `repr` without addresses.
+    """
+
+    @classmethod
+    def of(cls, what: dict[str, Any], run: Any, seconds: float) -> RunRecord:
+        """Return the record of a run that has ended."""
+        history = {name: run.history[name].tolist() for name in run.history if name != "step_loss"}
+        engine = None if run.optimizer is None else run.optimizer.engine
+        return cls(
+            {
+                "format": "fallline run",
+                "version": 1,
+                **what,
+                "engine": engine,
+                "parameters": _leaves(run.params),
+                "outcome": {
+                    "message": run.message, "status": run.status, "success": run.success,
+                    "epochs": run.epoch, "steps": run.step, "seconds": seconds,
+                },
+                "history": history,
+            }
+        )  # fmt: skip
+
+    def save(self, path: Any) -> None:
+        """Write this as JSON; an interruption leaves the old file.
+
+        Parameters
+        ----------
+        path : str or path
+            Where.
+        """
+        text = json.dumps(_plain(self), indent=2, allow_nan=False)
+        with _files.whole(path) as file:
+            file.write(f"{text}\n".encode())
+
+
+def described(
+    objective: Any, method: Any, penalty: Any, constraint: Any, stop: Any, data: Any, rng: Any,
+    batch_size: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what is about to run, on what."""
+    return {
+        "objective": _plain(objective),
+        "method": _plain(method),
+        "penalty": _plain(penalty),
+        "constraint": _plain(constraint),
+        "stop": None if stop is None else repr(stop),
+        "seed": rng if isinstance(rng, int) else None if rng is None else "a generator",
+        "batch_size": batch_size,
+        "data": [_described(x) for x in data] if isinstance(data, tuple) else "a stream of batches",
+        "versions": _versions(),
+        "platform": {"system": platform.system(), "machine": platform.machine()},
+    }
+
+
+def fingerprint(*arrays: Any) -> str:
+    """Return a digest of the content of arrays, to be compared with that of a later run.
+
+    Parameters
+    ----------
+    *arrays : array
+        Of any library; device arrays are brought to the host.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits, the same for equal dtypes, shapes and elements.
+    """
+    digest = hashlib.sha256()
+    for x in arrays:
+        host = np.ascontiguousarray(_arrays.to_numpy(x))
+        host = host.astype(host.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{host.dtype.str} {host.shape};".encode())
+        digest.update(host.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _described(x: Any) -> dict[str, Any]:
+    like = dense_like(x)
+    return {
+        "shape": list(map(int, x.shape)),
+        "dtype": _arrays.dtype_name(like),
+        "library": _arrays.library(like),
+        "device": str(_arrays.device(like)),
+        "sparse": is_sparse(x),
+    }
+
+
+def _leaves(params: Any) -> dict[str, Any]:
+    structure = Structure(params)
+    leaves = structure.flatten(params, "params")
+    return {
+        "".join(f"[{key!r}]" for key in path) or "params": _described(p)
+        for path, p in zip(structure.paths, leaves, strict=True)
+        if p is not None
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    found["fallline"] = importlib.import_module("fallline").__version__
+    for name in LIBRARIES:
+        if name in sys.modules:
+            found[name] = str(getattr(sys.modules[name], "__version__", "unknown"))
+    return found
+
+
+def _plain(x: Any) -> Any:
+    # As JSON has it: dataclasses by their fields, numbers that are not finite as text.
+    if x is None or isinstance(x, bool | int | str):
+        return x
+    if isinstance(x, float):
+        return x if math.isfinite(x) else str(x)
+    if isinstance(x, dict):
+        return {str(key): _plain(value) for key, value in x.items()}
+    if isinstance(x, list | tuple):
+        return [_plain(value) for value in x]
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        fields = {f.name: _plain(getattr(x, f.name)) for f in dataclasses.fields(x)}
+        return {"name": type(x).__name__, **fields}
+    if _arrays.is_array(x):
+        return _described(x)
+    if callable(x):
+        name = getattr(x, "__qualname__", type(x).__qualname__)
+        return f"function {getattr(x, '__module__', '')}.{name}".replace("__main__.", "")
+    if isinstance(x, np.generic):
+        return _plain(x.item())
+    return type(x).__name__
+
+
+__all__ = ["RunRecord", "described", "fingerprint"]

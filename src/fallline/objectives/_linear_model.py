@@ -1,0 +1,186 @@
+"""Linear models: a loss of a linear prediction, as an objective with analytic gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import _arrays
+from .._arrays import _checks
+from ..losses import Gamma, KLDivergence, Loss, Poisson, SoftmaxCrossEntropy
+from ..penalties import Penalty
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    r"""A loss of the linear prediction :math:`X w + b`, with a penalty on :math:`w`.
+
+    .. math:: f(w, b) = L(X w + b, y) + P(w)
+
+    Parameters
+    ----------
+    loss : Loss
+        One of `fallline.losses`. ``SoftmaxCrossEntropy`` has one output for each class.
+    penalty : Penalty, optional
+        P; the intercept is not penalised. Smooth ones are part of `value_and_gradient`; the others
+        are left to the solver or rule, which finds them as `beside`.
+    fit_intercept : bool, default True
+        Whether there is a :math:`b`.
+    n_outputs : int, optional
+        Columns of :math:`w`. By default as many as `y` has, or classes; one column is none.
+
+    Notes
+    -----
+    Parameters are a dict of ``"weights"``, of shape (features,) or (features, outputs), and
+    ``"intercept"``, of shape () or (outputs,), if there is one. X is a dense array of any library,
+    or a sparse matrix of scipy.sparse or cupyx.scipy.sparse with rows (CSR), whose parameters are
+    NumPy's or CuPy's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> X, y = np.asarray([[0.0], [1.0], [2.0]]), np.asarray([1.0, 3.0, 5.0])
+    >>> model = fl.LinearModel(fl.losses.SquaredError())
+    >>> res = fl.fit(model, (X, y), method="lbfgs")
+    >>> res.predict(np.asarray([[10.0]])).round(3)
+    array([21.])
+    """
+
+    loss: Any
+    penalty: Penalty | None = None
+    fit_intercept: bool = True
+    n_outputs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        if not isinstance(self.loss, Loss):
+            msg = f"loss: is {self.loss!r}, expected a loss of fallline.losses"
+            raise TypeError(msg)
+        if self.penalty is not None and not hasattr(self.penalty, "prox"):
+            msg = f"penalty: is {self.penalty!r}, expected a penalty"
+            raise TypeError(msg)
+
+    @property
+    def beside(self) -> Any:
+        """The penalty that is no part of `value_and_gradient`, as a tree like the parameters."""
+        rest = None if self.penalty is None or self.penalty.smooth else self.penalty
+        return {"weights": rest, **({"intercept": None} if self.fit_intercept else {})}
+
+    def initialize(self, X: Any, y: Any) -> dict[str, Any]:
+        """Return parameters of zeros.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n, features)
+            The data: library, device and dtype are taken from it.
+        y : array, shape (n,) or (n, outputs)
+            The targets; for integer classes their largest decides the number of outputs, which is
+            a read from the device.
+
+        Returns
+        -------
+        dict of arrays
+            The parameters.
+        """
+        like = dense_like(X)
+        if X.ndim != 2:
+            raise ValueError(_checks.mismatch("X", "number of axes", X.ndim, 2))
+        outputs = self.n_outputs
+        if outputs is None and y.ndim == 2:
+            outputs = int(y.shape[1])
+        elif outputs is None and isinstance(self.loss, SoftmaxCrossEntropy | KLDivergence):
+            xp = _arrays.namespace(y)
+            outputs = int(_arrays.to_float(xp.max(y))) + 1
+        dtype = like.dtype
+        shape = (int(X.shape[1]), *(() if outputs is None else (outputs,)))
+        params = {"weights": _arrays.full(like, 0.0, dtype, shape=shape)}
+        if self.fit_intercept:
+            params["intercept"] = _arrays.full(like, 0.0, dtype, shape=shape[1:])
+        return params
+
+    def decision(self, params: dict[str, Any], X: Any) -> Any:
+        """Return the linear prediction.
+
+        Parameters
+        ----------
+        params : dict of arrays
+            The parameters.
+        X : array or sparse matrix, shape (n, features)
+            The data.
+
+        Returns
+        -------
+        array
+            Of shape (n,) or (n, outputs).
+        """
+        z = X @ params["weights"]
+        return z + params["intercept"] if self.fit_intercept else z
+
+    def predict(self, params: dict[str, Any], X: Any) -> Any:
+        """Return the expected target: the linear prediction, or its exponential for Poisson, Gamma.
+
+        Parameters and result as in `decision`.
+        """
+        z = self.decision(params, X)
+        return _arrays.namespace(z).exp(z) if isinstance(self.loss, Poisson | Gamma) else z
+
+    def value_and_gradient(
+        self, params: dict[str, Any], X: Any, y: Any, weights: Any = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the loss with the smooth penalty, and its gradient.
+
+        Parameters
+        ----------
+        params : dict of arrays
+            The parameters.
+        X : array or sparse matrix, shape (n, features)
+            The data.
+        y : array
+            The targets.
+        weights : array, shape (n,), optional
+            Of the rows.
+
+        Returns
+        -------
+        value : array
+            0-d.
+        gradient : dict of arrays
+            Like `params`.
+        """
+        value, slope = self.loss.value_and_gradient(self.decision(params, X), y, weights)
+        w = params["weights"]
+        gradient = {"weights": X.T @ slope}
+        if self.fit_intercept:
+            xp = _arrays.namespace(slope)
+            gradient["intercept"] = _arrays.unscalar(xp.sum(slope, axis=0))
+        if self.penalty is not None and self.penalty.smooth:
+            value = value + self.penalty.value(w)
+            gradient["weights"] = gradient["weights"] + self.penalty.gradient(w)
+        return value, gradient
+
+
+def check_params(model: LinearModel, params: Any, X: Any) -> None:
+    """Check that parameters fit a model and its data."""
+    names = ["weights", *(["intercept"] if model.fit_intercept else [])]
+    if not isinstance(params, Mapping) or sorted(params) != sorted(names):
+        got = sorted(map(str, params)) if isinstance(params, Mapping) else type(params).__name__
+        raise ValueError(_checks.mismatch("params", "structure", got, f"a dict of {names}"))
+    outputs = tuple(params["weights"].shape[1:])
+    shapes = {"weights": (int(X.shape[1]), *outputs), "intercept": outputs}
+    for name, x in params.items():
+        place = _checks.where("params", (name,))
+        _checks.same_kind(place, dense_like(X), x)
+        if tuple(x.shape) != shapes[name]:
+            raise ValueError(_checks.mismatch(place, "shape", tuple(x.shape), shapes[name]))
+
+
+def is_sparse(X: Any) -> bool:
+    """Tell whether X is a sparse matrix of scipy or cupyx."""
+    return hasattr(X, "tocsr") and hasattr(X, "data")
+
+
+def dense_like(X: Any) -> Any:
+    """Return an array of the library and dtype of X: itself, or the numbers of a sparse matrix."""
+    return X.data if is_sparse(X) else X

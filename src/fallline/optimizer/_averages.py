@@ -1,0 +1,189 @@
+"""Averages of parameters over the steps of a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from .. import _arrays
+from .._arrays import _checks
+from .._arrays._trees import Structure
+from ..rules import Hyperparameter, Rule, bias_correction, hyper
+from ._optimizer import Optimizer
+
+__all__ = ["EMA"]
+
+
+class _Average(Rule):
+    # The parameter is the average, the gradient what is averaged.
+
+    decay: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {"decay": self.decay, "new": 1 - self.decay}
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any) -> tuple[Any, ...]:
+        return (s.decay * p + s.new * g,)
+
+
+class EMA:
+    r"""The exponential moving average of parameters.
+
+    .. math::
+        a \leftarrow \beta a + (1 - \beta) p, \qquad
+        \hat p = a \,/\, (1 - \beta^t)
+
+    Parameters
+    ----------
+    params : array or tree of arrays
+        The parameters, as an Optimizer has them.
+    decay : float or schedule, default 0.999
+        :math:`\beta` in [0, 1).
+    debias : bool, default True
+        Divide by what the average has gathered, so that the first update gives the parameters
+        themselves; not with a schedule. Without it the average starts as a copy.
+
+    Notes
+    -----
+    One array for each leaf, in single precision or wider, on its device; run by the same engines
+    as the rules.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> x = np.asarray([1.0])
+    >>> opt = fl.Optimizer(x, fl.SGD(0.5))
+    >>> average = fl.EMA(x, decay=0.5)
+    >>> for _ in range(2):
+    ...     _ = opt.step(np.asarray([1.0]))
+    ...     average.update()
+    >>> x, average.params.round(4)
+    (array([0.]), array([0.1667]))
+    >>> with average.applied():
+    ...     x.round(4)
+    array([0.1667])
+    >>> x
+    array([0.])
+    """
+
+    def __init__(self, params: Any, decay: Any = 0.999, *, debias: bool = True) -> None:
+        self.source = params
+        self._structure = Structure(params)
+        leaves = self._structure.flatten(params, "params")
+        self.debias = debias and not callable(decay)
+        averages: list[Any] = []
+        for path, p in zip(self._structure.paths, leaves, strict=True):
+            if p is None:
+                averages.append(None)
+                continue
+            _checks.leaf(_checks.where("params", path), p)
+            wide = _arrays.widened(p)
+            with _arrays.guard(p)():
+                start = _arrays.moved(wide, wide, wide.dtype)
+                averages.append(_arrays.full(start, 0.0, start.dtype) if self.debias else start)
+        rule = _Average(decay)
+        self.decay = rule.decay
+        self._opt = Optimizer(self._structure.unflatten(averages), rule)
+
+    @property
+    def step_count(self) -> int:
+        """Number of updates."""
+        return self._opt.step_count
+
+    def update(self, params: Any = None) -> None:
+        """Take the parameters as they are now into the average.
+
+        Parameters
+        ----------
+        params : array or tree of arrays, optional
+            Where they are, if no longer in the container given at first (JAX's arrays).
+        """
+        if params is not None:
+            self.source = params
+        leaves = self._structure.flatten(self.source, "params")
+        self._opt.step(
+            self._structure.unflatten([p if p is None else _arrays.widened(p) for p in leaves])
+        )
+
+    @property
+    def params(self) -> Any:
+        """The average, new arrays in the dtypes of the parameters; before an update, these."""
+        now = self._structure.flatten(self.source, "params")
+        if self.debias and self.step_count == 0:
+            return self._structure.unflatten(
+                [p if p is None else _arrays.moved(p, p, p.dtype) for p in now]
+            )
+        weight = 1.0
+        if self.debias:
+            weight = bias_correction(self.decay, self.step_count)
+        found = self._structure.flatten(self._opt.params, "params")
+        result: list[Any] = []
+        for p, a in zip(now, found, strict=True):
+            if p is None:
+                result.append(None)
+                continue
+            with _arrays.guard(p)():
+                result.append(_arrays.moved(_arrays.unscalar(a / weight), p, p.dtype))
+        return self._structure.unflatten(result)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[Any]:
+        """Hold the average in the parameters' own arrays while a ``with`` block runs.
+
+        Yields
+        ------
+        array or tree of arrays
+            The parameters; they get their values back at the end, bit for bit.
+        """
+        now = self._structure.flatten(self.source, "params")
+        if any(p is not None and _arrays.is_immutable(p) for p in now):
+            yield self.params
+            return
+        kept = [p if p is None else _arrays.moved(p, p, p.dtype) for p in now]
+        self._write(now, self._structure.flatten(self.params, "params"))
+        try:
+            yield self.source
+        finally:
+            self._write(now, kept)
+
+    def _write(self, targets: list[Any], values: list[Any]) -> None:
+        for target, value in zip(targets, values, strict=True):
+            if target is not None:
+                with _arrays.guard(target)():
+                    _arrays.write(target, value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a snapshot (copies) of the average, as `Optimizer.state_dict`."""
+        return self._opt.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Parameters
+        ----------
+        state_dict : dict
+            The snapshot.
+        """
+        self._opt.load_state_dict(state_dict)
+
+    def save(self, path: Any) -> None:
+        """Write the average to a file, as `Optimizer.save`.
+
+        Parameters
+        ----------
+        path : str or path
+            Where.
+        """
+        self._opt.save(path)
+
+    def load(self, path: Any) -> None:
+        """Restore what `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        """
+        self._opt.load(path)

@@ -1,0 +1,211 @@
+"""A rule with what acts before and after it in the same step, as one formula.
+
+The order is that of a step: gradient transforms, the rule with its weight decay, the penalty's
+proximal point, the constraint's projection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Self
+
+from .. import _arrays
+from .._arrays._pairs import Pair, PairNamespace, select
+from ..rules import Rule, Slot
+from ..rules._abstract import Face, Read
+
+
+@dataclass(frozen=True)
+class Composed(Face):
+    """What is run on a leaf: a rule, and around it what is elementwise.
+
+    Parameters
+    ----------
+    rule : Rule
+        The rule.
+    transforms : tuple of Transform
+        What acts on the gradient; only the first may have been measured.
+    penalty : Penalty, optional
+        A separable one, by its proximal point in the metric of the rule.
+    constraint : Constraint, optional
+        A separable one.
+    guarded : bool
+        Whether nothing changes where the number ``keep`` is 0.
+    master : bool
+        Whether a copy of the parameter in the precision of the arithmetic is what is updated.
+    accumulates : bool
+        Whether there is a sum of earlier gradients, which a step sets to zero.
+    wide : bool
+        Whether gradients come in the precision of the arithmetic.
+    """
+
+    rule: Rule
+    transforms: tuple[Any, ...] = ()
+    penalty: Any = None
+    constraint: Any = None
+    guarded: bool = False
+    master: bool = False
+    accumulates: bool = False
+    wide: bool = False
+
+    @property
+    def name(self) -> str:
+        """The names of what it is made of."""
+        parts = (*self.transforms, self.rule, self.penalty, self.constraint)
+        return ", ".join(type(x).__name__ for x in parts if x is not None)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Those of the rule, the master copy and the sum."""
+        more = {"master": self.master, "sum": self.accumulates}
+        return (*self.rule.slots, *(Slot(name) for name, there in more.items() if there))
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """What was measured of the gradients, then of the leaf, then the constraint's arrays."""
+        arrays = tuple(Read(f"constraint.{name}", False) for name, _ in self.arrays)
+        return (*self.given, *self.rule.reads, *arrays)
+
+    @property
+    def given(self) -> tuple[Read, ...]:
+        """What was measured of the gradients of all leaves."""
+        scale = [Read("scale")] if self.transforms and self.transforms[0].measured else []
+        return (*scale, *([Read("keep")] if self.guarded else []))
+
+    @property
+    def arrays(self) -> list[tuple[str, Any]]:
+        """The constraint's arrays, by name."""
+        operands = {} if self.constraint is None else self.constraint.operands()
+        return [(name, x) for name, x in operands.items() if _arrays.is_array(x)]
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        """Return the numbers of the rule, and of the others by prefixed names."""
+        found = dict(self.rule.scalars(t))
+        for i, transform in enumerate(self.transforms):
+            found |= _prefixed(f"gradient{i}.", transform.weights())
+        if self.penalty is not None:
+            weights = self.penalty.weights()
+            if self._plain:
+                length = found["learning_rate"]
+                weights = self.penalty.numbers(SimpleNamespace(**weights), length)
+            found |= _prefixed("penalty.", weights)
+        if self.constraint is not None:
+            operands = self.constraint.operands().items()
+            numbers = {name: x for name, x in operands if not _arrays.is_array(x)}
+            found |= _prefixed("constraint.", numbers)
+        return found
+
+    @property
+    def _plain(self) -> bool:
+        # Whether a unit of gradient moves every element as far.
+        return not self.rule.scales
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the rule is; the others are."""
+        return self.rule.elementwise
+
+    def at(self, step: Any) -> Self:
+        """Return this with the rule's numbers at a global step."""
+        fixed = self.rule.at(step)
+        return self if fixed is self.rule else dataclasses.replace(self, rule=fixed)
+
+    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return what the rule measures, of the transformed gradient; `slots` with `given`."""
+        if not self.rule.reads:
+            return ()
+        n = len(self.rule.slots)
+        given = iter(slots[len(self.slots) :])
+        w = slots[n] if self.master else p
+        return self.rule.measure(xp, s, w, self._transformed(xp, s, g, given), *slots[:n])
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return the new parameter and slots."""
+        return self._composed(xp, s, (p, g, *slots), lambda *x: self.rule.formula(xp, s, *x))
+
+    def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
+        outer = PairNamespace(xp)
+        return list(self._composed(outer, s, pairs, lambda *x: self.rule._on_pairs(xp, s, *x)))
+
+    @property
+    def _wide(self) -> bool:
+        return self.wide
+
+    @property
+    def _by_components(self) -> bool:
+        return self.rule._by_components
+
+    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+        # The rule's own state as the rule starts it.
+        state = {**super()._init_leaf(p, step), **self.rule._init_leaf(p, step)}
+        if self.master:
+            state["master"] = _arrays.moved(p, p, _arrays.compute_dtype(p))
+        return state
+
+    def _transformed(self, xp: Any, s: Any, g: Any, given: Iterator[Any]) -> Any:
+        for i, transform in enumerate(self.transforms):
+            measured = [next(given)] if transform.measured else []
+            g = transform.formula(xp, _Under(s, f"gradient{i}."), g, *measured)
+        return g
+
+    def _composed(
+        self, xp: Any, s: Any, arrays: Sequence[Any], rule: Callable[..., Sequence[Any]]
+    ) -> tuple[Any, ...]:
+        p, g, *rest = arrays
+        old, reads = rest[: len(self.slots)], iter(rest[len(self.slots) :])
+        slots = old[: len(self.rule.slots)]
+        w = old[len(slots)] if self.master else p
+        g = self._transformed(xp, s, g, reads)
+        keep = next(reads) if self.guarded else None
+        new, *after = rule(w, g, *slots, *(next(reads) for _ in self.rule.reads))
+        if self.penalty is not None:
+            numbers: Any = _Under(s, "penalty.")
+            if not self._plain:
+                length = self.rule.lengths(xp, s, *after)
+                numbers = SimpleNamespace(**self.penalty.numbers(numbers, length))
+            new = self.penalty.formula(xp, numbers, new)
+        if self.constraint is not None:
+            new = self.constraint.formula(xp, self._operands(s, reads), new)
+        result = [new, *after]
+        if keep is not None:
+            whole = keep != 0.0
+            pairs = zip(result, [w, *slots], strict=True)
+            result = [select(xp, whole, value, before) for value, before in pairs]
+        if self.master:
+            result.append(result[0])
+        if self.accumulates:
+            result.append(_zeros(xp, old[-1]))
+        return tuple(result)
+
+    def _operands(self, s: Any, reads: Iterator[Any]) -> Any:
+        # The constraint's numbers and arrays under their names.
+        names = [name for name, _ in self.arrays]
+        arrays = dict(zip(names, reads, strict=True))
+        given = _Under(s, "constraint.")
+        return SimpleNamespace(
+            **arrays,
+            **{n: getattr(given, n) for n in self.constraint.operands() if n not in arrays},
+        )
+
+
+def _zeros(xp: Any, x: Any) -> Any:
+    if isinstance(x, Pair) and x.im is not None:
+        return Pair(xp.zeros_like(x.re).re, xp.zeros_like(x.im).re)
+    return xp.zeros_like(x)
+
+
+class _Under:
+    # The numbers of a step whose names have a prefix.
+
+    def __init__(self, s: Any, prefix: str) -> None:
+        self._s, self._prefix = s, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s, self._prefix + name)
+
+
+def _prefixed(prefix: str, numbers: dict[str, Any]) -> dict[str, Any]:
+    return {prefix + name: float(x) for name, x in numbers.items()}

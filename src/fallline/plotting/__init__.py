@@ -1,0 +1,9 @@
+"""Pictures of runs, schedules and paths, by matplotlib: ``pip install 'fallline[plot]'``.
+
+Every function draws on the axes it is given, or on new ones, and returns them; nothing global is
+changed, and nothing is shown or saved.
+"""
+
+from ._runs import compare, loss_curves, path, rate_test, schedule
+
+__all__ = ["compare", "loss_curves", "path", "rate_test", "schedule"]

@@ -1,0 +1,146 @@
+"""What an engine and an Optimizer see of a rule: state, numbers, and one elementwise formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+from .. import _arrays
+from .._arrays._pairs import Pair, PairNamespace, split
+
+
+class Slot(NamedTuple):
+    """A state array: its name, whether it is real for complex parameters, its initial value.
+
+    `shape` makes its shape of that of the parameter; by default it is the same.
+    """
+
+    name: str
+    real: bool = False
+    fill: Any = 0.0
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
+
+
+class Read(NamedTuple):
+    """What a formula reads and does not write: a number of the leaf, or an array of its shape."""
+
+    name: str
+    single: bool = True
+
+
+class Face:
+    """Base of what can be run on a leaf: rules, and rules with more before and after them."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return type(self).__name__
+
+    # -- the parts ----------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The state arrays of one leaf, in the order in which `formula` takes them."""
+        return ()
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """What `formula` takes after the slots: the results of `measure`."""
+        return ()
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        """Return the numbers of a step; `t` counts the leaf's updates, this one included."""
+        raise NotImplementedError
+
+    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return numbers of the whole leaf, norms for instance, 0-d and on its device."""
+        return ()
+
+    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return the new parameter and slots."""
+        raise NotImplementedError
+
+    def at(self, step: Any) -> Self:
+        """Return this with its schedules replaced by their values at a global step."""
+        raise NotImplementedError
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether `formula` acts on each element by itself, so that it can be traced."""
+        return True
+
+    # -- one leaf -----------------------------------------------------------------------------
+
+    @property
+    def _wide(self) -> bool:
+        """Whether gradients come in the precision of the arithmetic."""
+        return False
+
+    @property
+    def _by_components(self) -> bool:
+        """Whether the parts of a complex parameter are updated as two reals."""
+        return getattr(self, "complex_moment", None) == "components"
+
+    def _slot_is_paired(self, slot: Slot) -> bool:
+        """Tell whether a slot of a complex parameter is complex too."""
+        return not slot.real or self._by_components
+
+    def _slot_dtype(self, slot: Slot, p: Any) -> Any:
+        paired = _arrays.is_complex(p) and self._slot_is_paired(slot)
+        return p.dtype if paired else _arrays.compute_dtype(p)
+
+    def _slot_shape(self, slot: Slot, p: Any) -> tuple[int, ...]:
+        return tuple(p.shape if slot.shape is None else slot.shape(tuple(p.shape)))
+
+    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+        """Return the state of a leaf that has not been updated."""
+        slots: dict[str, Any] = {}
+        for slot in self.slots:
+            fill = slot.fill(step) if callable(slot.fill) else slot.fill
+            dtype = self._slot_dtype(slot, p)
+            if slot.real and dtype == p.dtype and _arrays.is_complex(p):
+                fill = complex(fill, fill)
+            slots[slot.name] = _arrays.full(p, fill, dtype, shape=self._slot_shape(slot, p))
+        return {**slots, "step": 0}
+
+    def _kernel(self, p: Any) -> Callable[..., Sequence[Any]]:
+        """Return `formula` as it applies to leaves like `p`, with the same arguments."""
+        if _arrays.is_complex(p):
+            return self._joined
+        return self.formula if p.dtype == _arrays.compute_dtype(p) else self._widened
+
+    def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+        dtype = _arrays.compute_dtype(p)
+        return self.formula(xp, s, xp.astype(p, dtype), xp.astype(g, dtype), *slots)
+
+    def _joined(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+        pairs = self._on_pairs(xp, s, *(split(x) for x in (p, g, *slots)))
+        likes = (p, *slots)[: len(pairs)]
+        return [
+            x.re if x.im is None else _arrays.joined(x.re, x.im, like)
+            for x, like in zip(pairs, likes, strict=True)
+        ]
+
+    def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
+        """Return what `formula` makes of complex arrays."""
+        if not self._by_components:
+            return list(self.formula(PairNamespace(xp), s, *pairs))
+        # What is read is real, and the same for both parts.
+        parts = ((x.re, x.re if x.im is None else x.im) for x in pairs)
+        re, im = (self.formula(xp, s, *part) for part in zip(*parts, strict=True))
+        return [Pair(*parts) for parts in zip(re, im, strict=True)]
+
+    def _measured(self, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        """Return `measure` of a leaf of any dtype, on its device, as 0-d arrays."""
+        xp, dtype = _arrays.namespace(p), _arrays.compute_dtype(p)
+        if _arrays.is_complex(p) and self._by_components:
+            both = (xp.stack(_arrays.parts(x), axis=-1) if x.ndim else x for x in (p, g, *slots))
+            found = self.measure(xp, s, *both)
+        elif _arrays.is_complex(p):
+            pairs = (split(x) for x in (p, g, *slots))
+            numbers = self.measure(PairNamespace(xp), s, *pairs)
+            found = tuple(x.re if isinstance(x, Pair) else x for x in numbers)
+        else:
+            p, g = (xp.astype(x, dtype, copy=False) for x in (p, g))
+            found = self.measure(xp, s, p, g, *slots)
+        return tuple(_arrays.number_like(x, p, dtype) for x in found)

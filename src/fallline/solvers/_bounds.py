@@ -1,0 +1,68 @@
+"""SciPy's ``bounds=`` as a constraint."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from .._arrays import _checks
+from ..constraints import Box
+
+
+def box(bounds: Any, x0: Any) -> Box:
+    """Return SciPy's bounds as a `Box` of arrays like `x0`.
+
+    Parameters
+    ----------
+    bounds : sequence of (low, high), or scipy.optimize.Bounds
+        One pair for each element of `x0`; `None` and infinities are none.
+    x0 : array
+        One array, real.
+
+    Returns
+    -------
+    Box
+        With arrays of the library and on the device of `x0`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x0` is a tree, the pairs do not fit, or a lower bound is above its upper one.
+    """
+    if not _arrays.is_array(x0):
+        msg = "bounds: are for one array; give a tree of Box as constraint="
+        raise TypeError(msg)
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+        ends = [np.broadcast_to(np.asarray(b, float), x0.shape) for b in (bounds.lb, bounds.ub)]
+    else:
+        ends = _pairs(bounds, math.prod(x0.shape), tuple(x0.shape))
+    low, high = ends
+    wrong = np.flatnonzero(~(low <= high).reshape(-1))
+    if wrong.size:
+        i = int(wrong[0])
+        pair = float(low.flat[i]), float(high.flat[i])
+        msg = f"bounds[{i}]: {pair} has its lower bound above its upper one"
+        raise ValueError(msg)
+    dtype = getattr(np, _arrays.COMPUTE[_arrays.dtype_name(x0)])
+    return Box(*(_arrays.from_numpy(np.array(end, dtype), x0) for end in ends))
+
+
+def _pairs(bounds: Any, size: int, shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
+    rows = list(bounds)
+    if len(rows) != size:
+        raise ValueError(_checks.mismatch("bounds", "length", len(rows), size))
+    ends = np.empty((2, size))
+    for i, row in enumerate(rows):
+        if not isinstance(row, tuple | list | np.ndarray) or len(row) != 2:
+            msg = f"bounds[{i}]: is {row!r}, expected a pair (low, high)"
+            raise ValueError(msg)
+        for k, (end, none) in enumerate(zip(row, (-math.inf, math.inf), strict=True)):
+            try:
+                ends[k, i] = none if end is None else float(end)
+            except (TypeError, ValueError) as error:
+                msg = f"bounds[{i}]: {end!r} is no number"
+                raise TypeError(msg) from error
+    return [end.reshape(shape) for end in ends]

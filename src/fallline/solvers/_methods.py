@@ -1,0 +1,77 @@
+"""Methods by their names, and how each is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import rules
+from .._arrays import _checks
+from ._base import Solver
+from ._conjugate import ConjugateGradient
+from ._lbfgs import LBFGS
+from ._lbfgsb import LBFGSB
+from ._owlqn import OWLQN
+from ._proximal import ProximalGradient
+from ._rule_run import RuleRun
+from ._steepest import SteepestDescent
+
+_NAMES: dict[str, Callable[[], Solver]] = {
+    "lbfgs": LBFGS,
+    "lbfgsb": LBFGSB,
+    "owlqn": OWLQN,
+    "conjugategradient": ConjugateGradient,
+    "cg": ConjugateGradient,
+    "steepestdescent": SteepestDescent,
+    "proximalgradient": ProximalGradient,
+    "fista": lambda: ProximalGradient(accelerated=True),
+}
+
+
+def get(method: Any) -> Any:
+    """Return the solver of a name; a rule's name gives the rule, what is no name stays.
+
+    Parameters
+    ----------
+    method : str, Solver, Rule or tree of rules
+        Names in any case, such as ``"lbfgs"``, ``"cg"``, ``"fista"`` or ``"adam"``.
+
+    Returns
+    -------
+    Solver, Rule or tree of rules
+        The method.
+
+    Raises
+    ------
+    ValueError
+        If there is no method of this name.
+    """
+    if not isinstance(method, str):
+        return method
+    key = method.replace("_", "").replace("-", "").lower()
+    if key in _NAMES:
+        return _NAMES[key]()
+    try:
+        return rules.get(key)
+    except ValueError:
+        raise _checks.unknown_name("method", method, [*_NAMES, *rules.names()]) from None
+
+
+def start(method: Any, fun: Callable[..., Any], x0: Any, **options: Any) -> Any:
+    """Return a run of a solver, or of a rule.
+
+    Parameters
+    ----------
+    method : Solver, Rule or tree of rules
+        The method.
+    fun, x0, **options
+        As in `Solver.start`.
+
+    Returns
+    -------
+    Run or RuleRun
+        At `x0`, evaluated.
+    """
+    if isinstance(method, Solver):
+        return method.start(fun, x0, **options)
+    return RuleRun(method, fun, x0, **options)

@@ -1,0 +1,187 @@
+"""The driver of a batch: conditions, history and verdicts for many problems side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ...stop import Condition, NonFinite, Verdict
+from .._base import Record, Solver, no_step
+from .._lbfgs import LBFGS
+from .._steepest import SteepestDescent
+from ._rule_run import BatchedRuleRun
+from ._runs import BatchedLBFGSRun, BatchedRun, BatchedSteepestDescentRun
+from ._search import chosen
+from ._space import BatchedObjective, BatchedRecord, Stand
+
+_RUNS: dict[type[Solver], type[BatchedRun]] = {
+    LBFGS: BatchedLBFGSRun,
+    SteepestDescent: BatchedSteepestDescentRun,
+}
+
+
+def start_batch(
+    method: Any, fun: Callable[..., Any], x0: Any, *, constraint: Any = None, **options: Any
+) -> BatchedRun | BatchedRuleRun:
+    """Return a run of many problems side by side.
+
+    Parameters
+    ----------
+    method : LBFGS, SteepestDescent, Rule or tree of rules
+        The method.
+    fun, x0, constraint, **options
+        As in `fallline.minimize` with ``batched=True``.
+
+    Returns
+    -------
+    BatchedRun or BatchedRuleRun
+        At `x0`, evaluated.
+    """
+    run = BatchedRuleRun if not isinstance(method, Solver) else _RUNS.get(type(method))
+    if run is None:
+        can = ", ".join(solver.__name__ for solver in _RUNS)
+        msg = f"batched: {type(method).__name__} takes one problem at a time; {can} and update "
+        raise ValueError(msg + "rules take many")
+    return run(method, BatchedObjective(fun, x0, **options), x0, constraint)
+
+
+def finish(
+    run: BatchedRun | BatchedRuleRun,
+    *,
+    stop: Condition | None,
+    max_iterations: int,
+    every: int,
+    callback: Callable[[Record], Any] | None,
+    keep: dict[str, Callable[[Record], Any]],
+) -> dict[str, Any]:
+    """Advance a batch until every problem has ended.
+
+    Parameters
+    ----------
+    run : BatchedRun or BatchedRuleRun
+        At its start.
+    stop, max_iterations, callback
+        As in `fallline.minimize`.
+    every : int
+        Evaluations between two looks.
+    keep : dict of callables
+        What of a record the history keeps, by name.
+
+    Returns
+    -------
+    dict
+        The entries of a `MinimizeResult`.
+    """
+    run.limit = max_iterations
+    look = _Look(run, stop, max_iterations, callback, keep)
+    while look():
+        run.advance()
+        while run.ticks % every and run.ticks != max_iterations:
+            run.advance()
+    return look.result()
+
+
+class _Look:
+    # What is done with each record. A problem's code is zero, or one more than the index of its
+    # verdict; the codes are what is read from the device, once for each look.
+
+    def __init__(
+        self,
+        run: BatchedRun | BatchedRuleRun,
+        stop: Condition | None,
+        max_iterations: int,
+        callback: Callable[[Record], Any] | None,
+        keep: dict[str, Callable[[Record], Any]],
+    ) -> None:
+        self._run, self._most, self._callback, self._keep = run, max_iterations, callback, keep
+        epsilon = run.space.epsilon
+        self._finite = NonFinite().judge(epsilon)
+        self._judge = None if stop is None else stop.judge(epsilon)
+        self._history: dict[str, list[Any]] = {name: [] for name in keep}
+        self._verdicts: list[Verdict] = []
+        self._codes = run.space.xp.zeros_like(run.iteration)
+        self._ended = 0
+        self._read: Any = None
+        self._best: Stand | None = None
+        self._seen: Any = -1
+
+    def __call__(self) -> bool:
+        """Judge the problems, freeze those that have ended, and tell whether some go on."""
+        run, first = self._run, self._best is None
+        record = run.look()
+        for name, value in self._keep.items():
+            self._history[name].append(value(record))
+        with _arrays.guard(run.space.like)():
+            best, broken = self._judged(record)
+        if self._callback is not None and not first:
+            try:
+                over = bool(self._callback(record))
+            except StopIteration:
+                over = True
+            if over:
+                self._mark(True, Verdict("the callback stopped the run", False, 99))
+        limit = Verdict(f"{self._most} iterations were made", False, 1)
+        self._mark(record.iteration >= self._most, limit)
+        codes = self._read = _arrays.to_numpy(self._codes)
+        ended = int(np.count_nonzero(codes))
+        if ended > self._ended:
+            self._ended = ended
+            with _arrays.guard(run.space.like)():
+                run.freeze(self._codes == 0, broken, best)
+        return ended < codes.size
+
+    def _judged(self, record: BatchedRecord) -> tuple[Stand, Any]:
+        # Returns the best points, and which problems were found not finite.
+        run, xp, at = self._run, self._run.space.xp, self._run.at
+        best = at if self._best is None else self._best
+        better = ~record.broken & ((at.value < best.value) | xp.isnan(best.value))
+        best = self._best = chosen(xp, better, at, best)
+        # A problem in the midst of a line search was judged where it stands.
+        moved, self._seen = record.iteration > self._seen, record.iteration
+        before = self._codes
+        for holds, verdict in self._finite(record):
+            self._mark(holds & moved, verdict)
+        broken = self._codes != before
+        for holds, verdict in self._judge(record) if self._judge is not None else ():
+            self._mark(holds if isinstance(holds, bool) else holds & moved, verdict)
+        self._mark(run.stuck & run.at_precision(), Verdict(no_step(True)))
+        self._mark(run.stuck, Verdict(no_step(False), False, 2))
+        return best, broken
+
+    def _mark(self, holds: Any, verdict: Verdict) -> None:
+        if holds is False:
+            return
+        if verdict not in self._verdicts:
+            self._verdicts.append(verdict)
+        code = self._verdicts.index(verdict) + 1
+        xp, new = self._run.space.xp, (self._codes == 0) & holds
+        self._codes = self._codes + code * xp.astype(new, xp.int32)
+
+    def result(self) -> dict[str, Any]:
+        """Return the entries of a `MinimizeResult`."""
+        space, at, codes = self._run.space, self._run.at, self._read - 1
+        good = np.array([v.success for v in self._verdicts], dtype=bool)[codes]
+        status = np.array([v.status for v in self._verdicts], dtype=np.int32)[codes]
+        counts = np.bincount(codes, minlength=len(self._verdicts))
+        reasons = [
+            f"{counts[i]}: {self._verdicts[i].message}"
+            for i in np.argsort(-counts, kind="stable")
+            if counts[i]
+        ]
+        message = "; ".join([f"{np.count_nonzero(good)} of {codes.size} converged", *reasons])
+        evaluations = self._run.objective.evaluations
+        return {
+            "message": message,
+            "success": _arrays.from_numpy(good, space.like),
+            "status": _arrays.from_numpy(status, space.like),
+            "fun": at.value,
+            "x": space.unpack(at.x),
+            "nit": self._run.iteration,
+            "jac": space.unpack(at.gradient),
+            "nfev": evaluations,
+            "njev": evaluations,
+            "history": self._history,
+        }

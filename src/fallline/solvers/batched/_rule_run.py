@@ -1,0 +1,103 @@
+"""An update rule at work on many problems side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import _arrays
+from ...constraints import Constraint
+from ...optimizer import Optimizer
+from ._search import chosen
+from ._space import BatchedObjective, BatchedRecord, Stand
+
+
+class BatchedRuleRun:
+    """An Optimizer on a copy of `x0`: elementwise, it knows of no problems.
+
+    It goes on with the frozen ones too, unseen: the function gets, and the records show, the points
+    where they were left.
+    """
+
+    default_stop = None
+
+    def __init__(self, rule: Any, objective: BatchedObjective, x0: Any, constraint: Any = None):
+        self.objective, self.space = objective, objective.space
+        structure = self.space.structure
+        constraints = structure.broadcast(constraint, "constraint")
+        copies = []
+        for p, c in zip(structure.flatten(x0, "x0"), constraints, strict=True):
+            if c is not None and not (isinstance(c, Constraint) and c.separable):
+                msg = f"constraint: a batch takes those that act on each element, not {c!r}"
+                raise ValueError(msg)
+            start = p if p is None or c is None else c(p)
+            copies.append(start if start is None else _arrays.moved(start, p, p.dtype))
+        constraint = structure.unflatten(constraints)
+        self.optimizer = Optimizer(structure.unflatten(copies), rule, constraint=constraint)
+        self.limit: int | None = None
+        self.ticks = self._seen = 0
+        self._guard = _arrays.guard(self.space.like)
+        self._left: list[Any] | None = None  # where the frozen problems are
+        self._evaluate()
+        self.at = self._stand()
+        xp, value = self.space.xp, self.at.value
+        self._before = self.at.x
+        self.iteration = xp.zeros_like(value, dtype=xp.int32)
+        self.running = xp.ones_like(value, dtype=xp.bool)
+        self.stuck = ~self.running
+
+    def _evaluate(self) -> None:
+        self._x = self.optimizer.params
+        if self._left is not None:
+            structure = self.space.structure
+            leaves = structure.flatten(self._x, "x")
+            with self._guard():
+                leaves = [
+                    None if p is None else self._mixed(p, q)
+                    for p, q in zip(leaves, self._left, strict=True)
+                ]
+            self._x = structure.unflatten(leaves)
+        self._value, self._gradient = self.objective.at_tree(self._x)
+
+    def _mixed(self, p: Any, left: Any) -> Any:
+        xp = self.space.xp
+        running = xp.reshape(self.running, (self.space.problems, *(1,) * (p.ndim - 1)))
+        return xp.where(running, p, left)
+
+    def _stand(self) -> Stand:
+        space = self.space
+        value, gradient = space.numbers(self._value), space.pack(self._gradient, "gradient")
+        with self._guard():
+            return Stand(space.pack(self._x, "x"), value, gradient, space.peak(gradient))
+
+    def advance(self) -> None:
+        """Make one step."""
+        self.optimizer.step(self._gradient)
+        self.ticks += 1
+        self._evaluate()
+
+    def look(self) -> BatchedRecord:
+        """Return where the problems stand: copies."""
+        xp, old = self.space.xp, self.at
+        if self.ticks > self._seen:
+            new = self._stand()
+            with self._guard():
+                self.at = chosen(xp, self.running, new, old)
+                steps = xp.astype(self.running, xp.int32) * (self.ticks - self._seen)
+                self.iteration = self.iteration + steps
+            self._before, self._seen = old.x, self.ticks
+        at = self.at
+        return BatchedRecord(
+            at.value, at.norm, self.iteration, self.objective.evaluations, 1.0,
+            self.space, at.x, at.gradient, self._before,
+        )  # fmt: skip
+
+    def at_precision(self) -> Any:
+        """Return that no problem is stuck by rounding."""
+        return self.stuck
+
+    def freeze(self, running: Any, back: Any, best: Stand) -> None:
+        """Leave all problems as they are but those that run; some go back to a better point."""
+        self.running = running
+        self.at = chosen(self.space.xp, back, best, self.at)
+        x = self.space.unpack(self.at.x)
+        self._left = self.space.structure.flatten(x, "x")

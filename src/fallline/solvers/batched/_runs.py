@@ -1,0 +1,244 @@
+"""Solvers at work on many problems side by side."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+from ... import _arrays
+from ...stop import Condition
+from .._base import Run
+from .._lbfgs import LBFGS
+from .._steepest import _MEMORY, SteepestDescent
+from ._search import Outcome, Point, armijo, begin_halving, begin_wolfe, chosen, strong_wolfe
+from ._space import BatchedObjective, BatchedRecord, Stand
+
+
+class BatchedRun:
+    """A solver at work on many problems: each evaluation is one of all.
+
+    Every problem is in an iteration, and a trial of its line search, of its own. What is true of
+    some problems only is an array of truths; nothing is read from the device.
+
+    Attributes
+    ----------
+    running : array of bool
+        The problems that are not frozen.
+    stuck : array of bool
+        Those that no step lowers.
+    """
+
+    default_stop: ClassVar[Condition | None] = Run.default_stop
+
+    def __init__(
+        self, solver: Any, objective: BatchedObjective, x0: Any, constraint: Any = None
+    ) -> None:
+        self.solver, self.objective, self.space = solver, objective, objective.space
+        if constraint is not None:
+            msg = f"constraint: {type(solver).__name__} has none"
+            raise ValueError(msg)
+        self._guard = _arrays.guard(self.space.like)
+        self.ticks = 0
+        self.at = self._stand(self.space.pack(x0, "x0"))
+        xp, value = self.space.xp, self.at.value
+        with self._guard():
+            self._zero = xp.zeros_like(value)
+            self.iteration = xp.zeros_like(value, dtype=xp.int32)
+            self.running = xp.ones_like(value, dtype=xp.bool)
+            self.stuck = ~self.running
+            self.limit: int | None = None
+            self._before, self._length = self.at.x, self._zero
+            square = self.space.dot(self.at.gradient, self.at.gradient)
+            self._d, self._slope = -self.at.gradient, -square
+            self._search = self._begin(self._first(square))
+
+    def _stand(self, x: Any) -> Stand:
+        value, gradient = self.objective(x)
+        with self._guard():
+            return Stand(x, value, gradient, self.space.peak(gradient))
+
+    def _first(self, square: Any) -> Any:
+        # As long as the gradient, at most 1.
+        xp = self.space.xp
+        return xp.where(square > 1, 1 / xp.sqrt(square), 1.0 + self._zero)
+
+    def _begin(self, t: Any) -> Any:
+        """Return searches from where the problems stand."""
+        return begin_wolfe(self.space.xp, self._start, t)
+
+    @property
+    def _start(self) -> Point:
+        return Point(self._zero, self.at.value, self._slope)
+
+    @property
+    def _noise(self) -> Any:
+        return self.space.epsilon * self.space.xp.abs(self.at.value)
+
+    def _judged(self, trial: Point) -> Outcome:
+        """Return what the searches make of a trial."""
+        return strong_wolfe(self.space.xp, self._search, self._start, trial, noise=self._noise)
+
+    def advance(self) -> None:
+        """Evaluate all problems once."""
+        xp, t = self.space.xp, self._search.t
+        with self._guard():
+            x = xp.where(self.running, self.at.x + t * self._d, self.at.x)
+        new = self._stand(x)
+        self.ticks += 1
+        with self._guard():
+            trial = Point(t, new.value, self.space.dot(new.gradient, self._d))
+            outcome = self._judged(trial)
+            live = self.running & ~self.stuck & (self._slope != 0)
+            if self.limit is not None:
+                live = live & (self.iteration < self.limit)
+            self.stuck = self.stuck | (self._slope == 0)
+            accepted, failed = outcome.accepted & live, outcome.failed & live
+            old, self.at = self.at, chosen(xp, accepted, new, self.at)
+            self._before = xp.where(accepted, old.x, self._before)
+            self._length = xp.where(accepted, t, self._length)
+            self.iteration = self.iteration + xp.astype(accepted, xp.int32)
+            turned, first = self._turn(accepted, failed, old, new, trial)
+            self._search = chosen(xp, turned, self._begin(first), outcome.search)
+
+    def _turn(
+        self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
+    ) -> tuple[Any, Any]:
+        """Take other directions; return for which problems, and the first step lengths."""
+        raise NotImplementedError
+
+    def look(self) -> BatchedRecord:
+        """Return where the problems stand."""
+        at = self.at
+        return BatchedRecord(
+            at.value, at.norm, self.iteration, self.objective.evaluations, self._length,
+            self.space, at.x, at.gradient, self._before,
+        )  # fmt: skip
+
+    def at_precision(self) -> Any:
+        """Return whether rounding alone explains that no step lowers a problem."""
+        return self.space.xp.abs(self._slope) <= 100 * self._noise
+
+    def freeze(self, running: Any, back: Any, best: Stand) -> None:
+        """Leave all problems as they are but those that run; some go back to a better point."""
+        self.running = running
+        self.at = chosen(self.space.xp, back, best, self.at)
+
+
+class Pair(NamedTuple):
+    """A step and the change of the gradient along it, and one over their product, zero for none."""
+
+    s: Any
+    y: Any
+    rho: Any
+
+
+class BatchedLBFGSRun(BatchedRun):
+    """The two loops, with the pairs of each problem aligned at the newest.
+
+    `fresh` are the problems whose pairs are void.
+    """
+
+    solver: LBFGS
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pairs: list[Pair] = []  # oldest first
+        self._gamma = 1.0 + self._zero
+        self._fresh = self.running
+
+    def _turn(
+        self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
+    ) -> tuple[Any, Any]:
+        xp, dot = self.space.xp, self.space.dot
+        y = new.gradient - old.gradient
+        sy, yy = trial.t * dot(y, self._d), dot(y, y)
+        bent = accepted & (sy > self.space.epsilon * -self._slope * trial.t)
+        self._remember(bent, Pair(trial.t * self._d, y, 1 / sy))
+        self._gamma = xp.where(bent, sy / yy, self._gamma)
+        again = failed & ~self._fresh
+        self.stuck = self.stuck | (failed & self._fresh)
+        self._fresh = (self._fresh & ~bent) | again
+        gradient, turned = self.at.gradient, accepted | again
+        d, square = self._direction(gradient), dot(gradient, gradient)
+        slope = dot(gradient, d)
+        self._fresh = self._fresh | (turned & ~(slope < 0))
+        d = xp.where(self._fresh, -gradient, d)
+        slope = xp.where(self._fresh, -square, slope)
+        self._d = xp.where(turned, d, self._d)
+        self._slope = xp.where(turned, slope, self._slope)
+        return turned, xp.where(self._fresh, self._first(square), 1.0 + self._zero)
+
+    def _remember(self, bent: Any, new: Pair) -> None:
+        xp, history = self.space.xp, self.solver.history
+        void = self._zero
+        old = [Pair(s, y, xp.where(self._fresh, void, rho)) for s, y, rho in self._pairs]
+        longer = [*old, new]
+        if len(old) < history:
+            old = [Pair(*(xp.zeros_like(x) for x in new)), *old]
+        else:
+            longer = longer[1:]
+        self._pairs = [chosen(xp, bent, a, b) for a, b in zip(longer, old, strict=True)]
+
+    def _direction(self, gradient: Any) -> Any:
+        dot, steps = self.space.dot, []
+        q = gradient
+        for s, y, rho in reversed(self._pairs):
+            steps.append(rho * dot(s, q))
+            q = q - steps[-1] * y
+        q = self._gamma * q
+        for (s, y, rho), step in zip(self._pairs, reversed(steps), strict=True):
+            q = q + (step - rho * dot(y, q)) * s
+        return -q
+
+
+class BatchedSteepestDescentRun(BatchedRun):
+    """The direction is always the negative gradient."""
+
+    solver: SteepestDescent
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._next = self._search.t
+        # Values of the last iterations, oldest first.
+        shape = _MEMORY - 1, self.space.problems
+        older = _arrays.full(self._zero, -math.inf, self._zero.dtype, shape)
+        self._values = self._after(older, self.at.value)
+
+    def _after(self, values: Any, last: Any) -> Any:
+        return self.space.xp.concat([values, last[None, :]], axis=0)
+
+    def _begin(self, t: Any) -> Any:
+        size = self.solver.step_size
+        if size == "wolfe":
+            return super()._begin(t)
+        if not isinstance(size, str):
+            t = float(size(self.ticks) if callable(size) else size) + self._zero
+        return begin_halving(self.space.xp, t)
+
+    def _judged(self, trial: Point) -> Outcome:
+        xp, size, at = self.space.xp, self.solver.step_size, self._start
+        if size == "wolfe":
+            return strong_wolfe(xp, self._search, at, trial, noise=self._noise, c1=1e-4)
+        if isinstance(size, str):
+            nonmonotone = size == "barzilai-borwein"
+            reference = xp.max(self._values, axis=0) if nonmonotone else at.value
+            return armijo(xp, self._search, at, trial, reference=reference)
+        return Outcome(self._search, self.running, ~self.running)
+
+    def _turn(
+        self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
+    ) -> tuple[Any, Any]:
+        xp, t, before = self.space.xp, trial.t, self._slope
+        square = self.space.dot(new.gradient, new.gradient)
+        if self.solver.step_size == "barzilai-borwein":
+            # With s = -t g and y: s s / s y is t g g / (g g - g g_new).
+            bend = trial.slope - before
+            after = xp.where(bend > 0, t * -before / bend, 10 * t)
+        else:
+            after = xp.where(square > 0, 2 * t * before / -square, self._next)
+        self.stuck = self.stuck | failed
+        self._next = xp.where(accepted, after, self._next)
+        values = self._after(self._values[1:, :], new.value)
+        self._values = xp.where(accepted, values, self._values)
+        self._d, self._slope = -self.at.gradient, xp.where(accepted, -square, before)
+        return accepted, self._next

@@ -1,0 +1,137 @@
+"""Many problems as one matrix: the space, the objective and the records of a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ... import _arrays
+from ..._arrays import _checks
+from ...penalties import L2
+from .._base import Objective, Record
+from .._space import Space
+
+
+class BatchedSpace(Space):
+    """The matrices that stand for trees like `x0`, with a column for each problem.
+
+    With the problems along the last axis, numbers of shape (problems,) broadcast against a matrix,
+    and NumPy's sums over the short axis are sums of long rows.
+
+    Parameters
+    ----------
+    x0 : array or tree of arrays
+        As in `Space`; the leading axis of every leaf counts the problems.
+
+    Attributes
+    ----------
+    problems : int
+        Length of the leading axes.
+    """
+
+    def __init__(self, x0: Any) -> None:
+        super().__init__(x0)
+        first = ""
+        for path, p in zip(self.structure.paths, self._like, strict=True):
+            if p is None:
+                continue
+            place = _checks.where("x0", path)
+            if p.ndim == 0:
+                msg = f"{place}: has no axis, expected a leading one with an entry for each problem"
+                raise ValueError(msg)
+            if not first:
+                self.problems, first = int(p.shape[0]), place
+            if p.shape[0] != self.problems:
+                expected = f"{self.problems} as in {first}"
+                raise ValueError(_checks.mismatch(place, "leading axis", p.shape[0], expected))
+
+    def _length(self, p: Any) -> int:
+        return math.prod(p.shape[1:])
+
+    def _flat(self, x: Any) -> Any:
+        # By way of a vector, which makes the matrix contiguous.
+        shape = self._length(x), x.shape[0]
+        return self.xp.reshape(self.xp.reshape(self.xp.reshape(x, shape[::-1]).T, (-1,)), shape)
+
+    def _shaped(self, piece: Any, p: Any) -> Any:
+        return self.xp.reshape(self.xp.reshape(piece.T, (-1,)), p.shape)
+
+    def dot(self, a: Any, b: Any) -> Any:
+        """Return the inner product of each problem."""
+        return self.xp.sum(a * b, axis=0)
+
+    def peak(self, vector: Any) -> Any:
+        """Return the largest magnitude of each problem; NaN where there is one."""
+        xp = self.xp
+        return xp.max(xp.abs(vector), axis=0) if self.size else xp.sum(vector, axis=0)
+
+    def numbers(self, value: Any) -> Any:
+        """Return what `fun` gave for the values as a new array, without a look at it."""
+        value, place = _arrays.unscalar(value), "fun: its values"
+        if not _arrays.is_array(value):
+            msg = f"{place}: are a {type(value).__name__}, expected an array with one per problem"
+            raise TypeError(msg)
+        _checks.same_kind(place, self.like, value)
+        if _arrays.is_complex(value):
+            msg = f"{place}: are complex, expected real numbers"
+            raise TypeError(msg)
+        shape = tuple(value.shape)
+        if shape != (self.problems,):
+            raise ValueError(_checks.mismatch(place, "shape", shape, (self.problems,)))
+        return self.xp.astype(_arrays.detached(value), self.dtype, copy=True)
+
+
+class BatchedObjective(Objective):
+    """A function of a tree as one of matrices, with a value for each problem."""
+
+    space: BatchedSpace
+    space_of = BatchedSpace
+
+    def __init__(self, fun: Callable[..., Any], x0: Any, *, penalty: Any = None, **more: Any):
+        super().__init__(fun, x0, penalty=penalty, **more)
+        for p in self._penalties:
+            if p is not None and type(p) is not L2:
+                msg = f"penalty: a batch takes L2, which is a sum over elements, not {p!r}"
+                raise ValueError(msg)
+
+    def __call__(self, x: Any) -> tuple[Any, Any]:
+        """Return the values and the gradients, new arrays."""
+        value, gradient = super().__call__(x)
+        return self.space.numbers(value), gradient
+
+    def _penalty(self, penalty: Any, leaf: Any) -> Any:
+        squares = _arrays.abs2(_arrays.widened(leaf))
+        xp, shape = self.space.xp, (leaf.shape[0], math.prod(leaf.shape[1:]))
+        return penalty.alpha / 2 * xp.sum(xp.reshape(squares, shape), axis=1)
+
+
+class Stand(NamedTuple):
+    """Where the problems stand: points, values, gradients and their largest elements."""
+
+    x: Any
+    value: Any
+    gradient: Any
+    norm: Any
+
+
+class BatchedRecord(Record):
+    """A record whose numbers are arrays with one entry for each problem, on their device."""
+
+    _space: BatchedSpace
+
+    def change(self) -> tuple[Any, Any]:
+        """Return the Euclidean norms of the last steps and of the points."""
+        space, x = self._space, self._x
+        d = x if self._before is None else x - self._before
+        return space.xp.sqrt(space.dot(d, d)), space.xp.sqrt(space.dot(x, x))
+
+    @property
+    def broken(self) -> Any:
+        """Whether the value or the gradient is not finite."""
+        xp = self._space.xp
+        return ~(xp.isfinite(self.value) & xp.isfinite(self.gradient_norm))
+
+    def not_finite(self) -> str:
+        """Return in words what is not finite where something is."""
+        return "the value or the gradient is not finite"

@@ -1,0 +1,125 @@
+"""The rooms of the house: who may import whom, and how large a file may grow."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "src" / "fallline"
+FILES = sorted(ROOT.rglob("*.py"))
+GROUND = ("losses", "schedules", "rules", "penalties", "constraints", "gradients", "stop")
+GROUND += ("callbacks", "data", "plotting")
+# What a room may import beside itself.
+ARROWS = {
+    "_arrays": set(),
+    **{name: {"_arrays"} for name in GROUND},
+    "engine": {"_arrays", "rules"},
+    "objectives": {"_arrays", "losses", "penalties"},
+    "optimizer": {"_arrays", "rules", "gradients", "engine"},
+    "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "optimizer"},
+    "testing": {"_arrays", "rules", "engine", "optimizer"},
+    "fitting": {"_arrays", "rules", "schedules", "losses", "penalties", "stop", "callbacks", "data"}
+    | {"engine", "optimizer", "objectives", "solvers"},
+    "estimators": {"_arrays", "rules", "losses", "penalties", "stop", "callbacks", "data"}
+    | {"optimizer", "objectives", "solvers", "fitting"},
+}
+ARROWS["__init__"] = set(ARROWS) - {"estimators"}
+# Files of a room that others may import, where not all of it is meant for them.
+ENTRANCES = {("engine", "rules"): {"_abstract"}}
+# The one place that may import a foreign package: a room, or a file of it.
+FOREIGN = {
+    "array_api_compat": {"_arrays/_facts"},
+    "optree": {"_arrays/_trees"},
+    "torch": {"_arrays"},
+    "cupy": {"_arrays", "engine"},
+    "jax": {"_arrays"},
+    "numba": {"engine"},
+    "sklearn": {"estimators"},
+    "matplotlib": {"plotting"},
+}
+
+
+def room(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Return modules of ours, as paths from the top, and foreign packages, wherever in a file."""
+    package = path.relative_to(ROOT).parts[:-1]
+    ours, foreign = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            foreign |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            foreign.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            parts = [*package[: len(package) - node.level + 1]]
+            parts += node.module.split(".") if node.module else []
+            ours |= {(*parts, alias.name) for alias in node.names}
+    return ours, foreign
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_go_down(path):
+    ours, foreign = imports(path)
+    here = room(path)
+    for there, *within in ours:
+        assert there in ARROWS[here] | {here}
+        if entrances := ENTRANCES.get((here, there)):
+            assert set(within[:1]) <= entrances
+    place = str(path.relative_to(ROOT).with_suffix(""))
+    for package, allowed in FOREIGN.items():
+        assert package not in foreign or {here, place} & allowed
+    assert "pickle" not in foreign or here == "testing"
+
+
+def test_the_check_sees_imports():
+    ours, foreign = imports(ROOT / "optimizer" / "_optimizer.py")
+    assert {there for there, *_ in ours} == {"_arrays", "gradients", "optimizer"}
+    assert "typing" in foreign
+    ours, _ = imports(ROOT / "rules" / "_adam.py")
+    assert {there for there, *_ in ours} == {"_arrays", "rules"}
+    assert ("rules", "_base", "Rule") in ours
+
+
+def test_no_room_imports_in_a_circle():
+    # Floors by the table: a room stands above all that it may import.
+    floors = {}
+    while len(floors) < len(ARROWS):
+        ready = {n for n in ARROWS if n not in floors and ARROWS[n] <= set(floors)}
+        assert ready, "the table has a circle"
+        floors |= dict.fromkeys(ready, max(floors.values(), default=0) + 1)
+    assert max(floors.values()) <= 8
+
+
+def test_the_house_is_small():
+    names = {path.name for path in ROOT.iterdir()} - {"__pycache__"}
+    assert {name.removesuffix(".py") for name in names} == {*ARROWS, "py.typed"}
+    assert len(names) <= 21
+
+
+def test_rules_do_not_import_each_other():
+    names = {path.stem for path in (ROOT / "rules").glob("*.py")}
+    names -= {"__init__", "_base", "_abstract", "_descent"}
+    assert {"_sgd", "_schedule_free"} <= names
+    for name in names:
+        tree = ast.parse((ROOT / "rules" / f"{name}.py").read_text())
+        modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert not modules & names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_import_brings_in_numpy_only():
+    code = (
+        "import sys, fallline; found = {'cupy','torch','jax','numba','scipy','matplotlib',"
+        "'array_api_strict','sklearn','dask'} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
