@@ -27,6 +27,7 @@ from ._facts import (
     is_array,
     is_complex,
     is_dense,
+    is_half,
     is_immutable,
     is_integer,
     is_real,
@@ -55,6 +56,7 @@ from ._facts import (
     with_row,
     write,
 )
+from ._reading import begin_read
 
 __all__ = [
     "COMPUTE",
@@ -64,6 +66,7 @@ __all__ = [
     "abs2",
     "arange",
     "as_numbers",
+    "begin_read",
     "beside",
     "cast",
     "choose",
@@ -80,6 +83,7 @@ __all__ = [
     "is_array",
     "is_complex",
     "is_dense",
+    "is_half",
     "is_immutable",
     "is_integer",
     "is_real",

@@ -79,7 +79,7 @@ class Adam(Rule):
     @property
     def slots(self) -> tuple[Slot, ...]:
         moments = (Slot("m"), Slot("v", real=True))
-        return (*moments, Slot("vmax", real=True)) if self.amsgrad else moments
+        return (*moments, Slot("vmax", real=True, counted=False)) if self.amsgrad else moments
 
     def scalars(self, t: Any) -> dict[str, Any]:
         root = _arrays.square_root(bias_correction(self.beta2, t))

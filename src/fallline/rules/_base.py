@@ -125,6 +125,11 @@ class Rule(Face):
 
     # -- beside the parts of a face ------------------------------------------------------------
 
+    @property
+    def wrapped(self) -> Rule | None:
+        """The rule around which this one is wrapped, if there is one."""
+        return None
+
     def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
         """Return how far a unit of gradient moves each element, from the new slots.
 

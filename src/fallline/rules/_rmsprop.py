@@ -75,8 +75,8 @@ class RMSprop(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (
             Slot("v", real=True),
-            *((Slot("a"),) if self.centered else ()),
-            *((Slot("b"),) if self.momentum else ()),
+            *((Slot("a", counted=False),) if self.centered else ()),
+            *((Slot("b", counted=False),) if self.momentum else ()),
         )
 
     def scalars(self, t: Any) -> dict[str, Any]:

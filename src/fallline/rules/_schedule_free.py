@@ -78,7 +78,7 @@ class ScheduleFreeSGD(Rule):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return (Slot("ahead"),)
+        return (Slot("ahead", counted=False),)
 
     def at(self, step: Any) -> Self:
         """Return this with its schedules replaced by numbers, and the weights summed."""
@@ -203,7 +203,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return (Slot("ahead"), Slot("v", real=True))
+        return (Slot("ahead", counted=False), Slot("v", real=True))
 
     def scalars(self, t: Any) -> dict[str, Any]:
         return {
