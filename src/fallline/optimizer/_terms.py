@@ -144,11 +144,13 @@ def _in_metric(penalty: Any, constraint: Any, x: Any, lengths: Any, z: Any) -> A
     if 0 in x.shape:
         return x
     xp = _arrays.namespace(x)
-    t = xp.min(lengths)
-    ratio = xp.where(lengths > 0, t / lengths, xp.ones_like(lengths))
+    # Elements of length zero do not move.
+    free = lengths > 0
+    t = xp.min(xp.where(free, lengths, xp.max(lengths)))
+    ratio = xp.where(free, t / lengths, xp.ones_like(lengths))
     y, theta = z, 1.0
     for _ in range(ITERATIONS):
-        new = _prox(penalty, constraint, y - (y - x) * ratio, t)
+        new = xp.where(free, _prox(penalty, constraint, y - (y - x) * ratio, t), x)
         after = (1 + (1 + 4 * theta * theta) ** 0.5) / 2
         y = new + (theta - 1) / after * (new - z)
         z, theta = new, after
