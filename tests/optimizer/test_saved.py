@@ -259,7 +259,7 @@ def test_what_remembers_is_found_wherever_it_is(make, wrap, tmp_path):
         assert again.value == schedule.value != 1.0
     json.dumps(opt.state_dict()["flow"])
     other = one(WRAPPED[wrap](schedules.ReduceOnPlateau(1.0) if make is Follows else Follows()))
-    with pytest.raises(ValueError, match="is a (Follows|ReduceOnPlateau) in .*, expected a "):
+    with pytest.raises(ValueError, match=r"is a (Follows|ReduceOnPlateau) in .*, expected a "):
         other.load(tmp_path / "run.npz")
 
 
