@@ -84,8 +84,10 @@ class Binding:
         terms = any(not leaf.terms.empty for leaf in self.leaves)
         self.surrounded = terms or not self.options.trivial
         self.last: list[Any] = []
-        self.shapes: list[Any] = []
         found = [leaf for leaf in self.leaves if leaf.p is not None]
+        # Arrays whose shape or dtype a user may change in place.
+        self.watched = [(leaf.p, leaf.shape, leaf.dtype) for leaf in found if leaf.host]
+        self.arrays = [leaf.p for leaf in self.leaves]
         size = sum(leaf.p.nbytes for leaf in found if leaf.fixed)
         self.light = all(leaf.fixed for leaf in found) and size < REMEMBERED
         self.sparse = False
@@ -168,17 +170,21 @@ class Binding:
 
         People write ``p["x"] = p["x"] + d``: from then on the new array is the parameter.
         """
-        now = self.leaves[0].p if self.structure.is_leaf else None
-        leaves = [now] if now is not None else self.structure.flatten(self.params, "params")
-        same = all(p is leaf.p for leaf, p in zip(self.leaves, leaves, strict=True))
-        changed = any(leaf.p is not None and leaf.changed for leaf in self.leaves)
-        if same and not changed:
+        for p, shape, dtype in self.watched:
+            if p.shape != shape or (p.dtype is not dtype and p.dtype != dtype):
+                raise ValueError(self._changed())
+        if self.structure.is_leaf:
             return self
-        for leaf in self.leaves:
-            if leaf.p is not None and leaf.changed:
-                msg = f"{leaf.name('params')}: its shape or dtype was changed in place since it was"
-                raise ValueError(f"{msg} bound; call rebind")
-        return self.twin([adopted(leaf, p) for leaf, p in zip(self.leaves, leaves, strict=True)])
+        now = self.structure.flatten(self.params, "params")
+        if all(map(is_, now, self.arrays)):
+            return self
+        return self.twin([adopted(leaf, p) for leaf, p in zip(self.leaves, now, strict=True)])
+
+    def _changed(self) -> str:
+        found = (x for x in self.leaves if x.p is not None and x.host)
+        leaf = next(x for x in found if x.p.shape != x.shape or x.p.dtype != x.dtype)
+        what = "its shape or dtype was changed in place since it was bound"
+        return f"{leaf.name('params')}: {what}; call rebind"
 
     @property
     def states(self) -> list[LeafState | None]:
@@ -196,10 +202,12 @@ class Binding:
 
     def check_gradients(self, gradients: list[Any]) -> None:
         """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""
-        if len(self.last) == len(gradients) and all(map(is_, gradients, self.last)):
-            kinds = [None if g is None else (g.shape, g.dtype) for g in gradients]
-            if kinds == self.shapes:
-                return
+        if (
+            len(self.last) == len(gradients)
+            and all(map(is_, gradients, self.last))
+            and all(map(_same_kind, gradients, self.leaves))
+        ):
+            return
         self.last, self.sparse = [], False
         memory = self.memory
         for leaf, g in zip(self.leaves, gradients, strict=True):
@@ -215,7 +223,6 @@ class Binding:
             if not leaf.immutable and memory.may_hold(values):
                 memory.check(leaf.name("grads"), values, own=own)
         if self.light and not self.sparse:
-            self.shapes = [None if g is None else (g.shape, g.dtype) for g in gradients]
             self.last = gradients
 
     def _check_rows(self, leaf: Leaf) -> None:
@@ -249,6 +256,8 @@ class Binding:
     def replace(self, new: Mapping[int, Any]) -> None:
         """Put other arrays at some leaves into the caller's container."""
         if new:
+            for index, p in new.items():
+                self.arrays[index] = p
             self.params = self.structure.assign(self.params, new)
 
     def check_written(self) -> None:
@@ -280,6 +289,11 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
         None if one is None or p is None else one.suited(place, p)
         for one, p, place in zip(rules, leaves, places, strict=True)
     ]
+
+
+def _same_kind(g: Any, leaf: Leaf) -> bool:
+    # Shape and dtype of a gradient may have been changed in place.
+    return g is None or (g.shape == leaf.shape and g.dtype == leaf.dtype)
 
 
 def _key(leaf: Leaf) -> tuple[object, bool]:

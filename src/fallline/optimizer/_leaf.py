@@ -85,11 +85,6 @@ class Leaf:
         return Leaf(self.index, self.path, self.p, self.rule, self.plan, self.terms, state)
 
     @property
-    def changed(self) -> bool:
-        """Whether the parameter's shape or dtype was changed in place since it was bound."""
-        return self.host and (self.p.shape != self.shape or self.p.dtype != self.dtype)
-
-    @property
     def arrays(self) -> list[Any]:
         """The parameter and the state arrays, in the rule's order."""
         assert self.state is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from threading import Lock, get_ident
 from typing import Any
 
 from .._arrays import _checks, _trees
@@ -107,7 +107,7 @@ class Optimizer(Changes):
 
     def _start(self, spec: Any, memory: _step.StepMemory, *, unfinished: bool = False) -> None:
         self._spec, self._memory, self._unfinished = spec, memory, unfinished
-        self._lock, self._owner = threading.Lock(), 0
+        self._lock, self._owner = Lock(), 0
 
     # -- what is bound ------------------------------------------------------------------------
 
@@ -219,8 +219,9 @@ class Optimizer(Changes):
         if not self._lock.acquire(blocking=False):
             raise self._busy()
         try:
-            self._owner = threading.get_ident()
-            self._check_whole()
+            self._owner = get_ident()
+            if self._unfinished:
+                self._check_whole()
             bound = self._bound
             if bound.structure.is_leaf:
                 gradients = [grads]
@@ -228,7 +229,13 @@ class Optimizer(Changes):
                 gradients = bound.structure.flatten(grads, "grads")
             bound = self._bound = bound.adopted()
             bound.check_gradients(gradients)
-            _step.step(bound, self._memory, gradients, self._begin)
+            memory = self._memory
+            if bound.surrounded:
+                _step.step(bound, memory, gradients, self._begin)
+            else:
+                _step.run(bound, gradients, None, memory.steps, self._begin)
+                memory.last = memory.steps
+                memory.steps += 1
             self._unfinished = False
             return bound.params
         finally:
@@ -260,7 +267,7 @@ class Optimizer(Changes):
         self._unfinished = True
 
     def _busy(self) -> RuntimeError:
-        if self._owner == threading.get_ident():
+        if self._owner == get_ident():
             what = "is called by a constraint, a penalty or a transform within a step"
         else:
             what = "is running in another thread"

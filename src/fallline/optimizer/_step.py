@@ -75,11 +75,7 @@ class StepMemory:
 
 
 def step(bound: Binding, memory: StepMemory, grads: list[Any], begin: Callable[[], None]) -> None:
-    """Make a step: of the rules alone, or with all that surrounds them."""
-    if not bound.surrounded:
-        _run(bound, grads, None, memory.steps, begin)
-        memory.advance()
-        return
+    """Make a step with all that surrounds the rules."""
     options, leaves = bound.options, bound.leaves
     memory.settle()
     grads = [None if leaf.rule is None else g for leaf, g in zip(leaves, grads, strict=True)]
@@ -169,13 +165,13 @@ def _rules(
         counts = [(state, state.count) for state in stepped if state is not None]
         read = _arrays.begin_read(keep)
         awaited = Awaited(read, counts, memory.steps, memory.last, memory.skipped)
-    _run(bound, grads, given, memory.steps, begin)
+    run(bound, grads, given, memory.steps, begin)
     memory.advance()
     memory.awaited = awaited
     return norm
 
 
-def _run(
+def run(
     bound: Binding,
     grads: Sequence[Any],
     given: Sequence[Sequence[Any]] | None,
@@ -187,6 +183,11 @@ def _run(
     direct = []
     done: list[Leaf] = []
     for group, scalars, which in bound.calls(grads, step):
+        if not (group.apart or group.reads or bound.sparse):
+            leaves = [group.leaves[i] for i in which]
+            direct.append((group.runner, scalars, which, [grads[leaf.index] for leaf in leaves]))
+            done += leaves
+            continue
         numbers = [() if given is None else given[group.leaves[i].index] for i in which]
         if bound.sparse:
             dense = []
@@ -216,10 +217,10 @@ def _run(
                 leaf.put(arrays, rows)
         bound.replace({leaf.index: leaf.p for leaf, _, _ in ready if leaf.immutable})
     for leaf in done:
-        state = leaf.state
-        assert state is not None
-        state.count += 1
-        state.given = False
+        leaf.state.count += 1  # type: ignore[union-attr]
+    if bound.options.k > 1:
+        for leaf in done:
+            leaf.state.given = False  # type: ignore[union-attr]
 
 
 # -- accumulation -------------------------------------------------------------------------------
