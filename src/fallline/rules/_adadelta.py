@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Any
 
-from ._base import Hyperparameter, Rule, Slot, abs2, hyper
+from ._base import Hyperparameter, Rule, Slot, hyper, weighted_abs2
 from ._descent import descent
 
 
@@ -73,9 +73,9 @@ class Adadelta(Rule):
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, u: Any) -> tuple[Any, ...]:
         g = descent(self, s, p, g)
-        v = s.rho * v + s.new * abs2(g)
+        v = s.rho * v + weighted_abs2(s.new, g)
         d = xp.sqrt(u + s.eps) / xp.sqrt(v + s.eps) * g
-        u = s.rho * u + s.new * abs2(d)
+        u = s.rho * u + weighted_abs2(s.new, d)
         return p - s.learning_rate * d, v, u
 
     def lengths(self, xp: Any, s: Any, v: Any, u: Any) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import decayed
 
 
@@ -100,7 +100,7 @@ class Adam(Rule):
     ) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         vmax = tuple(xp.maximum(x, v) for x in vmax)
         return p - s.size * (m / self._divisor(xp, s, v, *vmax)), m, v, *vmax
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import select
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import decayed
 
 
@@ -101,7 +101,7 @@ class RAdam(Rule):
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
 
     def _divisor(self, xp: Any, s: Any, v: Any) -> Any:

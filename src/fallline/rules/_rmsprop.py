@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Any
 
-from ._base import Hyperparameter, Rule, Slot, abs2, hyper
+from ._base import Hyperparameter, Rule, Slot, abs2, hyper, weighted_abs2
 from ._descent import descent
 
 
@@ -91,7 +91,7 @@ class RMSprop(Rule):
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
         g = descent(self, s, p, g)
-        v = s.rho * v + s.new * abs2(g)
+        v = s.rho * v + weighted_abs2(s.new, g)
         slots = [v]
         if self.centered:
             slots.append(rest[0] + s.new * (g - rest[0]))

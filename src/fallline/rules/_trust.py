@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import sum_square
-from ._base import Hyperparameter, Read, Rule, Slot, abs2, bias_correction, hyper
+from ._base import Hyperparameter, Read, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import descent
 
 
@@ -98,7 +98,7 @@ class LAMB(Rule):
     ) -> tuple[Any, ...]:
         g = -g if self.maximize else g
         m = s.beta1 * m + s.new1 * g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         d = m / s.weight / (xp.sqrt(v) / s.root + s.eps)
         return (d + s.weight_decay * p if self.weight_decay else d), m, v
 

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper, weighted_abs2
 from ._descent import decayed
 
 
@@ -87,8 +87,8 @@ class Yogi(Rule):
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
-        square = abs2(g)
-        v = v - s.new2 * xp.sign(v - square) * square
+        # Where |g|^2 alone is infinite, the sign of the difference is still right.
+        v = v - xp.sign(v - abs2(g)) * weighted_abs2(s.new2, g)
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
 
     def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
