@@ -15,7 +15,7 @@ LARGEST = float(np.finfo(np.float32).max)
 # A rule, and the smallest weight that it gives to a square of the gradient.
 WEIGHTS = [
     (fl.Adam(0.1), 1e-3),
-    (fl.Adam(0.1, amsgrad=True), 1e-3),
+    (fl.Adam(0.1, amsgrad=True, eps_root=1e-8), 1e-3),
     (fl.AdamW(0.1), 1e-3),
     (fl.NAdam(0.1), 1e-3),
     (fl.RAdam(0.1, beta2=0.99), 1e-2),

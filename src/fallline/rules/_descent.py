@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
+def decay_scalars(rule: Any, rate: Any) -> dict[str, Any]:
+    """Return the numbers of a step that `descent` and `decayed` use, for a learning rate."""
+    return {"weight_decay": rule.weight_decay, "shrink": 1 - rate * rule.weight_decay}
+
+
 def descent(rule: Any, s: Any, p: Any, g: Any) -> Any:
     """Return ``g``, negated to maximize, plus ``weight_decay * p`` where there is such a term."""
     if rule.maximize:

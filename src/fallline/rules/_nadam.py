@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import decayed
+from ._descent import decay_scalars, decayed
 
 BASE = 0.96
 
@@ -100,8 +100,7 @@ class NAdam(Rule):
             "size": new + old,
             "root": _arrays.square_root(bias_correction(self.beta2, t)),
             "eps": self.eps,
-            "weight_decay": self.weight_decay,
-            "shrink": 1 - self.learning_rate * self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:

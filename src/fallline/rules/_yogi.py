@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper, weighted_abs2
-from ._descent import decayed
+from ._descent import decay_scalars, decayed
 
 
 class Yogi(Rule):
@@ -80,8 +80,7 @@ class Yogi(Rule):
             "size": self.learning_rate / bias_correction(self.beta1, t),
             "root": _arrays.square_root(bias_correction(self.beta2, t)),
             "eps": self.eps,
-            "weight_decay": self.weight_decay,
-            "shrink": 1 - self.learning_rate * self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
