@@ -1,4 +1,4 @@
-"""keras's recurrences, and those of autograd's examples, in plain loops over floats."""
+"""The recurrences of keras, and the RMSprop of autograd, in plain loops over floats."""
 
 from __future__ import annotations
 
