@@ -70,7 +70,7 @@ ORACLES = [
     ("RAdam", {"lr": 0.1, "betas": (0.9, 0.99)}),
     ("RMSprop", {"lr": 0.1}),
     ("RMSprop", {"lr": 0.1, "centered": True}),
-    ("Adadelta", {"lr": 0.1}),
+    ("Adadelta", {"lr": 1.0}),
 ]
 
 
