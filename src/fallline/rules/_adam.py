@@ -7,12 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import decay_scalars, decayed
-
-
-def corrected_root(rule: Any, xp: Any, s: Any, v: Any) -> Any:
-    """Return the root of a second moment, corrected for its start at zero, with the epsilons."""
-    return xp.sqrt(v + s.inside if rule.eps_root else v) / s.root + s.eps
+from ._descent import corrected_root, decay_scalars, decayed
 
 
 class Adam(Rule):

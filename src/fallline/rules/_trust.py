@@ -7,9 +7,8 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import sum_square
-from ._adam import corrected_root
 from ._base import Hyperparameter, Read, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import descent
+from ._descent import corrected_root, descent
 
 
 def _ratio(xp: Any, p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
