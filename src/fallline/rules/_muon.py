@@ -142,13 +142,13 @@ class Muon(Rule):
 
 
 def _iterations(value: Any) -> int:
-    # As an integer of Python's; one of NumPy's is one too, a truth is none.
+    # As an integer of Python's; those of other libraries are integers too, truths are not.
+    msg = f"Muon(iterations=): is {value!r}, expected an integer in [1, 99]"
     try:
-        number = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        number = 0
+        number = operator.index(_untrue(value))
+    except TypeError as error:
+        raise TypeError(msg) from error
     if not 0 < number < 100:
-        msg = f"Muon(iterations=) is {value!r}, expected an integer in [1, 99]"
         raise ValueError(msg)
     return number
 
@@ -157,12 +157,18 @@ def _coefficients(value: Any) -> tuple[float, ...]:
     # As floats in a tuple, which can be compared and hashed.
     place = "Muon(coefficients=)"
     try:
-        numbers = tuple(value)
-    except TypeError:
-        numbers = ()
-    if len(numbers) != 3 or any(isinstance(x, bool | np.bool_) for x in numbers):
-        msg = f"{place} is {value!r}, expected three numbers"
-        raise ValueError(msg)
+        numbers = tuple(_untrue(x) for x in value)
+    except TypeError as error:
+        msg = f"{place}: is {value!r}, expected a sequence of three numbers"
+        raise TypeError(msg) from error
+    if len(numbers) != 3:
+        raise ValueError(_checks.mismatch(place, "number of entries", len(numbers), 3))
     return tuple(
         _checks.number(f"{place}[{i}]", x, -math.inf, math.inf) for i, x in enumerate(numbers)
     )
+
+
+def _untrue(value: Any) -> Any:
+    if isinstance(value, bool | np.bool_ | str):
+        raise TypeError(value)
+    return value
