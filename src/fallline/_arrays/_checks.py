@@ -32,6 +32,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "lr_decay": ("learning_rate_decay",),
     "initial_accumulator_value": ("initial_accumulator",),
     "decoupled_weight_decay": ("decoupled",),
+    "ns_steps": ("iterations",),
+    "ns_coefficients": ("coefficients",),
 }
 PAIRS = ("betas", "etas", "step_sizes")
 
@@ -155,7 +157,7 @@ def same_kind(place: str, like: Any, x: Any) -> None:
     if type(x) is not type(like) and _arrays.library(x) != _arrays.library(like):
         msg = mismatch(place, "array library", _arrays.library(x), _arrays.library(like))
         raise TypeError(msg)
-    if _arrays.device(x) != _arrays.device(like) and not _arrays.is_traced(like):
+    if _arrays.device(x) != _arrays.device(like) and not any(map(_arrays.is_traced, (x, like))):
         raise ValueError(mismatch(place, "device", _arrays.device(x), _arrays.device(like)))
 
 

@@ -25,6 +25,7 @@ FIELDS: dict[str, str | Callable[[Any], dict[str, Any]]] = {
     "d": "threshold",
     "beta2_decay": lambda x: {"beta2_decay": -x},
     "ns_steps": "iterations",
+    "ns_coefficients": lambda x: {"coefficients": tuple(map(_arrays.to_float, x))},
     "adjust_lr_fn": lambda x: {"scale": x or "original"},
 }
 SPECIAL: dict[tuple[str, str], str | Callable[[Any], dict[str, Any]]] = {
@@ -149,13 +150,6 @@ def _rule(name: str, group: dict[str, Any]) -> Rule:
         if key in IGNORED:
             continue
         target = SPECIAL.get((name, key)) or FIELDS.get(key, key)
-        if key == "ns_coefficients":
-            from ..rules._muon import COEFFICIENTS
-
-            if tuple(value) != COEFFICIENTS:
-                msg = f"torch_optimizer: {name}(ns_coefficients={value!r}) has no counterpart"
-                raise ValueError(msg)
-            continue
         fields |= target(value) if callable(target) else {target: value}
     rule = rules.get(cls)
     own = type(rule).__dataclass_fields__  # type: ignore[attr-defined]

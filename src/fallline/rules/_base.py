@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from .. import _arrays
 from .._arrays import _checks
-from .._arrays._pairs import abs2
+from .._arrays._pairs import abs2, weighted_abs2
 from .._arrays._trees import Structure
 from ._abstract import Face, Read, Slot
 
@@ -29,6 +29,7 @@ __all__ = [
     "bias_correction",
     "hyper",
     "option",
+    "weighted_abs2",
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from .. import _arrays
 from .._arrays import _trees
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import descent
 
 # Steps of a schedule that count under jax.jit; the largest rate is reached by then.
@@ -217,7 +217,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         ahead, v = slots
         g = -g if self.maximize else g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         d = g / self._divisor(xp, s, v)
         d = d + s.weight_decay * p if self.weight_decay else d
         return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d, v
