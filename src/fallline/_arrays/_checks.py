@@ -34,6 +34,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "decoupled_weight_decay": ("decoupled",),
 }
 PAIRS = ("betas", "etas", "step_sizes")
+# Libraries whose names are not written as their packages'.
+TITLES = {"numpy": "NumPy", "cupy": "CuPy", "jax": "JAX"}
 
 
 def where(argument: str, path: Sequence[Any]) -> str:
@@ -157,6 +159,17 @@ def same_kind(place: str, like: Any, x: Any) -> None:
         raise TypeError(msg)
     if _arrays.device(x) != _arrays.device(like) and not _arrays.is_traced(like):
         raise ValueError(mismatch(place, "device", _arrays.device(x), _arrays.device(like)))
+
+
+def one_library(leaves: Iterable[tuple[str, Any]]) -> None:
+    """Check that arrays, each with its place, belong to the library of the first."""
+    first: tuple[str, Any] | None = None
+    for place, x in leaves:
+        first = first or (place, x)
+        if _arrays.namespace(x) is not _arrays.namespace(first[1]):
+            got, expected = (TITLES.get(name, name) for name in map(_arrays.library, (x, first[1])))
+            msg = f"{place}: is a {got} array, expected {expected} as {first[0]}"
+            raise TypeError(msg)
 
 
 def _described(x: object) -> str:

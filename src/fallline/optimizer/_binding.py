@@ -75,6 +75,8 @@ class Binding:
             if data is not None:
                 leaf.state = LeafState(data, self._check_state, leaf, rule or (makers or {})[path])
             self.leaves.append(leaf)
+        ruled = (x for x in self.leaves if x.p is not None and x.rule is not None)
+        _checks.one_library((leaf.name("params"), leaf.p) for leaf in ruled)
         self._settle()
 
     def _settle(self) -> None:
