@@ -323,14 +323,26 @@ def to_float(x: Any) -> float:
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
-    """Return an array on the host, as NumPy's; bfloat16 of torch as float32."""
+    """Return a copy of an array on the host, as NumPy's; bfloat16 of torch as float32."""
+    if on_host(x) or compat.is_jax_array(x):
+        return np.array(x)
     if compat.is_cupy_array(x):
         return np.asarray(x.get())
     if compat.is_torch_array(x):
         x = x.detach().cpu().resolve_conj().resolve_neg()
-        return np.asarray(x.float() if dtype_name(x) == "bfloat16" else x)
+        return np.asarray(x.float() if dtype_name(x) == "bfloat16" else x).copy()
+    try:
+        return np.from_dlpack(x, device="cpu", copy=True)
+    except (AttributeError, TypeError):  # no DLPack, or NumPy 2.0, which cannot ask for a copy
+        return _read_in_its_own_way(x)
+
+
+def _read_in_its_own_way(x: Array) -> np.ndarray[Any, Any]:
+    if hasattr(x, "asnumpy"):
+        return np.asarray(x.asnumpy())
     if library(x) == "array_api_strict":
-        return np.from_dlpack(compat.to_device(x, type(compat.device(x))("CPU_DEVICE")))
+        x = compat.to_device(x, type(compat.device(x))("CPU_DEVICE"))
+        return np.array(np.from_dlpack(x))
     return np.array(x)
 
 
