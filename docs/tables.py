@@ -220,6 +220,11 @@ def backends_table():
         ["torch", "updated in place, outside of the gradient tape", "every test, on the CPU"],
         ["JAX", "replaced in their dicts and lists", "every test, the pure form under `jit`"],
         ["array_api_strict", "updated in place", "every test, on a second device"],
+        [
+            "dpnp",
+            "updated in place",
+            "every test, on an OpenCL device whose memory NumPy cannot read",
+        ],
     ]
     return table(["arrays", "an Optimizer's parameters are", "tested by"], rows)
 

@@ -55,3 +55,14 @@ def test_what_is_on_the_host_is_apart_from_the_array(backend, numpy_version):
 def test_one_number_is_read(backend):
     assert _arrays.to_float(backend.array(np.asarray(2.5))) == 2.5
     assert _arrays.to_float(backend.array(np.full((1, 1), 0.5, np.float32))) == 0.5
+
+
+def test_the_strict_libraries_refuse_what_is_not_asked_for(backend):
+    if backend.name not in ("array_api_strict", "dpnp"):
+        pytest.skip("only these are made strict")
+    x = backend.array(np.asarray(1.0))
+    for convert in (float, int, bool, complex):
+        with pytest.raises(AssertionError, match="a hidden transfer to the host"):
+            convert(x)
+    with pytest.raises((TypeError, RuntimeError), match=r"NumPy|numpy"):
+        np.asarray(x)
