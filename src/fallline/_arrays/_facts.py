@@ -334,16 +334,11 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     try:
         return np.from_dlpack(x, device="cpu", copy=True)
     except (AttributeError, TypeError):  # no DLPack, or NumPy 2.0, which cannot ask for a copy
-        return _read_in_its_own_way(x)
-
-
-def _read_in_its_own_way(x: Array) -> np.ndarray[Any, Any]:
-    if hasattr(x, "asnumpy"):
-        return np.asarray(x.asnumpy())
-    if library(x) == "array_api_strict":
-        x = compat.to_device(x, type(compat.device(x))("CPU_DEVICE"))
-        return np.array(np.from_dlpack(x))
-    return np.array(x)
+        if hasattr(x, "asnumpy"):
+            return np.asarray(x.asnumpy())
+        if library(x) == "array_api_strict":
+            x = np.from_dlpack(compat.to_device(x, type(compat.device(x))("CPU_DEVICE")))
+        return np.array(x)
 
 
 def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:

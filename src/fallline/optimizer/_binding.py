@@ -13,6 +13,7 @@ from .. import _arrays
 from .._arrays import _checks, _memory, _trees
 from ..engine.trace import trace
 from ..rules import Rule
+from . import _sharded
 from ._fused import Composed
 from ._group import Group
 from ._leaf import Leaf, LeafState, adopted, carried, resized
@@ -61,6 +62,7 @@ class Binding:
         self.pipeline = pipeline
         found = structure.flatten(params, "params")
         self.leaves = []
+        _sharded.check(structure, found, rules, pipeline)
         plans = pipeline.plans(structure, found, rules)
         self.around = [around for _, around in plans]
         empty = all(around == Surroundings() for around in self.around)

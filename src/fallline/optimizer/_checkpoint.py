@@ -122,6 +122,7 @@ def _check(place: str, like: Any, x: Any) -> None:
     if _arrays.dtype_name(x) != _arrays.dtype_name(like):
         names = _arrays.dtype_name(x), _arrays.dtype_name(like)
         raise TypeError(_checks.mismatch(place, "dtype", *names))
+    _checks.same_layout(place, like, x)
 
 
 # -- files -------------------------------------------------------------------------------------
@@ -140,6 +141,9 @@ def save(
 
     rows = []
     for leaf in leaves:
+        if leaf.p is not None and leaf.sharded:
+            msg = f"{leaf.name('params')}: is a DTensor, of which this process has a part; keep "
+            raise TypeError(msg + "what state_dict returns with torch.distributed.checkpoint")
         state = None
         if leaf.state is not None:
             state = {n: x if n == "step" else stored(x) for n, x in leaf.state.items()}
