@@ -21,7 +21,7 @@ nox.options.default_venv_backend = "venv"
 PROJECT = nox.project.load_toml("pyproject.toml")
 LIBRARIES = {
     "numpy": ["numba", "ml-dtypes", "cupy", "nvidia"],
-    "array_api_strict": ["array-api-strict"],
+    "array_api_strict": ["array-api-strict", "scikit-learn"],
     "torch": ["torch"],
     "jax": ["jax"],
     "cupy": [],

@@ -66,3 +66,10 @@ def test_the_strict_libraries_refuse_what_is_not_asked_for(backend):
             convert(x)
     with pytest.raises((TypeError, RuntimeError), match=r"NumPy|numpy"):
         np.asarray(x)
+
+
+def test_numbers_of_numpy_s_own_come_as_arrays(monkeypatch):
+    monkeypatch.setattr(np, "from_dlpack", lambda *x, **y: pytest.fail("not for NumPy"))
+    host = _arrays.to_numpy(np.float32(2.5))
+    assert type(host) is np.ndarray
+    assert (host.dtype, host.shape, host) == (np.float32, (), 2.5)

@@ -508,6 +508,7 @@ def test_pickles_and_clones(loss):
 NAMESPACES = """
 import sys, warnings
 import numpy as np
+import pytest
 from sklearn import config_context, datasets
 from sklearn.preprocessing import StandardScaler
 import fallline as fl
@@ -516,6 +517,8 @@ from tests.backends import make
 
 warnings.simplefilter("error")
 numpy, other = make("numpy"), make(sys.argv[1])
+if other.name in ("array_api_strict", "dpnp"):
+    other.refuse_conversions(pytest.MonkeyPatch())
 for loss in sys.argv[2:]:
     regression = loss in {"squared_error", "quantile", "gamma"}
     kind = LinearRegressor if regression else LinearClassifier

@@ -324,7 +324,7 @@ def to_float(x: Any) -> float:
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     """Return a copy of an array on the host, as NumPy's; bfloat16 of torch as float32."""
-    if on_host(x) or compat.is_jax_array(x):
+    if isinstance(x, np.ndarray | np.generic) or compat.is_jax_array(x):
         return np.array(x)
     if compat.is_cupy_array(x):
         return np.asarray(x.get())
