@@ -76,6 +76,17 @@ def steps_are_those_of_one_process(mesh):
                         np.testing.assert_allclose(whole, own.state[key][slot], atol=1e-12)
 
 
+def a_leaf_that_every_process_has_whole_may_stand_beside(mesh):
+    found = []
+    for params, slopes in ((tree(mesh, 0, {}), tree(mesh, 1, {})), (plain_tree(0), plain_tree(1))):
+        params["c"], slopes["c"] = plain_tree(0)["c"], plain_tree(1)["c"]
+        clip = fl.gradients.ClipByGlobalNorm(0.5)
+        fl.Optimizer(params, fl.SGD(0.1), gradients=[clip]).step(slopes)
+        found.append(params)
+    np.testing.assert_allclose(found[0]["w"].full_tensor(), found[1]["w"], rtol=1e-12)
+    np.testing.assert_allclose(found[0]["c"], found[1]["c"], rtol=1e-12)
+
+
 def a_formula_sees_the_part_that_is_here(mesh):
     seen = []
     rule = rule_of(lambda xp, s, p, g: seen.extend([type(p), type(g)]) or p - g)
@@ -182,8 +193,9 @@ def main(rank, world, path):
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
     mesh = torch.distributed.init_device_mesh("cpu", (world,))
     for check in (
-        steps_are_those_of_one_process, a_formula_sees_the_part_that_is_here, a_snapshot_goes_on,
-        what_would_be_wrong_is_refused, parameters_of_fsdp,
+        steps_are_those_of_one_process, a_leaf_that_every_process_has_whole_may_stand_beside,
+        a_formula_sees_the_part_that_is_here, a_snapshot_goes_on, what_would_be_wrong_is_refused,
+        parameters_of_fsdp,
     ):  # fmt: skip
         check(mesh)
     torch.distributed.destroy_process_group()
