@@ -14,8 +14,6 @@ from torch.distributed import tensor
 import fallline as fl
 from tests.helpers import rule_of
 
-warnings.simplefilter("error")
-
 
 def numbers(seed):
     """Return arrays that divide unevenly among two processes, one of them in a single row."""
@@ -189,6 +187,7 @@ def parameters_of_fsdp(mesh):
 
 
 def main(rank, world, path):
+    warnings.simplefilter("error")
     store = torch.distributed.FileStore(path, world)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
     mesh = torch.distributed.init_device_mesh("cpu", (world,))
