@@ -4,8 +4,8 @@ A step runs on the thread that asks for it. Several threads would be faster on a
 itself, but in a training loop they have to wait for the cores on which the threads of the matrix
 products before it still spin, many times as long as the step itself takes.
 
-The text of a kernel is a pure function of the program. It is kept in the user's private cache
-folder, where Numba also keeps what it compiled; nothing is read back from that text.
+The text of a kernel is a pure function of the program; what Numba compiled of it is kept in the
+user's private cache folder.
 """
 
 from __future__ import annotations
@@ -210,9 +210,9 @@ def source(program: Program, form: str) -> str:
     real = program.dtype
     mutable = [f"{real}[::1]"] * len(names)
     mutable[1] = f"types.Array({real}, 1, 'C', readonly=True)"
-    options = 'nogil=True, error_model="numpy", cache=CACHE'
+    options = 'nogil=True, error_model="numpy"'
     body = [
-        "@njit(nogil=True, error_model='numpy')",
+        f"@njit({options})",
         f"def body({', '.join(names)}, s):",
         *(f"    s{i} = s[{i}]" for i in range(len(program.scalars))),
         *(f"    n{i} = a{i}[0]" for i, operand in enumerate(program.arrays) if operand.single),
@@ -262,7 +262,10 @@ def source(program: Program, form: str) -> str:
         ]
     lines = [
         *head,
-        f"@njit({signature}, {options})",
+        f"SIGNATURE = {signature}",
+        "",
+        "",
+        f"@njit({options})",
         f"def {form}({arguments}):",
         *inside,
     ]
