@@ -75,7 +75,7 @@ def write_sealed(path: Path, data: bytes) -> bool:
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """Return what `write_sealed` wrote there, or `None` if nothing, or not exactly that, is left."""
+    """Return what `write_sealed` wrote there, or `None` if that is not there as it was written."""
     try:
         with open(path, "rb") as file:
             content = file.read() if _private(os.fstat(file.fileno())) else b""
