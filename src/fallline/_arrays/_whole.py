@@ -100,7 +100,7 @@ def status(path: Any) -> os.stat_result | None:
 
 def _prefix(target: Path) -> str:
     # Of the temporary files of a target on this machine: short, however long the target's name is.
-    key = f"{platform.node()}\0{target.name}".encode(errors="surrogateescape")
+    key = platform.node().encode() + b"\0" + os.fsencode(target.name)
     return f".fallline-{hashlib.sha256(key).hexdigest()[:16]}-"
 
 
@@ -115,7 +115,7 @@ def _temporary(target: Path, mode: int) -> tuple[int, Path]:
             return handle, path
         with contextlib.suppress(OSError):  # not every file system has locks
             locks.flock(handle, locks.LOCK_EX)
-        if os.fstat(handle).st_nlink:
+        if path.exists():
             return handle, path
         os.close(handle)  # another process found it before it was locked
 
