@@ -173,3 +173,17 @@ def test_a_runner_gives_its_arrays_back_at_once(engine, request, no_collector):
     del runner, leaves, grads, taken
     assert runner_watched() is None
     assert not [ref() for ref in watched if ref() is not None]
+
+
+@engine_names
+@pytest.mark.parametrize("options", [{}, *SURROUNDINGS], ids=lambda x: "".join(x) or "plain")
+def test_an_optimizer_gives_its_state_back_at_once(engine, options, no_collector):
+    params = {f"{i}": np.ones((3, 3)) for i in range(6)}
+    opt = fl.Optimizer(params, fl.Adam(0.1), engine=engine, **options)
+    for _ in range(3):
+        opt.step({key: np.ones((3, 3)) for key in params})
+    entries = [opt.state[key] for key in params]
+    watched = [weakref.ref(x) for state in entries for name, x in state.items() if name != "step"]
+    watched.append(weakref.ref(opt))
+    del opt, params, entries
+    assert not [ref() for ref in watched if ref() is not None]

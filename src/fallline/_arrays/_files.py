@@ -94,7 +94,7 @@ class Reader:
             status(path)
             self._file = open(path, "rb")  # noqa: SIM115
         try:
-            with self._blamed(f"it is no {kind} of fallline, or damaged"):
+            with self.blamed(f"it is no {kind} of fallline, or damaged"):
                 self._size = os.fstat(self._file.fileno()).st_size
                 self._archive = zipfile.ZipFile(self._file)
                 text = self._member("header", "uint8", limit=LARGEST_HEADER).tobytes()
@@ -122,9 +122,16 @@ class Reader:
         return FileError(f"{str(self.path)!r}: {what}")
 
     @contextlib.contextmanager
-    def _blamed(self, what: str) -> Iterator[None]:
-        # Whatever fails inside is the fault of the file, but for what the system or its lack of
-        # memory is to be blamed for.
+    def blamed(self, what: str) -> Iterator[None]:
+        """Make an error that names this file of whatever fails inside.
+
+        What the system refuses is told as such, and so is a lack of memory.
+
+        Parameters
+        ----------
+        what : str
+            What is wrong with the file then.
+        """
         try:
             yield
         except (FileError, MemoryError):
@@ -172,7 +179,7 @@ class Reader:
     def array(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array, after a check of its digest."""
         entry = self._entry(name)
-        with self._blamed(f"its array {name!r} is damaged"):
+        with self.blamed(f"its array {name!r} is damaged"):
             x = self._member(name, entry["dtype"], shape=tuple(entry["shape"]))
             if _digest(x) != entry["sha256"]:
                 raise self.error(f"its array {name!r} was altered")
