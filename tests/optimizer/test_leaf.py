@@ -65,6 +65,21 @@ def test_no_engine_writes_what_was_made_read_only(engine, options):
     assert not np.array_equal(params["b"], before["b"])
 
 
+@pytest.mark.parametrize("engine", ["eager", *COMPILED])
+def test_nor_does_a_flush(engine):
+    params = {"a": np.ones(3), "b": np.ones(3)}
+    accumulate = fl.gradients.Accumulate(2)
+    opt = fl.Optimizer(params, fl.SGD(0.5), engine=engine, gradients=[accumulate])
+    opt.step({key: np.ones(3) for key in params})
+    params["b"].flags.writeable = False
+    with pytest.raises(ValueError, match=r"params\['b'\]: is read-only"):
+        opt.flush()
+    np.testing.assert_array_equal(params["a"], np.ones(3))
+    params["b"].flags.writeable = True
+    opt.flush()
+    np.testing.assert_array_equal(params["b"], np.full(3, 0.5))
+
+
 @pytest.mark.parametrize("engine", ["auto", "eager", *COMPILED])
 def test_nor_does_a_fit(engine):
     rng, held = np.random.default_rng(0), []
