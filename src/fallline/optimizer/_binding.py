@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, Self
 
 from .. import _arrays
@@ -25,6 +25,8 @@ from ._row_sparse import RowSparse
 # Gradients of a step are remembered, so that the same objects need no second check, where all of
 # them are at most as large as this in bytes: they live on until the next step.
 REMEMBERED = 3 << 19
+# What of an array may be changed in place.
+_KIND = attrgetter("shape", "dtype")
 
 
 class Binding:
@@ -93,6 +95,7 @@ class Binding:
         # Arrays whose shape or dtype a user may change in place.
         self.watched = [(leaf.p, leaf.shape, leaf.dtype) for leaf in found if leaf.host]
         self.arrays = [leaf.p for leaf in self.leaves]
+        self.kinds = [_KIND(leaf.p) for leaf in self.leaves if leaf.p is not None]
         size = sum(leaf.p.nbytes for leaf in found if leaf.fixed)
         self.light = all(leaf.fixed for leaf in found) and size < REMEMBERED
         self.sparse = False
@@ -214,7 +217,7 @@ class Binding:
         if (
             len(self.last) == len(gradients)
             and all(map(is_, gradients, self.last))
-            and all(map(_same_kind, gradients, self.leaves))
+            and list(map(_KIND, gradients)) == self.kinds
         ):
             return
         self.last, self.sparse = [], False
@@ -231,7 +234,7 @@ class Binding:
                 values, own = g, leaf.p
             if not leaf.immutable and memory.may_hold(values):
                 memory.check(leaf.name("grads"), values, own=own)
-        if self.light and not self.sparse:
+        if self.light and not self.sparse and all(g is not None for g in gradients):
             self.last = gradients
 
     def _check_rows(self, leaf: Leaf) -> None:
@@ -296,11 +299,6 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
         None if one is None or p is None else one.suited(place, p)
         for one, p, place in zip(rules, leaves, places, strict=True)
     ]
-
-
-def _same_kind(g: Any, leaf: Leaf) -> bool:
-    # Shape and dtype of a gradient may have been changed in place.
-    return g is None or (g.shape == leaf.shape and g.dtype == leaf.dtype)
 
 
 def _key(leaf: Leaf) -> tuple[object, bool]:
