@@ -22,9 +22,12 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from . import _arrays
-from ._arrays import _checks, _reductions
-from ._arrays._pairs import Pair, abs2, on_parts
+from ._arrays import _checks
+from ._arrays._pairs import limited, on_parts
+from ._arrays._reductions import combined, norm
 
 __all__ = [
     "Accumulate", "Centralize", "ClipByGlobalNorm", "ClipByNorm", "ClipByValue", "LossScale",
@@ -103,16 +106,12 @@ class ClipByValue(Transform):
         _checks.positive("limit", self.limit)
 
     def weights(self) -> dict[str, float]:
-        """Return both ends of the interval."""
-        return {"high": self.limit, "low": -self.limit}
+        """Return the limit."""
+        return {"limit": self.limit}
 
     def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
         """Return the limited gradient."""
-        if isinstance(g, Pair) and g.im is not None:
-            size = xp.sqrt(abs2(g))
-            over = size > n.high
-            return g * xp.where(over, n.high / xp.where(over, size, 1.0), 1.0)
-        return xp.where(g > n.high, n.high, xp.where(g < n.low, n.low, g))
+        return limited(xp, g, n.limit)
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,7 @@ class ClipByNorm(Transform):
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the factor of each leaf."""
-        squares = (None if g is None else _reductions.sum_squares(g) for g in grads)
-        return [None if square is None else _scale(self.limit, square) for square in squares]
+        return [None if g is None else _beside(_scale(self.limit, norm(g)), g) for g in grads]
 
     def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
         """Return the scaled gradient."""
@@ -164,22 +162,25 @@ class ClipByGlobalNorm(ClipByNorm):
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the one factor, on the device of each leaf."""
-        found = [g for g in grads if g is not None]
-        if not found:
+        norms = [norm(g) for g in grads if g is not None]
+        if not norms:
             return [None] * len(grads)
-        total = None
-        for g in found:
-            square = _reductions.sum_squares(g)
-            total = square if total is None else total + _arrays.beside(square, total)
-        scale = _scale(self.limit, total)
-        return [None if g is None else _arrays.beside(scale, g) for g in grads]
+        scale = _scale(self.limit, combined(norms))
+        return [None if g is None else _beside(scale, g) for g in grads]
 
 
-def _scale(limit: float, square: Any) -> Any:
-    xp = _arrays.namespace(square)
-    with _arrays.guard(square)():
-        norm = xp.sqrt(square)
+def _scale(limit: float, norm: Any) -> Any:
+    if isinstance(norm, float):
+        return limit / norm if norm > limit else 1.0 if norm <= limit else norm
+    xp = _arrays.namespace(norm)
+    with _arrays.guard(norm)():
         return xp.where(norm > limit, limit / norm, xp.where(norm <= limit, 1.0, norm))
+
+
+def _beside(scale: Any, g: Any) -> Any:
+    if isinstance(scale, float):
+        return np.asarray(scale, _arrays.COMPUTE[_arrays.dtype_name(g)])
+    return _arrays.beside(scale, g)
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,165 @@
-"""Numbers of whole arrays, 0-d on their device."""
+"""Numbers of whole arrays: floats on the host, else 0-d on their device."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .. import _arrays
+from ._pairs import Pair, length, scaled
 
-_SUM_BLOCK = 1 << 18  # elements summed in the array's own precision
+# Bytes of what is squared and summed at once: few enough for rounding in single precision to be
+# small, and for BLAS to stay on one thread.
+_BLOCK = 1 << 16
+# A sum of squares below this may have lost some that are too small for the precision.
+_SMALL = {"float32": 1e-24, "float64": 1e-280}
 
 
-def sum_squares(x: Any) -> Any:
-    """Return the sum of squared magnitudes, real, 0-d and on the device of `x`."""
-    if not _arrays.on_host(x):
-        xp = _arrays.namespace(x)
-        with _arrays.guard(x)():
-            return _arrays.unscalar(xp.sum(_arrays.abs2(_arrays.widened(_arrays.detached(x)))))
-    total, flat = 0.0, x.reshape(-1)
-    if _arrays.is_complex(x):
-        flat = np.ascontiguousarray(flat).view(x.real.dtype)
-    half = x.dtype.itemsize == 2
-    with np.errstate(all="ignore"):
-        for start in range(0, flat.size, _SUM_BLOCK):
-            block = flat[start : start + _SUM_BLOCK]
-            block = _arrays.widened(block) if half else block
-            total += float(np.dot(block, block))
-        return np.asarray(total, _arrays.COMPUTE[_arrays.dtype_name(x)])
+def norm(x: Any) -> Any:
+    """Return the Euclidean norm of an array or a pair, in double where the device has it.
+
+    Squares may be outside of the range of the dtype where the norm is not. Nothing as large as
+    the array is allocated on the host, and nothing waits for a device.
+    """
+    parts = (x,) if not isinstance(x, Pair) else (x.re,) if x.im is None else (x.re, x.im)
+    first = _arrays.unscalar(parts[0])
+    if _arrays.on_host(first):
+        with np.errstate(all="ignore"):
+            return math.hypot(*(_root(block) for part in parts for block in _blocks(part)))
+    with _arrays.guard(first)():
+        return combined([_on_device(piece) for part in parts for piece in _pieces(part)])
+
+
+def combined(norms: Sequence[Any]) -> Any:
+    """Return the norm of what has these norms, on one of their devices, in the widest precision."""
+    if all(isinstance(x, float) for x in norms):
+        return math.hypot(*norms)
+    if len(norms) == 1:
+        return norms[0]
+    wide = next((x for x in norms if _arrays.dtype_name(x) == "float64"), norms[0])
+    xp = _arrays.namespace(wide)
+    with _arrays.guard(wide)():
+        y, scale = scaled(xp, xp.stack([_arrays.beside(x, wide) for x in norms]))
+        return _arrays.unscalar(scale * length(xp, y))
 
 
 def all_finite(x: Any) -> Any:
     """Tell whether every element is finite: a 0-d truth on the device of `x`."""
     xp = _arrays.namespace(x)
-    if _arrays.on_host(x) and np.isfinite(sum_squares(x)):
+    if _arrays.on_host(x) and math.isfinite(norm(x)):
         return np.asarray(True)
     parts = _arrays.parts(x) if _arrays.is_complex(x) else (x,)
     with _arrays.guard(x)():
         found = [xp.all(xp.isfinite(part)) for part in parts]
         return _arrays.unscalar(found[0] if len(found) == 1 else xp.logical_and(*found))
+
+
+# -- on the host --------------------------------------------------------------------------------
+
+
+def _blocks(x: Any) -> Iterator[Any]:
+    # The real numbers of an array, some at a time, one after another in memory.
+    x = _arrays.unscalar(x)
+    real, flags = x.real.dtype.newbyteorder("="), x.flags
+    n = _BLOCK // max(real.itemsize, 4)
+    if (flags.c_contiguous or flags.f_contiguous) and flags.aligned and x.dtype.isnative:
+        flat = x.ravel(order="K").view(real)
+        for start in range(0, flat.size, n):
+            yield flat[start : start + n]
+        return
+    chunks: Any = np.nditer(
+        x, ["external_loop", "buffered", "zerosize_ok"], [["readonly", "contig"]],
+        [x.dtype.newbyteorder("=")], order="K", buffersize=n,
+    )  # fmt: skip
+    for chunk in chunks:
+        yield chunk.view(real)
+
+
+def _root(block: Any) -> float:
+    # The root of the sum of squares, by one product where that stays in the range of the dtype.
+    if block.dtype.itemsize == 2:
+        block = block.astype(np.float32)
+    square = float(np.dot(block, block))
+    if _SMALL[block.dtype.name] < square < math.inf:
+        return math.sqrt(square)
+    peak = max(float(block.max()), -float(block.min()))
+    if not 0 < peak < math.inf:
+        return peak
+    y = block.astype(np.float64) / peak
+    return peak * math.sqrt(np.dot(y, y))
+
+
+# -- elsewhere ----------------------------------------------------------------------------------
+
+
+def _pieces(x: Any) -> Sequence[Any]:
+    # An array without its tape, in pieces that stay in the cache where one thread runs them all.
+    x = _arrays.detached(x)
+    if _arrays.family(x) != "torch":
+        return _arrays.parts(x) if _arrays.is_complex(x) else (x,)
+    import torch
+
+    flat = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+    if x.device.type != "cpu" or flat.numel() * flat.element_size() <= _BLOCK:
+        return (flat,)
+    pieces: Sequence[Any] = flat.reshape(-1).split(_BLOCK // flat.element_size())
+    return pieces
+
+
+def _on_device(x: Any) -> Any:
+    # The norm of a real array: single precision by squares in double, double by scaling.
+    if _arrays.family(x) == "cupy":
+        return _cupy_norm(_arrays.widened(x))
+    double = _double(x)
+    if double is None or x.dtype == double:
+        xp, wide = _arrays.namespace(x), _arrays.widened(x)
+        y, scale = scaled(xp, wide)
+        return _arrays.unscalar(scale * length(xp, y))
+    xp = _arrays.namespace(x)
+    if _arrays.family(x) == "torch":
+        # On the processor its own sum in double goes one by one.
+        return xp.linalg.vector_norm(x.double() if x.device.type == "cpu" else x, dtype=double)
+    return length(xp, xp.astype(x, double))
+
+
+def _double(x: Any) -> Any:
+    # The dtype of double precision, `None` where a device has no such numbers. JAX's is a switch.
+    if _arrays.is_immutable(x):
+        return _double_of(_arrays.namespace(x), None)
+    return _cached(_arrays.namespace(x), _arrays.device(x))
+
+
+def _double_of(xp: Any, device: Any) -> Any:
+    return xp.__array_namespace_info__().dtypes(device=device, kind="real floating").get("float64")
+
+
+_cached = cache(_double_of)
+
+
+def _cupy_norm(x: Any) -> Any:
+    scale, total = _cupy_kernels()
+    if _arrays.dtype_name(x) == "float32":
+        return total(x, 1.0)
+    size = scale(x)
+    return size * total(x, size)
+
+
+@cache
+def _cupy_kernels() -> tuple[Any, Any]:
+    # What `scaled` divides by, and the root of the sum of squares over that: a launch each.
+    import cupy
+
+    size = cupy.ReductionKernel(
+        "T x", "float64 y", "fabs((double)x)", "a > b ? a : b",
+        "y = a > 0 && isfinite(a) && (a < 1e-120 || a > 1e120) ? a : 1.0",
+        "0", "fallline_size",
+    )  # fmt: skip
+    total = cupy.ReductionKernel(
+        "T x, float64 s", "float64 y", "((double)x / s) * ((double)x / s)", "a + b", "y = sqrt(a)",
+        "0", "fallline_norm",
+    )  # fmt: skip
+    return size, total

@@ -6,14 +6,14 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from .._arrays._pairs import sum_square
+from .._arrays._reductions import norm
 from ._base import Hyperparameter, Read, Rule, Slot, abs2, bias_correction, hyper
 from ._descent import descent
 
 
-def _ratio(xp: Any, p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
+def _ratio(p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
     # A multiple of the norm of the parameter over that of the direction; 1 where either is 0.
-    size, length = sum_square(xp, p) ** 0.5, sum_square(xp, d) ** 0.5
+    size, length = norm(p), norm(d)
     some = (size > 0.0) & (length > 0.0)
     divisor = _arrays.choose(some, length, 1.0) + eps
     return _arrays.choose(some, factor * size / divisor, 1.0)
@@ -103,7 +103,7 @@ class LAMB(Rule):
         return (d + s.weight_decay * p if self.weight_decay else d), m, v
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        return (_ratio(xp, p, self._direction(xp, s, p, g, *slots)[0]),)
+        return (_ratio(p, self._direction(xp, s, p, g, *slots)[0]),)
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         d, m, v = self._direction(xp, s, p, g, *slots)
@@ -181,7 +181,7 @@ class LARS(Rule):
         }
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        return (_ratio(xp, p, descent(self, s, p, g), s.coefficient, s.eps),)
+        return (_ratio(p, descent(self, s, p, g), s.coefficient, s.eps),)
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, b: Any, ratio: Any) -> tuple[Any, ...]:
         d = s.learning_rate * (ratio * descent(self, s, p, g))
