@@ -48,6 +48,19 @@ def limited(xp: Any, x: Any, limit: Any) -> Any:
     return select(xp, modulus(xp, x) > limit, limit * sign(xp, x), x)
 
 
+def kept(xp: Any, size: Any, threshold: Any) -> Any:
+    """Return the factor ``max(0, 1 - threshold / size)``, and 0 where the size is 0."""
+    above = size > threshold
+    return xp.where(above, 1 - threshold / xp.where(above, size, 1.0), 0.0 * size)
+
+
+def shrunk(xp: Any, x: Any, threshold: Any) -> Any:
+    """Return `x` with magnitudes less by a threshold, and zero below: soft thresholding."""
+    if _is_complex(x):
+        return x * kept(xp, modulus(xp, x), threshold)
+    return xp.sign(x) * xp.maximum(xp.abs(x) - threshold, xp.zeros_like(x))
+
+
 def _polar(xp: Any, x: Pair) -> tuple[Any, Any, Any]:
     # The larger part, `x` over it, and the length of that, from 1 to the root of 2; 1 for zero.
     # Squares of very small and of very large numbers are 0 and infinite.
@@ -184,7 +197,9 @@ def scaled(xp: Any, x: Any, axis: Any = None) -> tuple[Any, Any]:
     safe = _SAFE[_arrays.dtype_name(parts[0])]
     far = xp.logical_or(size < 1 / safe, size > safe)
     usable = xp.logical_and(size > 0.0, size < math.inf)
-    scale = xp.where(xp.logical_and(far, usable), size, 1.0)
+    # A quarter of a large one: one over the largest is too small for a number of full precision.
+    scale = xp.where(size > safe, 0.25 * size, size)
+    scale = xp.where(xp.logical_and(far, usable), scale, 1.0)
     plain = scale.re if isinstance(scale, Pair) else scale
     if isinstance(plain, np.ndarray | np.generic) and (plain == 1).all():
         return x, scale

@@ -71,7 +71,7 @@ def _blocks(x: Any) -> Iterator[Any]:
         for start in range(0, flat.size, n):
             yield flat[start : start + n]
         return
-    chunks: Any = np.nditer(
+    chunks: Any = np.nditer(  # type: ignore[call-overload]
         x, ["external_loop", "buffered", "zerosize_ok"], [["readonly", "contig"]],
         [x.dtype.newbyteorder("=")], order="K", buffersize=n,
     )  # fmt: skip

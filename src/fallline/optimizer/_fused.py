@@ -32,6 +32,8 @@ class Composed(Face):
         A separable one, by its proximal point in the metric of the rule.
     constraint : Constraint, optional
         A separable one.
+    projects : bool
+        Whether the constraint projects here; else it only masks gradients, and projects later.
     guarded : bool
         Whether nothing changes where the number ``keep`` is 0.
     master : bool
@@ -46,6 +48,7 @@ class Composed(Face):
     transforms: tuple[Any, ...] = ()
     penalty: Any = None
     constraint: Any = None
+    projects: bool = True
     guarded: bool = False
     master: bool = False
     accumulates: bool = False
@@ -99,6 +102,11 @@ class Composed(Face):
         return found
 
     @property
+    def masks(self) -> bool:
+        """Whether the constraint acts on gradients; `measure` is handed its arrays then."""
+        return self.constraint is not None and self.constraint.masks_gradient
+
+    @property
     def _plain(self) -> bool:
         # Whether a unit of gradient moves every element as far.
         return not self.rule.scales
@@ -120,7 +128,12 @@ class Composed(Face):
         n = len(self.rule.slots)
         given = iter(slots[len(self.slots) :])
         w = slots[n] if self.master else p
-        return self.rule.measure(xp, s, w, self._transformed(xp, s, g, given), *slots[:n])
+        g = self._transformed(xp, s, g, given)
+        if self.masks:
+            if self.guarded:
+                next(given)
+            g = self._masked(xp, self._operands(s, given), w, g)
+        return self.rule.measure(xp, s, w, g, *slots[:n])
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         """Return the new parameter and slots."""
@@ -151,6 +164,11 @@ class Composed(Face):
             g = transform.formula(xp, _Under(s, f"gradient{i}."), g, *measured)
         return g
 
+    def _masked(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+        if self.rule.ascends:
+            return -self.constraint.gradient_formula(xp, c, p, -g)
+        return self.constraint.gradient_formula(xp, c, p, g)
+
     def _composed(
         self, xp: Any, s: Any, arrays: Sequence[Any], rule: Callable[..., Sequence[Any]]
     ) -> tuple[Any, ...]:
@@ -160,15 +178,19 @@ class Composed(Face):
         w = old[len(slots)] if self.master else p
         g = self._transformed(xp, s, g, reads)
         keep = next(reads) if self.guarded else None
-        new, *after = rule(w, g, *slots, *(next(reads) for _ in self.rule.reads))
+        measured = [next(reads) for _ in self.rule.reads]
+        operands = None if self.constraint is None else self._operands(s, reads)
+        if self.masks:
+            g = self._masked(xp, operands, w, g)
+        new, *after = rule(w, g, *slots, *measured)
         if self.penalty is not None:
             numbers: Any = _Under(s, "penalty.")
             if not self._plain:
                 length = self.rule.lengths(xp, s, *after)
                 numbers = SimpleNamespace(**self.penalty.numbers(numbers, length))
             new = self.penalty.formula(xp, numbers, new)
-        if self.constraint is not None:
-            new = self.constraint.formula(xp, self._operands(s, reads), new)
+        if self.constraint is not None and self.projects:
+            new = self.constraint.formula(xp, operands, new)
         result = [new, *after]
         if keep is not None:
             whole = keep != 0.0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _reductions
+from .._arrays._pairs import Pair, PairNamespace, split
 from .._arrays._trees import Structure
 from ..gradients import Accumulate, LossScale, Transform
+from ..penalties import as_penalty
 from ..rules import Rule
 from ..rules._abstract import Face
 from ._fused import Composed
@@ -89,9 +92,7 @@ class Pipeline:
         constraints = structure.broadcast(self.constraint, "constraint")
         found = []
         for path, penalty, constraint in zip(structure.paths, penalties, constraints, strict=True):
-            if penalty is not None and not hasattr(penalty, "prox"):
-                msg = f"{_checks.where('penalty', path)}: is {penalty!r}, expected a penalty"
-                raise TypeError(msg)
+            penalty = as_penalty(_checks.where("penalty", path), penalty)
             if constraint is not None and not callable(constraint):
                 place = _checks.where("constraint", path)
                 msg = f"{place}: is {constraint!r}, expected a constraint or a function"
@@ -109,7 +110,8 @@ class Pipeline:
             rule,
             transforms=fused,
             penalty=around.fused_penalty,
-            constraint=around.fused_constraint,
+            constraint=around.known_constraint,
+            projects=around.known_constraint is around.fused_constraint,
             guarded=self.nonfinite == "skip" and not _arrays.on_host(p),
             master=self.master_weights and half,
             accumulates=self.k > 1,
@@ -210,6 +212,12 @@ class Surroundings:
         return one if getattr(one, "separable", False) and not waits else None
 
     @property
+    def known_constraint(self) -> Any:
+        """The constraint that the rule's program knows of: if it fuses, or acts on gradients."""
+        masks = getattr(self.constraint, "masks_gradient", False)
+        return self.constraint if masks else self.fused_constraint
+
+    @property
     def late(self) -> tuple[Any, Any]:
         """The penalty and the constraint that act on the leaf as a whole, after the rule."""
         whole = self.penalty is not None and self.fused_penalty is None and not self.by_gradient
@@ -228,15 +236,10 @@ class Surroundings:
             if not scaled and "learning_rate" not in rule.at(0).scalars(1):
                 msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
                 raise ValueError(msg)
+            if not self.penalty.separable:
+                _try(place, lambda x: self.penalty.prox(x, 1.0), p)
         if self.constraint is not None:
-            place = _checks.where("constraint", path)
-            try:
-                with _arrays.guard(p)():
-                    inside = self.constraint(p)
-                _checks.gradient(place, p, _arrays.unscalar(inside))
-            except (TypeError, ValueError) as error:
-                text = str(error)
-                raise type(error)(text if text.startswith(place) else f"{place}: {text}") from error
+            _try(_checks.where("constraint", path), self.constraint, p)
 
     def landed(self, plan: Face, leaf: Leaf, scalars: dict[str, Any], start: Any) -> Any:
         """Return the parameter after the penalty and the constraint that do not fuse."""
@@ -245,14 +248,27 @@ class Surroundings:
         assert isinstance(rule, Rule)
         assert leaf.state is not None
         p = _arrays.widened(leaf.state.slots.get("master", leaf.p))
-        lengths = None
-        if rule.scales:
-            slots = [leaf.state.slots[slot.name] for slot in rule.slots]
-            lengths = rule.lengths(leaf.xp, SimpleNamespace(**scalars), *slots)
-        if lengths is None or not _arrays.is_array(lengths) or rule._by_components:
+        lengths: Any = None
+        if rule.scales and not rule._by_components:
+            xp, slots = leaf.xp, [leaf.state.slots[slot.name] for slot in rule.slots]
+            if _arrays.is_complex(p):
+                xp, slots = PairNamespace(xp), [split(x) for x in slots]
+            lengths = rule.lengths(xp, SimpleNamespace(**scalars), *slots)
+            lengths = _arrays.unscalar(lengths.re if isinstance(lengths, Pair) else lengths)
+        if not _arrays.is_array(lengths) or not math.prod(lengths.shape):
             rate = scalars.get("learning_rate", 1.0)
             return _prox(penalty, constraint, p, rate)
         return _in_metric(penalty, constraint, p, lengths, _arrays.widened(start))
+
+
+def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:
+    # Look whether a function makes of a parameter an array like it, before anything is written.
+    try:
+        with _arrays.guard(p)():
+            _checks.gradient(place, p, _arrays.unscalar(f(p)))
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(place) else f"{place}: {text}") from error
 
 
 def _prox(penalty: Any, constraint: Any, x: Any, t: Any) -> Any:
