@@ -26,7 +26,7 @@ import numpy as np
 
 from . import _arrays
 from ._arrays import _checks
-from ._arrays._pairs import limited, on_parts
+from ._arrays._pairs import Pair, limited, on_parts
 from ._arrays._reductions import combined, norm
 
 __all__ = [
@@ -106,12 +106,14 @@ class ClipByValue(Transform):
         _checks.positive("limit", self.limit)
 
     def weights(self) -> dict[str, float]:
-        """Return the limit."""
-        return {"limit": self.limit}
+        """Return both ends of the interval."""
+        return {"high": self.limit, "low": -self.limit}
 
     def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
         """Return the limited gradient."""
-        return limited(xp, g, n.limit)
+        if isinstance(g, Pair) and g.im is not None:
+            return limited(xp, g, n.high)
+        return xp.where(g > n.high, n.high, xp.where(g < n.low, n.low, g))
 
 
 @dataclass(frozen=True)

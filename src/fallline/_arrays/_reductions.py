@@ -12,11 +12,11 @@ import numpy as np
 from .. import _arrays
 from ._pairs import Pair, length, scaled
 
-# Bytes of what is squared and summed at once: few enough for rounding in single precision to be
-# small, and for BLAS to stay on one thread.
-_BLOCK = 1 << 16
-# A sum of squares below this may have lost some that are too small for the precision.
-_SMALL = {"float32": 1e-24, "float64": 1e-280}
+# Elements that are squared and summed at once: few enough for rounding in single precision to stay
+# below what the sum itself is rounded to.
+_BLOCK = 1 << 17
+# A sum of squares below this, by the bytes of a number, may have lost some that are too small.
+_SMALL = {4: 1e-24, 8: 1e-280}
 
 
 def norm(x: Any) -> Any:
@@ -65,15 +65,14 @@ def _blocks(x: Any) -> Iterator[Any]:
     # The real numbers of an array, some at a time, one after another in memory.
     x = _arrays.unscalar(x)
     real, flags = x.real.dtype.newbyteorder("="), x.flags
-    n = _BLOCK // max(real.itemsize, 4)
     if (flags.c_contiguous or flags.f_contiguous) and flags.aligned and x.dtype.isnative:
         flat = x.ravel(order="K").view(real)
-        for start in range(0, flat.size, n):
-            yield flat[start : start + n]
+        for start in range(0, flat.size, _BLOCK):
+            yield flat[start : start + _BLOCK]
         return
     chunks: Any = np.nditer(  # type: ignore[call-overload]
         x, ["external_loop", "buffered", "zerosize_ok"], [["readonly", "contig"]],
-        [x.dtype.newbyteorder("=")], order="K", buffersize=n,
+        [x.dtype.newbyteorder("=")], order="K", buffersize=_BLOCK // 2,
     )  # fmt: skip
     for chunk in chunks:
         yield chunk.view(real)
@@ -81,15 +80,16 @@ def _blocks(x: Any) -> Iterator[Any]:
 
 def _root(block: Any) -> float:
     # The root of the sum of squares, by one product where that stays in the range of the dtype.
-    if block.dtype.itemsize == 2:
+    if block.itemsize == 2:
         block = block.astype(np.float32)
     square = float(np.dot(block, block))
-    if _SMALL[block.dtype.name] < square < math.inf:
+    if _SMALL[block.itemsize] < square < math.inf:
         return math.sqrt(square)
     peak = max(float(block.max()), -float(block.min()))
     if not 0 < peak < math.inf:
         return peak
-    y = block.astype(np.float64) / peak
+    y = block.astype(np.float64)
+    y /= peak
     return peak * math.sqrt(np.dot(y, y))
 
 
@@ -104,9 +104,9 @@ def _pieces(x: Any) -> Sequence[Any]:
     import torch
 
     flat = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
-    if x.device.type != "cpu" or flat.numel() * flat.element_size() <= _BLOCK:
+    if x.device.type != "cpu" or flat.numel() <= _BLOCK:
         return (flat,)
-    pieces: Sequence[Any] = flat.reshape(-1).split(_BLOCK // flat.element_size())
+    pieces: Sequence[Any] = flat.reshape(-1).split(_BLOCK // 4)
     return pieces
 
 
