@@ -157,9 +157,10 @@ class ClipByGlobalNorm(ClipByNorm):
 
     Notes
     -----
-    The norm stays on the device; leaves on several devices of one library are summed on that of
-    the first. As optax's; torch adds 1e-6 to the norm. A norm that is not finite makes the
-    gradients NaN or zero; ``nonfinite=`` of the Optimizer handles that.
+    The norm stays on the device; leaves on several devices of one library are summed on one of
+    them, in the widest precision. As optax's; torch adds 1e-6 to the norm. Squares may be out of
+    range where the norm is not. Gradients that are not finite become NaN or zero; ``nonfinite=`` of
+    the Optimizer handles that.
     """
 
     def measure(self, grads: Leaves) -> list[Any]:

@@ -305,7 +305,15 @@ class ProximalOperator(Penalty):
 
 
 def as_penalty(place: str, penalty: Any) -> Any:
-    """Return a penalty as it is, and a function as a `ProximalOperator`."""
+    """Return a penalty as it is, and a function as a `ProximalOperator`.
+
+    Parameters
+    ----------
+    place : str
+        The name of the argument.
+    penalty : penalty, callable or None
+        What was given.
+    """
     a_class = isinstance(penalty, type)
     if penalty is None or (hasattr(penalty, "prox") and not a_class):
         return penalty
