@@ -30,20 +30,26 @@ complex_dtypes = pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 
 
 @complex_dtypes
-def test_magnitudes_stay_in_range(dtype):
+def test_magnitudes_stay_in_range(backend, dtype):
     z, size, exact = numbers(dtype)
+    if backend.name == "jax":  # XLA takes subnormal numbers for zero
+        normal = (size == 0) | (size >= np.finfo(dtype).tiny)
+        z, size, exact = z[normal], size[normal], exact[normal]
     eps = np.finfo(dtype).eps
     some = size > 0
     phase = np.where(some, exact / np.where(some, size, 1), 0)
+    x = backend.array(z)
     for limit in (1e-25, 1.0, 1e25):
         expected = np.where(size > limit, limit * phase, exact)
-        np.testing.assert_allclose(fl.MaxModulus(limit).project(z), expected, rtol=8 * eps)
         fixed = np.where(some, limit * phase, limit)
-        np.testing.assert_allclose(fl.Modulus(limit).project(z), fixed, rtol=8 * eps)
-        clip = gradients.ClipByValue(limit)
-        np.testing.assert_allclose(clip.apply([z])[0], expected, rtol=8 * eps)
+        for new, right in (
+            (fl.MaxModulus(limit).project(x), expected),
+            (fl.Modulus(limit).project(x), fixed),
+            (gradients.ClipByValue(limit).apply([x])[0], expected),
+        ):
+            np.testing.assert_allclose(backend.numpy(new), right, rtol=8 * eps)
         shrunk = np.where(size > limit, exact - limit * phase, 0)
-        error = np.abs(fl.L1(1.0).prox(z, limit) - shrunk)
+        error = np.abs(backend.numpy(fl.L1(1.0).prox(x, limit)) - shrunk)
         assert np.all(error <= 8 * eps * np.maximum(np.abs(shrunk), limit))
 
 
