@@ -15,6 +15,9 @@ from ._pairs import Pair, length, scaled
 # Elements that are squared and summed at once: few enough for rounding in single precision to stay
 # below what the sum itself is rounded to.
 _BLOCK = 1 << 17
+# Elements of a tensor on the processor that are taken at once: more are shared between threads,
+# which wait for each other.
+_PIECE = 1 << 14
 # A sum of squares below this, by the bytes of a number, may have lost some that are too small.
 _SMALL = {4: 1e-24, 8: 1e-280}
 
@@ -31,20 +34,16 @@ def norm(x: Any) -> Any:
         with np.errstate(all="ignore"):
             return math.hypot(*(_root(block) for part in parts for block in _blocks(part)))
     with _arrays.guard(first)():
-        return combined([_on_device(piece) for part in parts for piece in _pieces(part)])
+        return _together([_on_device(piece) for part in parts for piece in _pieces(part)])
 
 
 def combined(norms: Sequence[Any]) -> Any:
     """Return the norm of what has these norms, on one of their devices, in the widest precision."""
     if all(isinstance(x, float) for x in norms):
         return math.hypot(*norms)
-    if len(norms) == 1:
-        return norms[0]
     wide = next((x for x in norms if _arrays.dtype_name(x) == "float64"), norms[0])
-    xp = _arrays.namespace(wide)
     with _arrays.guard(wide)():
-        y, scale = scaled(xp, xp.stack([_arrays.beside(x, wide) for x in norms]))
-        return _arrays.unscalar(scale * length(xp, y))
+        return _together([_arrays.beside(x, wide) for x in norms])
 
 
 def all_finite(x: Any) -> Any:
@@ -104,10 +103,23 @@ def _pieces(x: Any) -> Sequence[Any]:
     import torch
 
     flat = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
-    if x.device.type != "cpu" or flat.numel() <= _BLOCK:
+    if x.device.type != "cpu" or flat.numel() <= _PIECE:
         return (flat,)
-    pieces: Sequence[Any] = flat.reshape(-1).split(_BLOCK // 4)
+    pieces: Sequence[Any] = flat.reshape(-1).split(_PIECE)
     return pieces
+
+
+def _together(norms: Sequence[Any]) -> Any:
+    # The norm of what has these norms, all of one dtype and on one device.
+    if len(norms) == 1:
+        return norms[0]
+    return _scaled_norm(_arrays.namespace(norms[0]).stack(norms))
+
+
+def _scaled_norm(x: Any) -> Any:
+    xp = _arrays.namespace(x)
+    y, scale = scaled(xp, x)
+    return _arrays.unscalar(scale * length(xp, y))
 
 
 def _on_device(x: Any) -> Any:
@@ -116,13 +128,14 @@ def _on_device(x: Any) -> Any:
         return _cupy_norm(_arrays.widened(x))
     double = _double(x)
     if double is None or x.dtype == double:
-        xp, wide = _arrays.namespace(x), _arrays.widened(x)
-        y, scale = scaled(xp, wide)
-        return _arrays.unscalar(scale * length(xp, y))
-    xp = _arrays.namespace(x)
+        return _scaled_norm(_arrays.widened(x))
     if _arrays.family(x) == "torch":
+        import torch
+
         # On the processor its own sum in double goes one by one.
-        return xp.linalg.vector_norm(x.double() if x.device.type == "cpu" else x, dtype=double)
+        wide = x.double() if x.device.type == "cpu" else x
+        return torch.linalg.vector_norm(wide, dtype=double)
+    xp = _arrays.namespace(x)
     return length(xp, xp.astype(x, double))
 
 
