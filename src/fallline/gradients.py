@@ -165,10 +165,14 @@ class ClipByGlobalNorm(ClipByNorm):
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the one factor, on the device of each leaf."""
-        norms = [norm(g) for g in grads if g is not None]
-        if not norms:
+        places: dict[Any, list[Any]] = {}
+        for g in grads:
+            if g is not None:
+                place = "host" if _arrays.on_host(g) else str(_arrays.device(g))
+                places.setdefault(place, []).append(g)
+        if not places:
             return [None] * len(grads)
-        scale = _scale(self.limit, combined(norms))
+        scale = _scale(self.limit, combined([norm(*there) for there in places.values()]))
         return [None if g is None else _beside(scale, g) for g in grads]
 
 

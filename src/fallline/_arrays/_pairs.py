@@ -194,16 +194,21 @@ def scaled(xp: Any, x: Any, axis: Any = None) -> tuple[Any, Any]:
     else:
         sizes = [xp.sum(part, **along) for part in parts]
     size = sizes[0] if len(sizes) == 1 else xp.maximum(*sizes)
-    safe = _SAFE[_arrays.dtype_name(parts[0])]
-    far = xp.logical_or(size < 1 / safe, size > safe)
-    usable = xp.logical_and(size > 0.0, size < math.inf)
-    # A quarter of a large one: one over the largest is too small for a number of full precision.
-    scale = xp.where(size > safe, 0.25 * size, size)
-    scale = xp.where(xp.logical_and(far, usable), scale, 1.0)
+    scale = scale_of(xp, size, _arrays.dtype_name(parts[0]))
     plain = scale.re if isinstance(scale, Pair) else scale
     if isinstance(plain, np.ndarray | np.generic) and (plain == 1).all():
         return x, scale
     return x / scale, scale
+
+
+def scale_of(xp: Any, size: Any, dtype: str) -> Any:
+    """Return what numbers up to a size are divided by, before their squares are summed."""
+    safe = _SAFE[dtype]
+    far = xp.logical_or(size < 1 / safe, size > safe)
+    usable = xp.logical_and(size > 0.0, size < math.inf)
+    # A quarter of a large one: one over the largest is too small for a number of full precision.
+    scale = xp.where(size > safe, 0.25 * size, size)
+    return xp.where(xp.logical_and(far, usable), scale, 1.0)
 
 
 def length(xp: Any, x: Any, axis: Any = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from ._pairs import Pair, length, scaled
+from ._pairs import Pair, length, scale_of
 
 # Elements that are squared and summed at once: few enough for rounding in single precision to stay
 # below what the sum itself is rounded to.
@@ -22,25 +22,31 @@ _PIECE = 1 << 14
 _SMALL = {4: 1e-24, 8: 1e-280}
 
 
-def norm(x: Any) -> Any:
-    """Return the Euclidean norm of an array or a pair, in double where the device has it.
+def norm(*arrays: Any) -> Any:
+    """Return the Euclidean norm of arrays or pairs together, in double where the device has it.
 
     Squares may be outside of the range of the dtype where the norm is not. Nothing as large as
-    the array is allocated on the host, and nothing waits for a device.
+    an array is allocated on the host, and nothing waits for a device. All are on one device.
     """
-    parts = (x,) if not isinstance(x, Pair) else (x.re,) if x.im is None else (x.re, x.im)
-    first = _arrays.unscalar(parts[0])
+    parts = [_arrays.unscalar(part) for x in arrays for part in _parts(x)]
+    first = parts[0]
     if _arrays.on_host(first):
         with np.errstate(all="ignore"):
             return math.hypot(*(_root(block) for part in parts for block in _blocks(part)))
     with _arrays.guard(first)():
-        return _together([_on_device(piece) for part in parts for piece in _pieces(part)])
+        return _on_device([piece for part in parts for piece in _pieces(part)])
+
+
+def _parts(x: Any) -> tuple[Any, ...]:
+    if not isinstance(x, Pair):
+        return (x,)
+    return (x.re,) if x.im is None else (x.re, x.im)
 
 
 def combined(norms: Sequence[Any]) -> Any:
     """Return the norm of what has these norms, on one of their devices, in the widest precision."""
-    if all(isinstance(x, float) for x in norms):
-        return math.hypot(*norms)
+    if len(norms) == 1:
+        return norms[0]
     wide = next((x for x in norms if _arrays.dtype_name(x) == "float64"), norms[0])
     with _arrays.guard(wide)():
         return _together([_arrays.beside(x, wide) for x in norms])
@@ -109,34 +115,56 @@ def _pieces(x: Any) -> Sequence[Any]:
     return pieces
 
 
+def _on_device(pieces: Sequence[Any]) -> Any:
+    # The norm of real arrays: single precision by squares in double, double by scaling.
+    if _arrays.family(pieces[0]) == "cupy":
+        return _together([_cupy_norm(_arrays.widened(x)) for x in pieces])
+    double = _double(pieces[0])
+    single = [x for x in pieces if double is not None and x.dtype != double]
+    norms = [_root_in(double, x) for x in single]
+    if len(single) < len(pieces):
+        rest = (x for x in pieces if double is None or x.dtype == double)
+        norms.append(_scaled_norm([_arrays.widened(x) for x in rest]))
+    return _together(norms)
+
+
 def _together(norms: Sequence[Any]) -> Any:
     # The norm of what has these norms, all of one dtype and on one device.
     if len(norms) == 1:
         return norms[0]
-    return _scaled_norm(_arrays.namespace(norms[0]).stack(norms))
+    return _scaled_norm([_arrays.namespace(norms[0]).stack(norms)])
 
 
-def _scaled_norm(x: Any) -> Any:
+def _root_in(dtype: Any, x: Any) -> Any:
+    # The root of the sum of squares, computed in a dtype, with which they stay in range.
     xp = _arrays.namespace(x)
-    y, scale = scaled(xp, x)
-    return _arrays.unscalar(scale * length(xp, y))
-
-
-def _on_device(x: Any) -> Any:
-    # The norm of a real array: single precision by squares in double, double by scaling.
-    if _arrays.family(x) == "cupy":
-        return _cupy_norm(_arrays.widened(x))
-    double = _double(x)
-    if double is None or x.dtype == double:
-        return _scaled_norm(_arrays.widened(x))
     if _arrays.family(x) == "torch":
         import torch
 
-        # On the processor its own sum in double goes one by one.
-        wide = x.double() if x.device.type == "cpu" else x
-        return torch.linalg.vector_norm(wide, dtype=double)
-    xp = _arrays.namespace(x)
-    return length(xp, xp.astype(x, double))
+        return torch.linalg.vector_norm(x, dtype=dtype)
+    return length(xp, xp.astype(x, dtype, copy=False))
+
+
+def _scaled_norm(pieces: Sequence[Any]) -> Any:
+    # The norm of arrays of one dtype, all divided by one number.
+    first = pieces[0]
+    xp, dtype = _arrays.namespace(first), first.dtype
+    sizes = xp.stack([_largest(xp, x) for x in pieces])
+    scale = scale_of(xp, xp.max(sizes), _arrays.dtype_name(first))
+    roots = [_root_in(dtype, x / scale) for x in pieces]
+    root = roots[0] if len(roots) == 1 else _root_in(dtype, xp.stack(roots))
+    return _arrays.unscalar(scale * root)
+
+
+def _largest(xp: Any, x: Any) -> Any:
+    if not math.prod(x.shape):
+        return xp.sum(x)
+    if _arrays.family(x) == "torch":
+        import torch
+
+        low, high = torch.aminmax(x)
+        return torch.maximum(-low, high)
+    return xp.max(xp.abs(x))
 
 
 def _double(x: Any) -> Any:
