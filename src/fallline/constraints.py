@@ -6,13 +6,16 @@ array to an array of its shape is a constraint too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from . import _arrays
 from ._arrays import _checks
-from ._arrays._pairs import Pair, abs2, on_parts, select
+from ._arrays._pairs import Pair, length, limited, modulus, on_parts, scaled, select, sign
 
 __all__ = [
     "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",
@@ -55,17 +58,20 @@ class Constraint:
         Raises
         ------
         TypeError
-            If `x` is complex and the set is of real arrays.
+            If `x` is not an array, or complex and the set is of real arrays.
         """
+        x = _arrays.unscalar(x)
+        _checks.leaf("x", x)
         if self.real and _arrays.is_complex(x):
             msg = f"x: {self!r} is a set of real arrays, got {_arrays.dtype_name(x)}"
             raise TypeError(msg)
-        if self.separable:
-            operands = self.operands().items()
-            given = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in operands})
-            return on_parts(lambda xp, x: self.formula(xp, given, x), x)
-        wide = _arrays.widened(x)
-        return _arrays.cast(self._project(_arrays.namespace(x), wide), x)
+        with np.errstate(all="ignore"):
+            if self.separable:
+                operands = self.operands().items()
+                given = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in operands})
+                return on_parts(lambda xp, x: self.formula(xp, given, x), x)
+            wide = _arrays.widened(x)
+            return _arrays.cast(self._project(_arrays.namespace(x), wide), x)
 
     def operands(self) -> dict[str, Any]:
         """Return the numbers, and arrays that broadcast against a leaf, of a separable set."""
@@ -75,18 +81,17 @@ class Constraint:
         """Return the projection on a separable set, element by element."""
         raise NotImplementedError
 
+    @property
+    def masks_gradient(self) -> bool:
+        """Whether a step sets gradients to zero by `gradient_formula`."""
+        return False
+
+    def gradient_formula(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+        """Return the gradient for a descent from `p` in the set, element by element."""
+        return g
+
     def _project(self, xp: Any, x: Any) -> Any:
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class NonNegative(Constraint):
-    """Arrays without negative elements."""
-
-    real: ClassVar[bool] = True
-
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        return xp.maximum(x, xp.zeros_like(x))
 
 
 @dataclass(frozen=True)
@@ -97,10 +102,15 @@ class Box(Constraint):
     ----------
     low, high : float or array, optional
         Bounds, numbers or arrays that broadcast against the array; `None` is none.
+    mask_gradient : bool, default False
+        Set the gradient to zero where it pushes an element out of a bound that it stands at, before
+        the rule sees it, so that no momentum gathers there. Without it, an element whose gradient
+        turns stays at the bound until its momentum has turned, too.
     """
 
     low: Any = None
     high: Any = None
+    mask_gradient: bool = field(default=False, kw_only=True)
     real: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -118,6 +128,31 @@ class Box(Constraint):
         if self.low is not None:
             x = xp.where(x < c.low, c.low, x)
         return x if self.high is None else xp.where(x > c.high, c.high, x)
+
+    @property
+    def masks_gradient(self) -> bool:
+        return self.mask_gradient
+
+    def gradient_formula(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+        if self.low is not None:
+            g = xp.where(p <= c.low, xp.where(g > 0.0, 0.0, g), g)
+        if self.high is not None:
+            g = xp.where(p >= c.high, xp.where(g < 0.0, 0.0, g), g)
+        return g
+
+
+@dataclass(frozen=True)
+class NonNegative(Box):
+    """Arrays without negative elements: a `Box` from 0 on.
+
+    Parameters
+    ----------
+    mask_gradient : bool, default False
+        As in `Box`.
+    """
+
+    low: Any = field(default=0.0, init=False, repr=False)
+    high: Any = field(default=None, init=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -156,12 +191,11 @@ class Modulus(Constraint):
         return {"a": self.a}
 
     def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        size = xp.sqrt(abs2(x))
-        some = size > 0.0
-        y = x * (c.a / xp.where(some, size, 1.0))
+        zero = modulus(xp, x) == 0.0
+        y = c.a * sign(xp, x)
         if isinstance(y, Pair) and y.im is not None:
-            return Pair(xp.where(some, y.re, c.a).re, y.im)
-        return xp.where(some, y, c.a)
+            return Pair(xp.where(zero, c.a, y.re).re, y.im)
+        return xp.where(zero, c.a, y)
 
 
 @dataclass(frozen=True)
@@ -180,9 +214,7 @@ class MaxModulus(Constraint):
         return {"a": self.a}
 
     def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        size = xp.sqrt(abs2(x))
-        over = size > c.a
-        return x * xp.where(over, c.a / xp.where(over, size, 1.0), 1.0)
+        return limited(xp, x, c.a)
 
 
 @dataclass(frozen=True)
@@ -203,9 +235,13 @@ class L2Ball(Constraint):
         _checks.positive("radius", self.radius)
 
     def _project(self, xp: Any, x: Any) -> Any:
-        norm = xp.sqrt(xp.sum(_arrays.abs2(x)))
-        over = norm > self.radius
-        return xp.where(over, x * (self.radius / xp.where(over, norm, xp.ones_like(norm))), x)
+        return on_parts(self._shortened, x)
+
+    def _shortened(self, xp: Any, x: Any) -> Any:
+        y, scale = scaled(xp, x)
+        size = length(xp, y)
+        over = scale * size > self.radius
+        return select(xp, over, y * (self.radius / xp.where(over, size, 1.0)), x)
 
 
 @dataclass(frozen=True)
@@ -231,7 +267,7 @@ class Simplex(Constraint):
         _checks.positive("radius", self.radius)
 
     def _project(self, xp: Any, x: Any) -> Any:
-        return xp.maximum(x - _level(xp, x, self.radius), xp.zeros_like(x))
+        return _lowered(xp, x, self.radius)
 
 
 @dataclass(frozen=True)
@@ -252,20 +288,26 @@ class L1Ball(Constraint):
         _checks.positive("radius", self.radius)
 
     def _project(self, xp: Any, x: Any) -> Any:
-        size = xp.abs(x)
-        level = _level(xp, size, self.radius)
-        kept = xp.maximum(size - level, xp.zeros_like(size))
-        inside = xp.sum(size) <= self.radius
-        factor = kept / xp.where(size == 0, xp.ones_like(size), size)
-        return xp.where(inside, x, x * factor)
+        def shortened(pairs: Any, x: Any) -> Any:
+            size = modulus(pairs, x)
+            sizes = size.re if isinstance(size, Pair) else size
+            kept = _lowered(xp, sizes, self.radius)
+            return select(pairs, xp.sum(sizes) <= self.radius, x, sign(pairs, x) * kept)
+
+        return on_parts(shortened, x)
 
 
-def _level(xp: Any, x: Any, radius: float) -> Any:
-    # The level t at which the sum of max(x - t, 0) is the radius; nothing is read from the device.
+def _lowered(xp: Any, x: Any, radius: float) -> Any:
+    # max(x - t, 0), whose sum is the radius; nothing is read from the device. Counted from the
+    # largest element, because a radius is lost beside large numbers.
+    if not math.prod(x.shape):
+        return x
+    x = x - xp.max(x)
     flat = xp.sort(xp.reshape(x, (-1,)), descending=True)
     count = xp.astype(_arrays.arange(flat.shape[0], flat) + 1, flat.dtype)
     levels = (xp.cumulative_sum(flat) - radius) / count
     some = flat > levels
     # Elements above their level are the largest ones; the last of these has the answer.
     number = xp.sum(xp.astype(some, flat.dtype))
-    return xp.sum(xp.where(count == number, levels, xp.zeros_like(levels)))
+    level = xp.sum(xp.where(count == number, levels, xp.zeros_like(levels)))
+    return xp.maximum(x - level, xp.zeros_like(x))

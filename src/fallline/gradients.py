@@ -22,9 +22,12 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from . import _arrays
-from ._arrays import _checks, _reductions
-from ._arrays._pairs import Pair, abs2, on_parts
+from ._arrays import _checks
+from ._arrays._pairs import Pair, limited, on_parts
+from ._arrays._reductions import combined, norm
 
 __all__ = [
     "Accumulate", "Centralize", "ClipByGlobalNorm", "ClipByNorm", "ClipByValue", "LossScale",
@@ -109,9 +112,7 @@ class ClipByValue(Transform):
     def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
         """Return the limited gradient."""
         if isinstance(g, Pair) and g.im is not None:
-            size = xp.sqrt(abs2(g))
-            over = size > n.high
-            return g * xp.where(over, n.high / xp.where(over, size, 1.0), 1.0)
+            return limited(xp, g, n.high)
         return xp.where(g > n.high, n.high, xp.where(g < n.low, n.low, g))
 
 
@@ -136,8 +137,7 @@ class ClipByNorm(Transform):
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the factor of each leaf."""
-        squares = (None if g is None else _reductions.sum_squares(g) for g in grads)
-        return [None if square is None else _scale(self.limit, square) for square in squares]
+        return [None if g is None else _beside(_scale(self.limit, norm(g)), g) for g in grads]
 
     def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
         """Return the scaled gradient."""
@@ -157,42 +157,43 @@ class ClipByGlobalNorm(ClipByNorm):
 
     Notes
     -----
-    The norm stays on the device; leaves on several devices of one library are summed on that of
-    the first. As optax's; torch adds 1e-6 to the norm. A norm that is not finite makes the
-    gradients NaN or zero; ``nonfinite=`` of the Optimizer handles that.
+    The norm stays on the device; leaves on several devices of one library are summed on one of
+    them, in the widest precision. As optax's; torch adds 1e-6 to the norm. Squares may be out of
+    range where the norm is not. Gradients that are not finite become NaN or zero; ``nonfinite=`` of
+    the Optimizer handles that.
     """
 
     def norm(self, grads: Leaves) -> Any:
-        """Return the norm of all gradients, 0-d on the device of the first; `None` of nothing."""
-        total = None
+        """Return the norm of all gradients, a float or 0-d on a device; `None` of nothing."""
+        places: dict[Any, list[Any]] = {}
         for g in grads:
             if g is not None:
-                square = _reductions.sum_squares(g)
-                total = square if total is None else total + _arrays.beside(square, total)
-        if total is None:
-            return None
-        with _arrays.guard(total)():
-            return _arrays.unscalar(_arrays.namespace(total).sqrt(total))
+                place = "host" if _arrays.on_host(g) else str(_arrays.device(g))
+                places.setdefault(place, []).append(g)
+        return combined([norm(*there) for there in places.values()]) if places else None
 
     def factors(self, norm: Any, grads: Leaves) -> list[Any]:
         """Return the one factor that a norm gives, on the device of each leaf."""
-        scale = None if norm is None else _factor(self.limit, norm)
-        return [None if g is None else _arrays.beside(scale, g) for g in grads]
+        scale = None if norm is None else _scale(self.limit, norm)
+        return [None if g is None else _beside(scale, g) for g in grads]
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the one factor, on the device of each leaf."""
         return self.factors(self.norm(grads), grads)
 
 
-def _scale(limit: float, square: Any) -> Any:
-    with _arrays.guard(square)():
-        return _factor(limit, _arrays.namespace(square).sqrt(square))
-
-
-def _factor(limit: float, norm: Any) -> Any:
+def _scale(limit: float, norm: Any) -> Any:
+    if isinstance(norm, float):
+        return limit / norm if norm > limit else 1.0 if norm <= limit else norm
     xp = _arrays.namespace(norm)
     with _arrays.guard(norm)():
         return xp.where(norm > limit, limit / norm, xp.where(norm <= limit, 1.0, norm))
+
+
+def _beside(scale: Any, g: Any) -> Any:
+    if isinstance(scale, float):
+        return np.asarray(scale, _arrays.COMPUTE[_arrays.dtype_name(g)])
+    return _arrays.beside(scale, g)
 
 
 @dataclass(frozen=True)

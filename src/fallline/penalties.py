@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from . import _arrays
 from ._arrays import _checks
-from ._arrays._pairs import Pair, abs2, on_parts
+from ._arrays._pairs import kept, length, on_parts, scaled, shrunk
 
-__all__ = ["L1", "L2", "ElasticNet", "GroupL1", "TotalVariation"]
+__all__ = ["L1", "L2", "ElasticNet", "GroupL1", "ProximalOperator", "TotalVariation"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,13 @@ class Penalty:
     separable : bool
         Whether the value is a sum over elements, and `prox` acts on each by itself: by
         `formula`, which fuses into the program of a rule.
+    valued : bool
+        Whether it has a value.
     """
 
     smooth: ClassVar[bool] = False
     separable: ClassVar[bool] = True
+    valued: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the weight."""
@@ -51,8 +56,9 @@ class Penalty:
         array
             0-d and real, in the precision of `x` (float32 for half precision).
         """
-        x = _arrays.widened(x)
-        return _arrays.unscalar(self._value(_arrays.namespace(x), x))
+        x = _arrays.widened(_checked(x))
+        with np.errstate(all="ignore"):
+            return _arrays.unscalar(self._value(_arrays.namespace(x), x))
 
     def gradient(self, x: Any) -> Any:
         """Return the gradient at an array, dP/dRe + i dP/dIm.
@@ -75,8 +81,9 @@ class Penalty:
         if not self.smooth:
             msg = f"{self!r} is not smooth: it has no gradient at zero; use prox"
             raise TypeError(msg)
-        wide = _arrays.widened(x)
-        return _arrays.cast(self._gradient(_arrays.namespace(x), wide), x)
+        wide = _arrays.widened(_checked(x))
+        with np.errstate(all="ignore"):
+            return _arrays.cast(self._gradient(_arrays.namespace(x), wide), x)
 
     def prox(self, x: Any, step: float) -> Any:
         """Return the proximal point: the y of least ``step * value(y) + 1/2 ||y - x||**2``.
@@ -98,11 +105,13 @@ class Penalty:
         TypeError
             If it has no closed form; there is `gradient` then.
         """
-        if self.separable:
-            numbers = SimpleNamespace(**self.numbers(SimpleNamespace(**self.weights()), step))
-            return on_parts(lambda xp, x: self.formula(xp, numbers, x), x)
-        wide = _arrays.widened(x)
-        return _arrays.cast(self._prox(_arrays.namespace(x), wide, step), x)
+        x = _checked(x)
+        with np.errstate(all="ignore"):
+            if self.separable:
+                numbers = SimpleNamespace(**self.numbers(SimpleNamespace(**self.weights()), step))
+                return on_parts(lambda xp, x: self.formula(xp, numbers, x), x)
+            wide = _arrays.widened(x)
+            return _arrays.cast(self._prox(_arrays.namespace(x), wide, step), x)
 
     def weights(self) -> dict[str, float]:
         """Return the weights of a separable penalty by name."""
@@ -151,7 +160,7 @@ class L1(Penalty):
         return {"threshold": w.l1 * t}
 
     def formula(self, xp: Any, n: Any, x: Any) -> Any:
-        return _shrunk(xp, x, n.threshold)
+        return shrunk(xp, x, n.threshold)
 
 
 @dataclass(frozen=True)
@@ -245,15 +254,73 @@ class GroupL1(Penalty):
     axis: int | tuple[int, ...] = -1
     separable: ClassVar[bool] = False
 
-    def _norms(self, xp: Any, x: Any, *, keepdims: bool) -> Any:
-        return xp.sqrt(xp.sum(_arrays.abs2(x), axis=self.axis, keepdims=keepdims))
+    def _norms(self, xp: Any, x: Any) -> Any:
+        y, scale = scaled(xp, xp.abs(x), self.axis)
+        return scale * length(xp, y, self.axis)
 
     def _value(self, xp: Any, x: Any) -> Any:
-        return self.alpha * xp.sum(self._norms(xp, x, keepdims=False))
+        return self.alpha * xp.sum(self._norms(xp, x))
 
     def _prox(self, xp: Any, x: Any, step: float) -> Any:
-        norms = self._norms(xp, x, keepdims=True)
-        return x * _kept(xp, norms, step * self.alpha)
+        return x * kept(xp, self._norms(xp, x), step * self.alpha)
+
+
+@dataclass(frozen=True)
+class ProximalOperator(Penalty):
+    """A penalty of which only the proximal operator is known: a denoiser, for instance.
+
+    Wherever a penalty is taken, a function is taken as this.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, step)`` returns a new array like `x`: the proximal point for a step length. It gets
+        whole arrays, half precision in single; in the steps of rules that scale gradients element
+        by element `step` is a 0-d array, else a float.
+
+    Notes
+    -----
+    It has no `value`, so that what `fallline.minimize` reports is the objective without it. Rules
+    that scale gradients element by element call it 30 times in a step, to act in their metric.
+    """
+
+    f: Any
+    separable: ClassVar[bool] = False
+    valued: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the function."""
+        if not callable(self.f):
+            msg = f"f: is {self.f!r}, expected a function of an array and a step length"
+            raise TypeError(msg)
+
+    def _value(self, xp: Any, x: Any) -> Any:
+        msg = f"{self!r} has no value: only its proximal operator is known"
+        raise TypeError(msg)
+
+    def _prox(self, xp: Any, x: Any, step: float) -> Any:
+        y = _arrays.unscalar(self.f(x, step))
+        _checks.gradient("f", x, y)
+        return y
+
+
+def as_penalty(place: str, penalty: Any) -> Any:
+    """Return a penalty as it is, and a function as a `ProximalOperator`.
+
+    Parameters
+    ----------
+    place : str
+        The name of the argument.
+    penalty : penalty, callable or None
+        What was given.
+    """
+    a_class = isinstance(penalty, type)
+    if penalty is None or (hasattr(penalty, "prox") and not a_class):
+        return penalty
+    if not callable(penalty) or a_class:
+        msg = f"{place}: is {penalty!r}, expected a penalty or a function"
+        raise TypeError(msg)
+    return ProximalOperator(penalty)
 
 
 @dataclass(frozen=True)
@@ -293,15 +360,15 @@ class TotalVariation(Penalty):
     def _differences(self, xp: Any, x: Any) -> tuple[tuple[int, ...], list[Any], Any]:
         axes = tuple(range(x.ndim)) if self.axes is None else self.axes
         axes = tuple(axis % x.ndim for axis in axes)
-        steps = []
-        total = self.eps**2 + 0 * _arrays.abs2(x)
-        for axis in axes:
-            step = x[_slice(axis, 1, None)] - x[_slice(axis, None, -1)]
-            last = 0 * x[_slice(axis, -1, None)]
-            step = xp.concat([step, last], axis=axis)
-            steps.append(step)
-            total = total + _arrays.abs2(step)
-        return axes, steps, xp.sqrt(total)
+        steps = [_ahead(xp, x, axis) - x for axis in axes]
+        # Divided by the largest, because squares may be out of range.
+        size = self.eps + xp.abs(0 * x)
+        for step in steps:
+            size = xp.maximum(size, xp.abs(step))
+        total = (self.eps / size) ** 2
+        for step in steps:
+            total = total + _arrays.abs2(step / size)
+        return axes, steps, size * xp.sqrt(total)
 
     def _value(self, xp: Any, x: Any) -> Any:
         _, _, root = self._differences(xp, x)
@@ -312,25 +379,19 @@ class TotalVariation(Penalty):
         result = 0 * x
         for axis, step in zip(axes, steps, strict=True):
             flow = step / root
-            before = xp.concat(
-                [0 * flow[_slice(axis, None, 1)], flow[_slice(axis, None, -1)]], axis=axis
-            )
-            result = result + before - flow
+            result = result + xp.roll(flow, 1, axis=axis) - flow  # zero at the end
         return self.alpha * result
 
 
-def _slice(axis: int, start: int | None, stop: int | None) -> tuple[Any, ...]:
-    return (*(slice(None),) * axis, slice(start, stop), ...)
+def _checked(x: Any) -> Any:
+    x = _arrays.unscalar(x)
+    _checks.leaf("x", x)
+    return x
 
 
-def _kept(xp: Any, size: Any, threshold: Any) -> Any:
-    # The factor max(0, 1 - threshold / size), 0 where the size is 0.
-    above = size > threshold
-    return xp.where(above, 1 - threshold / xp.where(above, size, 1.0), 0.0 * size)
-
-
-def _shrunk(xp: Any, x: Any, threshold: Any) -> Any:
-    # Magnitudes less by a threshold, and zero below: soft thresholding.
-    if isinstance(x, Pair) and x.im is not None:
-        return x * _kept(xp, xp.sqrt(abs2(x)), threshold)
-    return xp.sign(x) * xp.maximum(xp.abs(x) - threshold, xp.zeros_like(x))
+def _ahead(xp: Any, x: Any, axis: int) -> Any:
+    # The next elements along an axis; at the end the last.
+    n, before = x.shape[axis], (slice(None),) * axis
+    last = max(n - 1, 0)
+    pieces = (x[(*before, slice(*ends), ...)] for ends in ((n - last, n), (last, n)))
+    return xp.concat(list(pieces), axis=axis)

@@ -192,6 +192,13 @@ def test_the_cache_of_machine_code(tmp_path, monkeypatch):
     assert b".version" in cuda.compiled(text, 999)
 
 
+@pytest.mark.parametrize("maximize", [False, True])
+def test_same_bits_of_gradients_at_a_bound(host_device, maximize):  # noqa: F811
+    box = fl.Box(np.ones(3), 1.5, mask_gradient=True)
+    plan = Composed(fl.SGD(0.1, momentum=0.9, maximize=maximize), constraint=box)
+    test_same_bits_with_what_surrounds_a_rule(host_device, plan, "float32")
+
+
 # -- the same text, run by the host ----------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ ARROWS = {
     **{name: {"_arrays"} for name in GROUND},
     "engine": {"_arrays", "rules"},
     "objectives": {"_arrays", "losses", "penalties"},
-    "optimizer": {"_arrays", "rules", "schedules", "gradients", "engine"},
+    "optimizer": {"_arrays", "rules", "schedules", "gradients", "penalties", "engine"},
     "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "optimizer"},
     "testing": {"_arrays", "rules", "engine", "optimizer"},
     "fitting": {"_arrays", "rules", "schedules", "losses", "penalties", "stop", "callbacks", "data"}

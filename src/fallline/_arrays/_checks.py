@@ -60,7 +60,12 @@ def number(
     open_high: bool = False,
     what: str = "a number",
 ) -> float:
-    """Return `value` as a float inside ``[low, high]``, or ``[low, high)`` if `open_high`."""
+    """Return `value` as a float inside ``[low, high]``, or ``[low, high)`` if `open_high`.
+
+    What jax is tracing has no value yet, and stays as it is.
+    """
+    if _arrays.is_traced(value):
+        return value  # type: ignore[no-any-return]
     try:
         result = float(value)
     except (TypeError, ValueError) as error:
@@ -81,14 +86,19 @@ def count(place: str, value: Any) -> int:
     return value
 
 
-def leaf(place: str, p: Any) -> None:
-    """Check that a leaf of params is an array of a floating dtype."""
-    if not _arrays.is_array(p):
-        msg = f"{place}: is {_described(p)}, expected an array"
+def array(place: str, x: Any) -> None:
+    """Check that `x` is an array that stores every element."""
+    if not _arrays.is_array(x):
+        msg = f"{place}: is {_described(x)}, expected an array"
         raise TypeError(msg)
-    if not _arrays.is_dense(p):
+    if not _arrays.is_dense(x):
         msg = f"{place}: is sparse, expected a dense array"
         raise TypeError(msg)
+
+
+def leaf(place: str, p: Any) -> None:
+    """Check that `p` is an array that a leaf of params may be: of a floating dtype."""
+    array(place, p)
     if _arrays.dtype_name(p) not in _arrays.COMPUTE:
         msg = mismatch(
             place, "dtype", _arrays.dtype_name(p), f"one of {', '.join(_arrays.COMPUTE)}"
@@ -98,9 +108,7 @@ def leaf(place: str, p: Any) -> None:
 
 def floating(place: str, x: Any, *, complex_too: bool = True) -> None:
     """Check that `x` is an array of floating-point numbers."""
-    if not _arrays.is_array(x):
-        msg = f"{place}: is {_described(x)}, expected an array"
-        raise TypeError(msg)
+    array(place, x)
     if not (_arrays.is_real(x) or (complex_too and _arrays.is_complex(x))):
         kind = "floating-point" if complex_too else "real floating-point"
         raise TypeError(mismatch(place, "dtype", _arrays.dtype_name(x), kind))
@@ -125,7 +133,8 @@ def inside(place: str, x: Any, domain: Any) -> None:
 
 def positive(place: str, value: Any, below: float = math.inf) -> None:
     """Check that a number is positive, and smaller than `below`."""
-    if number(place, value, 0.0, below, open_high=True) == 0:
+    given = number(place, value, 0.0, below, open_high=True)
+    if not _arrays.is_traced(given) and given == 0:
         msg = f"{place} is {value!r}, expected a number in (0, {below:g})"
         raise ValueError(msg)
 
@@ -188,7 +197,10 @@ def _layout(x: Any) -> str:
 
 
 def _described(x: object) -> str:
-    return "None" if x is None else f"a {type(x).__name__}"
+    name = type(x).__name__
+    if name.lower() == "array":  # of some other library
+        name = f"{type(x).__module__.partition('.')[0]}.{name}"
+    return "None" if x is None else f"a {name}"
 
 
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:

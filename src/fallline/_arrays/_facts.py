@@ -46,7 +46,10 @@ _NAMES: dict[Any, str] = {}  # of dtypes: NumPy makes them anew each time
 
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
-    return bool(compat.is_array_api_obj(x)) and not isinstance(x, np.generic | np.ma.MaskedArray)
+    if not compat.is_array_api_obj(x) or isinstance(x, np.generic | np.ma.MaskedArray):
+        return False
+    # Some have a namespace, and not what the standard asks of an array.
+    return hasattr(type(x), "device") or bool(compat.is_jax_array(x) or compat.is_dask_array(x))
 
 
 def unscalar(x: Any) -> Any:
@@ -112,7 +115,8 @@ def is_real(x: Array) -> bool:
 
 def is_dense(x: Array) -> bool:
     """Tell whether an array stores every element."""
-    return family(x) != "torch" or str(x.layout) == "torch.strided"
+    strided = family(x) != "torch" or str(x.layout) == "torch.strided"
+    return strided and not compat.is_pydata_sparse_array(x)
 
 
 def on_host(x: Array) -> bool:

@@ -12,7 +12,12 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import _arrays
+
+# Numbers up to this, and down to one over it, can be squared and summed.
+_SAFE = {"float32": 2.0**30, "float64": 2.0**400}
 
 
 def abs2(x: Any) -> Any:
@@ -33,19 +38,46 @@ def weighted_abs2(weight: Any, x: Any) -> Any:
 
 
 def modulus(xp: Any, x: Any) -> Any:
-    """Return the magnitude, elementwise and real."""
-    return xp.sqrt(x.abs2()) if _is_complex(x) else xp.abs(x)
+    """Return the magnitude, elementwise and real, of whatever size."""
+    if not _is_complex(x):
+        return xp.abs(x)
+    size, _, length = _polar(xp, x)
+    return size * xp.where(size < math.inf, length, 1.0)
 
 
 def sign(xp: Any, x: Any) -> Any:
     """Return ``x / |x|``, and 0 where `x` is 0."""
     if not _is_complex(x):
         return xp.sign(x)
-    # Scaled first: squares of very small and of very large numbers are 0 and infinite.
+    _, y, length = _polar(xp, x)
+    return y / length
+
+
+def limited(xp: Any, x: Any, limit: Any) -> Any:
+    """Return `x` with magnitudes of at most a limit, elementwise."""
+    return select(xp, modulus(xp, x) > limit, limit * sign(xp, x), x)
+
+
+def kept(xp: Any, size: Any, threshold: Any) -> Any:
+    """Return the factor ``max(0, 1 - threshold / size)``, and 0 where the size is 0."""
+    above = size > threshold
+    return xp.where(above, 1 - threshold / xp.where(above, size, 1.0), 0.0 * size)
+
+
+def shrunk(xp: Any, x: Any, threshold: Any) -> Any:
+    """Return `x` with magnitudes less by a threshold, and zero below: soft thresholding."""
+    if _is_complex(x):
+        return x * kept(xp, modulus(xp, x), threshold)
+    return xp.sign(x) * xp.maximum(xp.abs(x) - threshold, xp.zeros_like(x))
+
+
+def _polar(xp: Any, x: Pair) -> tuple[Any, Any, Any]:
+    # The larger part, `x` over it, and the length of that, from 1 to the root of 2; 1 for zero.
+    # Squares of very small and of very large numbers are 0 and infinite.
     size = xp.maximum(xp.abs(x.re), xp.abs(x.im))
     zero = size == 0.0
     y = x / xp.where(zero, 1.0, size)
-    return y / xp.where(zero, 1.0, xp.sqrt(y.abs2()))
+    return size, y, xp.sqrt(xp.where(zero, 1.0, y.abs2()))
 
 
 def _is_complex(x: Any) -> bool:
@@ -163,10 +195,41 @@ def split(x: _arrays.Array) -> Pair:
     return Pair(*_arrays.parts(x)) if _arrays.is_complex(x) else Pair(x)
 
 
-def sum_square(xp: Any, x: Any) -> Any:
-    """Return the sum of squared magnitudes of an array or a pair, 0-d."""
-    total = xp.sum(abs2(x))
-    return total.re if isinstance(total, Pair) else total
+def scaled(xp: Any, x: Any, axis: Any = None) -> tuple[Any, Any]:
+    """Return an array or a pair divided by a size, and that size, for the sum of its squares.
+
+    The size is 1 where squares are safe, else the largest part there is; with `axis` one for each
+    slice along these axes, which stay.
+    """
+    parts = [part for part in ((x.re, x.im) if isinstance(x, Pair) else (x,)) if part is not None]
+    along = {"axis": axis, "keepdims": axis is not None}
+    if math.prod(parts[0].shape):
+        sizes = [xp.maximum(xp.max(part, **along), -xp.min(part, **along)) for part in parts]
+    else:
+        sizes = [xp.sum(part, **along) for part in parts]
+    size = sizes[0] if len(sizes) == 1 else xp.maximum(*sizes)
+    scale = scale_of(xp, size, _arrays.dtype_name(parts[0]))
+    plain = scale.re if isinstance(scale, Pair) else scale
+    if isinstance(plain, np.ndarray | np.generic) and (plain == 1).all():
+        return x, scale
+    return x / scale, scale
+
+
+def scale_of(xp: Any, size: Any, dtype: str) -> Any:
+    """Return what numbers up to a size are divided by, before their squares are summed."""
+    safe = _SAFE[dtype]
+    far = xp.logical_or(size < 1 / safe, size > safe)
+    usable = xp.logical_and(size > 0.0, size < math.inf)
+    # A quarter of a large one: one over the largest is too small for a number of full precision.
+    scale = xp.where(size > safe, 0.25 * size, size)
+    return xp.where(xp.logical_and(far, usable), scale, 1.0)
+
+
+def length(xp: Any, x: Any, axis: Any = None) -> Any:
+    """Return the root of the sum of squares of what was `scaled`; its slope at zero is zero."""
+    total = xp.sum(abs2(x), axis=axis, keepdims=axis is not None)
+    some = total > 0.0
+    return xp.where(some, xp.sqrt(xp.where(some, total, 1.0)), total)
 
 
 def count(x: Any) -> int:

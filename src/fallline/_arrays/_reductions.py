@@ -1,36 +1,63 @@
-"""Numbers of whole arrays, 0-d on their device."""
+"""Numbers of whole arrays: floats on the host, else 0-d on their device."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .. import _arrays
+from ._pairs import Pair, length, scale_of
 from ._shards import gathered, is_sharded, local
 
-_SUM_BLOCK = 1 << 18  # elements summed in the array's own precision
+# Elements that are squared and summed at once: few enough for rounding in single precision to stay
+# below what the sum itself is rounded to.
+_BLOCK = 1 << 17
+# Elements of a tensor on the processor that are taken at once: more are shared between threads,
+# which wait for each other.
+_PIECE = 1 << 14
+# A sum of squares below this, by the bytes of a number, may have lost some that are too small.
+_SMALL = {4: 1e-24, 8: 1e-280}
 
 
-def sum_squares(x: Any) -> Any:
-    """Return the sum of squared magnitudes, real, 0-d and on the device of `x`."""
-    if is_sharded(x):
-        squares = gathered(sum_squares(local(x)), x)
-        return _arrays.namespace(squares).sum(squares)
-    if not _arrays.on_host(x):
-        xp = _arrays.namespace(x)
-        with _arrays.guard(x)():
-            return _arrays.unscalar(xp.sum(_arrays.abs2(_arrays.widened(_arrays.detached(x)))))
-    total, flat = 0.0, x.reshape(-1)
-    if _arrays.is_complex(x):
-        flat = np.ascontiguousarray(flat).view(x.real.dtype)
-    half = x.dtype.itemsize == 2
-    with np.errstate(all="ignore"):
-        for start in range(0, flat.size, _SUM_BLOCK):
-            block = flat[start : start + _SUM_BLOCK]
-            block = _arrays.widened(block) if half else block
-            total += float(np.dot(block, block))
-        return np.asarray(total, _arrays.COMPUTE[_arrays.dtype_name(x)])
+def norm(*arrays: Any) -> Any:
+    """Return the Euclidean norm of arrays or pairs together, in double where the device has it.
+
+    Squares may be outside of the range of the dtype where the norm is not. Nothing as large as
+    an array is allocated on the host, and nothing waits for a device. All are on one device.
+    """
+    if any(map(is_sharded, arrays)):
+        return combined([n for x in arrays for n in _norms(x)])
+    parts = [_arrays.unscalar(part) for x in arrays for part in _parts(x)]
+    first = parts[0]
+    if _arrays.on_host(first):
+        with np.errstate(all="ignore"):
+            return math.hypot(*(_root(block) for part in parts for block in _blocks(part)))
+    with _arrays.guard(first)():
+        return _on_device([piece for part in parts for piece in _pieces(part)])
+
+
+def _norms(x: Any) -> Sequence[Any]:
+    # Of an array, or of the parts of it that the processes have.
+    return list(gathered(norm(local(x)), x)) if is_sharded(x) else [norm(x)]
+
+
+def _parts(x: Any) -> tuple[Any, ...]:
+    if not isinstance(x, Pair):
+        return (x,)
+    return (x.re,) if x.im is None else (x.re, x.im)
+
+
+def combined(norms: Sequence[Any]) -> Any:
+    """Return the norm of what has these norms, on one of their devices, in the widest precision."""
+    if len(norms) == 1:
+        return norms[0]
+    wide = next((x for x in norms if _arrays.dtype_name(x) == "float64"), norms[0])
+    with _arrays.guard(wide)():
+        return _together([_arrays.beside(x, wide) for x in norms])
 
 
 def all_finite(x: Any) -> Any:
@@ -38,9 +65,152 @@ def all_finite(x: Any) -> Any:
     xp = _arrays.namespace(x)
     if is_sharded(x):
         return xp.all(gathered(all_finite(local(x)), x))
-    if _arrays.on_host(x) and np.isfinite(sum_squares(x)):
+    if _arrays.on_host(x) and math.isfinite(norm(x)):
         return np.asarray(True)
     parts = _arrays.parts(x) if _arrays.is_complex(x) else (x,)
     with _arrays.guard(x)():
         found = [xp.all(xp.isfinite(part)) for part in parts]
         return _arrays.unscalar(found[0] if len(found) == 1 else xp.logical_and(*found))
+
+
+# -- on the host --------------------------------------------------------------------------------
+
+
+def _blocks(x: Any) -> Iterator[Any]:
+    # The real numbers of an array, some at a time, one after another in memory.
+    x = _arrays.unscalar(x)
+    real, flags = x.real.dtype.newbyteorder("="), x.flags
+    if (flags.c_contiguous or flags.f_contiguous) and flags.aligned and x.dtype.isnative:
+        flat = x.ravel(order="K").view(real)
+        for start in range(0, flat.size, _BLOCK):
+            yield flat[start : start + _BLOCK]
+        return
+    chunks: Any = np.nditer(  # type: ignore[call-overload]
+        x, ["external_loop", "buffered", "zerosize_ok"], [["readonly", "contig"]],
+        [x.dtype.newbyteorder("=")], order="K", buffersize=_BLOCK // 2,
+    )  # fmt: skip
+    for chunk in chunks:
+        yield chunk.view(real)
+
+
+def _root(block: Any) -> float:
+    # The root of the sum of squares, by one product where that stays in the range of the dtype.
+    if block.itemsize == 2:
+        block = block.astype(np.float32)
+    square = float(np.dot(block, block))
+    if _SMALL[block.itemsize] < square < math.inf:
+        return math.sqrt(square)
+    peak = max(float(block.max()), -float(block.min()))
+    if not 0 < peak < math.inf:
+        return peak
+    y = block.astype(np.float64)
+    y /= peak
+    return peak * math.sqrt(np.dot(y, y))
+
+
+# -- elsewhere ----------------------------------------------------------------------------------
+
+
+def _pieces(x: Any) -> Sequence[Any]:
+    # An array without its tape, in pieces that stay in the cache where one thread runs them all.
+    x = _arrays.detached(x)
+    if _arrays.family(x) != "torch":
+        return _arrays.parts(x) if _arrays.is_complex(x) else (x,)
+    import torch
+
+    flat = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+    if x.device.type != "cpu" or flat.numel() <= _PIECE:
+        return (flat,)
+    pieces: Sequence[Any] = flat.reshape(-1).split(_PIECE)
+    return pieces
+
+
+def _on_device(pieces: Sequence[Any]) -> Any:
+    # The norm of real arrays: single precision by squares in double, double by scaling.
+    if _arrays.family(pieces[0]) == "cupy":
+        return _together([_cupy_norm(_arrays.widened(x)) for x in pieces])
+    double = _double(pieces[0])
+    single = [x for x in pieces if double is not None and x.dtype != double]
+    norms = [_root_in(double, x) for x in single]
+    if len(single) < len(pieces):
+        rest = (x for x in pieces if double is None or x.dtype == double)
+        norms.append(_scaled_norm([_arrays.widened(x) for x in rest]))
+    return _together(norms)
+
+
+def _together(norms: Sequence[Any]) -> Any:
+    # The norm of what has these norms, all of one dtype and on one device.
+    if len(norms) == 1:
+        return norms[0]
+    return _scaled_norm([_arrays.namespace(norms[0]).stack(norms)])
+
+
+def _root_in(dtype: Any, x: Any) -> Any:
+    # The root of the sum of squares, computed in a dtype, with which they stay in range.
+    xp = _arrays.namespace(x)
+    if _arrays.family(x) == "torch":
+        import torch
+
+        return torch.linalg.vector_norm(x, dtype=dtype)
+    return length(xp, xp.astype(x, dtype, copy=False))
+
+
+def _scaled_norm(pieces: Sequence[Any]) -> Any:
+    # The norm of arrays of one dtype, all divided by one number.
+    first = pieces[0]
+    xp, dtype = _arrays.namespace(first), first.dtype
+    sizes = xp.stack([_largest(xp, x) for x in pieces])
+    scale = scale_of(xp, xp.max(sizes), _arrays.dtype_name(first))
+    roots = [_root_in(dtype, x / scale) for x in pieces]
+    root = roots[0] if len(roots) == 1 else _root_in(dtype, xp.stack(roots))
+    return _arrays.unscalar(scale * root)
+
+
+def _largest(xp: Any, x: Any) -> Any:
+    if not math.prod(x.shape):
+        return xp.sum(x)
+    if _arrays.family(x) == "torch":
+        import torch
+
+        low, high = torch.aminmax(x)
+        return torch.maximum(-low, high)
+    return xp.max(xp.abs(x))
+
+
+def _double(x: Any) -> Any:
+    # The dtype of double precision, `None` where a device has no such numbers. JAX's is a switch.
+    if _arrays.is_immutable(x):
+        return _double_of(_arrays.namespace(x), None)
+    return _cached(_arrays.namespace(x), _arrays.device(x))
+
+
+def _double_of(xp: Any, device: Any) -> Any:
+    return xp.__array_namespace_info__().dtypes(device=device, kind="real floating").get("float64")
+
+
+_cached = cache(_double_of)
+
+
+def _cupy_norm(x: Any) -> Any:
+    scale, total = _cupy_kernels()
+    if _arrays.dtype_name(x) == "float32":
+        return total(x, 1.0)
+    size = scale(x)
+    return size * total(x, size)
+
+
+@cache
+def _cupy_kernels() -> tuple[Any, Any]:
+    # What `scaled` divides by, and the root of the sum of squares over that: a launch each.
+    import cupy
+
+    size = cupy.ReductionKernel(
+        "T x", "float64 y", "fabs((double)x)", "a > b ? a : b",
+        "y = a > 0 && isfinite(a) && (a < 1e-120 || a > 1e120) ? a : 1.0",
+        "0", "fallline_size",
+    )  # fmt: skip
+    total = cupy.ReductionKernel(
+        "T x, float64 s", "float64 y", "((double)x / s) * ((double)x / s)", "a + b", "y = sqrt(a)",
+        "0", "fallline_norm",
+    )  # fmt: skip
+    return size, total

@@ -33,6 +33,8 @@ class Composed(Face):
         A separable one, by its proximal point in the metric of the rule.
     constraint : Constraint, optional
         A separable one.
+    projects : bool
+        Whether the constraint projects here; else it only masks gradients, and projects later.
     guarded : bool
         Whether nothing changes where the number ``keep`` is 0.
     master : bool
@@ -49,6 +51,7 @@ class Composed(Face):
     transforms: tuple[Any, ...] = ()
     penalty: Any = None
     constraint: Any = None
+    projects: bool = True
     guarded: bool = False
     master: bool = False
     accumulates: bool = False
@@ -137,6 +140,11 @@ class Composed(Face):
         return _Factored(s, _factors.dependent(self.rule, tuple(arrays)), arrays)
 
     @property
+    def masks(self) -> bool:
+        """Whether the constraint acts on gradients; `measure` is handed its arrays then."""
+        return self.constraint is not None and self.constraint.masks_gradient
+
+    @property
     def elementwise(self) -> bool:
         """Whether the rule is; the others are."""
         return self.rule.elementwise
@@ -153,7 +161,13 @@ class Composed(Face):
         n = len(self.rule.slots)
         given = iter(slots[len(self.slots) :])
         w = slots[n] if self.master else p
-        return self.rule.measure(xp, s, w, self._transformed(xp, s, g, given), *slots[:n])
+        g = self._transformed(xp, s, g, given)
+        if self.masks:
+            if self.guarded:
+                next(given)
+            arrays = dict(zip((name for name, _ in self.arrays), given, strict=True))
+            g = self._masked(xp, self._operands(s, arrays), w, g)
+        return self.rule.measure(xp, s, w, g, *slots[:n])
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         """Return the new parameter and slots."""
@@ -199,6 +213,11 @@ class Composed(Face):
     def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
         return super()._widened(Rounding(xp, p.dtype) if self.master else xp, s, p, g, *slots)
 
+    def _masked(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+        if self.rule.ascends:
+            return -self.constraint.gradient_formula(xp, c, p, -g)
+        return self.constraint.gradient_formula(xp, c, p, g)
+
     def _composed(
         self, xp: Any, s: Any, arrays: Sequence[Any], rule: Callable[..., Sequence[Any]]
     ) -> tuple[Any, ...]:
@@ -209,6 +228,9 @@ class Composed(Face):
         slots = old[: len(self.rule.slots)]
         w = self._held(xp, p, old[len(slots)]) if self.master else p
         g = self._transformed(xp, s, g, iter([reads["scale"]] if "scale" in reads else []))
+        operands = None if self.constraint is None else self._operands(s, reads)
+        if self.masks:
+            g = self._masked(xp, operands, w, g)
         factors = {name: self._part(reads[f"factor.{name}"]) for name, _ in self.factors}
         s_rule = self.factored(s, factors)
         new, *after = rule(s_rule, w, g, *slots, *(reads[read.name] for read in self.rule.reads))
@@ -218,8 +240,8 @@ class Composed(Face):
                 length = self.rule.lengths(xp, s_rule, *after)
                 numbers = SimpleNamespace(**self.penalty.numbers(numbers, length))
             new = self.penalty.formula(xp, numbers, new)
-        if self.constraint is not None:
-            new = self.constraint.formula(xp, self._operands(s, reads), new)
+        if self.constraint is not None and self.projects:
+            new = self.constraint.formula(xp, operands, new)
         result = [new, *after]
         if self.guarded:
             whole = reads["keep"] != 0.0

@@ -78,11 +78,14 @@ class Group:
         """Measure leaves, and put the numbers and those that are given where the rule reads."""
         s = SimpleNamespace(**scalars)
         arrays = self.runner.leaves
+        # A constraint that acts on gradients has arrays, after the numbers.
+        more = len(self.plan.arrays) if isinstance(self.plan, Composed) and self.plan.masks else 0
         for i, g, numbers in zip(which, grads, given, strict=True):
             leaf, held = self.leaves[i], arrays[i]
             first = len(leaf.names) + 1
             with leaf.guard():
-                own = self.plan._measured(s, leaf.p, g, *leaf.arrays[1:], *numbers)
+                bounds = held[len(held) - more :]
+                own = self.plan._measured(s, leaf.p, g, *leaf.arrays[1:], *numbers, *bounds)
                 for k, number in enumerate((*numbers, *own)):
                     if leaf.immutable:
                         held[first + k] = number

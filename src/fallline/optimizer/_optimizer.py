@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from threading import Lock, get_ident
 from typing import Any
 
+import numpy as np
+
 from .._arrays import _checks, _trees
 from ..gradients import Transform
 from . import _step
@@ -164,7 +166,8 @@ class Optimizer(Changes):
         `None` before the first step and without such a transform. ``float(opt.gradient_norm)``
         waits for the device.
         """
-        return self._memory.norm
+        norm = self._memory.norm
+        return np.asarray(norm) if isinstance(norm, float) else norm
 
     @property
     def engine(self) -> str:

@@ -11,6 +11,7 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..gradients import Accumulate, ClipByGlobalNorm, LossScale, Transform
+from ..penalties import as_penalty
 from ..rules import Rule
 from ..rules._abstract import Face
 from . import _factors
@@ -111,9 +112,7 @@ class StepOptions:
         for path, p, *row in zip(structure.paths, params, *columns, strict=True):
             places = [_checks.where(name, path) for name in names]
             penalty, constraint, rate, decay = row
-            if penalty is not None and not hasattr(penalty, "prox"):
-                msg = f"{places[0]}: is {penalty!r}, expected a penalty"
-                raise TypeError(msg)
+            penalty = as_penalty(places[0], penalty)
             if constraint is not None and not callable(constraint):
                 msg = f"{places[1]}: is {constraint!r}, expected a constraint or a function"
                 raise TypeError(msg)
@@ -138,7 +137,8 @@ class StepOptions:
             rule,
             transforms=fused,
             penalty=terms.fused_penalty,
-            constraint=terms.fused_constraint,
+            constraint=terms.known_constraint,
+            projects=terms.known_constraint is terms.fused_constraint,
             guarded=self.nonfinite == "skip" and not _arrays.on_host(p),
             master=self.master_weights and half,
             accumulates=self.k > 1,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
-from .._arrays._pairs import PairNamespace, split
+from .._arrays._pairs import Pair, PairNamespace, split
 from ..rules import Rule
 from ..rules._abstract import Face
 from ._fused import Composed
@@ -57,6 +58,12 @@ class LeafTerms:
         return one if getattr(one, "separable", False) and not waits else None
 
     @property
+    def known_constraint(self) -> Any:
+        """The constraint that the rule's program knows of: if it fuses, or acts on gradients."""
+        masks = getattr(self.constraint, "masks_gradient", False)
+        return self.constraint if masks else self.fused_constraint
+
+    @property
     def whole(self) -> tuple[Any, Any] | None:
         """The penalty and the constraint that act on the leaf as a whole, after the rule."""
         whole = self.penalty is not None and self.fused_penalty is None and not self.by_gradient
@@ -76,15 +83,10 @@ class LeafTerms:
             if not scaled and "learning_rate" not in rule.at(0).scalars(1):
                 msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
                 raise ValueError(msg)
+            if not self.penalty.separable:
+                _try(place, lambda x: self.penalty.prox(x, 1.0), p)
         if self.constraint is not None:
-            place = _checks.where("constraint", path)
-            try:
-                with _arrays.guard(p)():
-                    inside = self.constraint(p)
-                _checks.gradient(place, p, _arrays.unscalar(inside))
-            except (TypeError, ValueError) as error:
-                text = str(error)
-                raise type(error)(text if text.startswith(place) else f"{place}: {text}") from error
+            _try(_checks.where("constraint", path), self.constraint, p)
 
     def applied(
         self, plan: Face, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
@@ -115,6 +117,16 @@ class LeafTerms:
         return _in_metric(penalty, constraint, p, lengths, _arrays.widened(start))
 
 
+def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:
+    # Look whether a function makes of a parameter an array like it, before anything is written.
+    try:
+        with _arrays.guard(p)():
+            _checks.gradient(place, p, _arrays.unscalar(f(p)))
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(place) else f"{place}: {text}") from error
+
+
 def _lengths(plan: Face, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]) -> Any:
     # Of complex leaves a rule sees pairs here, as in its formula.
     xp = _arrays.namespace(p)
@@ -127,8 +139,7 @@ def _lengths(plan: Face, rule: Rule, scalars: dict[str, Any], p: Any, slots: lis
     if isinstance(plan, Composed):
         s = plan.factored(s, factors)
     found = rule.lengths(PairNamespace(xp) if paired else xp, s, *slots)
-    if paired and not isinstance(found, float | int):
-        found = found.re
+    found = _arrays.unscalar(found.re if isinstance(found, Pair) else found)
     return xp.broadcast_to(found, p.shape) if _arrays.is_array(found) else found
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from .._arrays._pairs import Pair, count, sum_square
+from .._arrays._pairs import Pair, count
+from .._arrays._reductions import norm
 from ._base import Hyperparameter, Read, Rule, Slot, hyper, weighted_abs2
 
 
@@ -19,7 +21,7 @@ class Adafactor(Rule):
         r &\leftarrow (1 - \gamma_t)\, r + \gamma_t \,\mathrm{mean}_{\text{columns}} |g|^2, \qquad
             c \leftarrow (1 - \gamma_t)\, c + \gamma_t \,\mathrm{mean}_{\text{rows}} |g|^2 \\
         v &= r c \,/ \max(\mathrm{mean}(r), \epsilon_1) \\
-        d &= g \,/ \sqrt{\max(v, \epsilon_1^2)} \\
+        d &= g \,/ \max(\sqrt{v}, \epsilon_1) \\
         p &\leftarrow (1 - \eta \lambda)\, p
             - \rho_t \frac{\max(\epsilon_2, \mathrm{rms}(p))}{\max(1, \mathrm{rms}(d) / D)}\, d
 
@@ -109,7 +111,6 @@ class Adafactor(Rule):
             "keep": 1 - new,
             "rate": rate,
             "eps1": self.eps1,
-            "floor": self.eps1 * self.eps1,
             "eps2": self.eps2,
             "threshold": self.threshold,
             "shrink": 1 - self.learning_rate * self.weight_decay,
@@ -128,15 +129,16 @@ class Adafactor(Rule):
         else:
             slots = (s.keep * slots[0] + new,)
             v = slots[0]
-        return g / xp.sqrt(xp.where(v > s.floor, v, s.floor)), *slots
+        root = xp.sqrt(v)
+        return g / xp.where(root > s.eps1, root, s.eps1), *slots
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        return (_size(xp, s, p, self._moved(xp, s, g, *slots)[0]),)
+        return (_size(s, p, self._moved(xp, s, g, *slots)[0]),)
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         if self.factored:
             d, *slots_ = self._moved(xp, s, g, *slots)
-            size = _size(xp, s, p, d)
+            size = _size(s, p, d)
         else:
             d, *slots_ = self._moved(xp, s, g, slots[0])
             size = slots[1]
@@ -149,8 +151,10 @@ def _mean(xp: Any, x: Any, axis: int) -> Any:
     return xp.sum(x, axis=axis, keepdims=True) / max(n, 1)
 
 
-def _size(xp: Any, s: Any, p: Any, d: Any) -> Any:
+def _size(s: Any, p: Any, d: Any) -> Any:
     # The length of the step, for the parameter before its decay and the direction.
-    size, length = ((sum_square(xp, x) / count(x)) ** 0.5 for x in (p, d))
+    size, length = (norm(x) / math.sqrt(count(x)) for x in (p, d))
     size = _arrays.choose(size > s.eps2, size, s.eps2)
-    return s.rate * size / _arrays.choose(length > s.threshold, length / s.threshold, 1.0)
+    size = s.rate * size / _arrays.choose(length > s.threshold, length / s.threshold, 1.0)
+    like = p.re if isinstance(p, Pair) else p
+    return _arrays.number_like(size, like, like.dtype)

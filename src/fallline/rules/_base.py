@@ -110,8 +110,6 @@ class Rule(Face):
         """Check what concerns several hyperparameters; rules override it."""
 
     def _checked(self, field: dataclasses.Field[Any], value: Any) -> Any:
-        if _arrays.is_traced(value):
-            return value
         place, what = f"{type(self).__name__}({field.name}=)", "a number or a schedule"
         return _checks.number(place, value, **field.metadata, what=what)
 
@@ -143,6 +141,11 @@ class Rule(Face):
     def scales(self) -> bool:
         """Whether `lengths` differ between elements."""
         return type(self).lengths is not Rule.lengths
+
+    @property
+    def ascends(self) -> bool:
+        """Whether steps go up the gradient."""
+        return bool(getattr(self, "maximize", False))
 
     def suited(self, place: str, p: Any) -> Self | Rule:
         """Return the rule for a leaf: this one, or the companion it has for others."""

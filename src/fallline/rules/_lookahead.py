@@ -103,6 +103,11 @@ class Lookahead(Rule):
         return self._inner.scales
 
     @property
+    def ascends(self) -> bool:
+        """Whether the inner rule's steps go up the gradient."""
+        return self._inner.ascends
+
+    @property
     def slots(self) -> tuple[Slot, ...]:
         return (*self._inner.slots, Slot("slow", counted=False))
 

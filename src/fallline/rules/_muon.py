@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._pairs import length, scaled
 from ._base import Hyperparameter, Rule, Slot, hyper, option
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -125,8 +126,9 @@ class Muon(Rule):
         x = s.new * g + s.momentum * b if self.nesterov else b
         rows, columns = x.shape
         x = x.T if rows > columns else x
-        norm = xp.sqrt(xp.sum(x * x))
-        x = x / xp.where(norm > s.eps, norm, s.eps)
+        x, scale = scaled(xp, x)
+        size = length(xp, x)
+        x = x / xp.where(scale * size > s.eps, size, s.eps / scale)
         first, second, third = self.coefficients
         for _ in range(self.iterations):
             a = x @ x.T

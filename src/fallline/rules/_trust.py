@@ -6,18 +6,17 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from .._arrays._pairs import sum_square
+from .._arrays._reductions import norm
 from ._base import Hyperparameter, Read, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import corrected_root, descent
 
 
-def _ratio(xp: Any, p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
+def _ratio(p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
     # A multiple of the norm of the parameter over that of the direction; 1 where either is 0.
-    squares = [sum_square(xp, x) for x in (p, d)]
-    some = (squares[0] > 0.0) & (squares[1] > 0.0)
-    # Zeros are replaced before the roots, whose slopes are infinite there.
-    size, length = (_arrays.choose(some, x, 1.0) ** 0.5 for x in squares)
-    return _arrays.choose(some, factor * size / (length + eps), 1.0)
+    size, length = norm(p), norm(d)
+    some = (size > 0.0) & (length > 0.0)
+    divisor = _arrays.choose(some, length, 1.0) + eps
+    return _arrays.choose(some, factor * size / divisor, 1.0)
 
 
 class LAMB(Rule):
@@ -110,7 +109,7 @@ class LAMB(Rule):
         return (d + s.weight_decay * p if self.weight_decay else d), m, v
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        return (_ratio(xp, p, self._direction(xp, s, p, g, *slots)[0]),)
+        return (_ratio(p, self._direction(xp, s, p, g, *slots)[0]),)
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         d, m, v = self._direction(xp, s, p, g, *slots)
@@ -188,7 +187,7 @@ class LARS(Rule):
         }
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        return (_ratio(xp, p, descent(self, s, p, g), s.coefficient, s.eps),)
+        return (_ratio(p, descent(self, s, p, g), s.coefficient, s.eps),)
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, b: Any, ratio: Any) -> tuple[Any, ...]:
         d = s.learning_rate * (ratio * descent(self, s, p, g))

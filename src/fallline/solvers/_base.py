@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._arrays import _checks
-from ..penalties import L1, ElasticNet
+from .._arrays._trees import Structure
+from ..penalties import L1, ElasticNet, as_penalty
 from ..stop import Condition, GradientNorm, RelativeDecrease
 from ._search import Trial
 from ._space import Space, numbers
@@ -186,13 +187,23 @@ class Solver:
         Run
             ``run.steps(n)`` yields records.
         """
-        return self._run(self, fun, x0, **options)
+        return self._run(self, fun, x0, **with_penalties(x0, options))
 
     def __repr__(self) -> str:
         """Return the class and the fields that differ from their defaults."""
         values = ((f, getattr(self, f.name)) for f in fields(self))
         changed = [f"{f.name}={value!r}" for f, value in values if value != f.default]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def with_penalties(x0: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run with functions in the place of penalties taken as such."""
+    if options.get("penalty") is None:
+        return options
+    structure = Structure(x0)
+    given = zip(structure.paths, structure.broadcast(options["penalty"], "penalty"), strict=True)
+    found = [as_penalty(_checks.where("penalty", path), p) for path, p in given]
+    return {**options, "penalty": structure.unflatten(found)}
 
 
 def _other(penalty: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
-from ..constraints import Box, NonNegative
+from ..constraints import Box
 from ._lbfgs import LBFGS
 from ._projected import ProjectedRun
 
@@ -67,8 +67,6 @@ class LBFGSBRun(ProjectedRun):
 
 
 def _ends(constraint: Any, place: str) -> tuple[Any, Any]:
-    if isinstance(constraint, NonNegative):
-        return 0.0, math.inf
     if isinstance(constraint, Box):
         low = -math.inf if constraint.low is None else constraint.low
         return low, math.inf if constraint.high is None else constraint.high

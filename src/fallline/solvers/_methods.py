@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import rules
 from .._arrays import _checks
-from ._base import Solver
+from ._base import Solver, with_penalties
 from ._conjugate import ConjugateGradient
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
@@ -74,4 +74,4 @@ def start(method: Any, fun: Callable[..., Any], x0: Any, **options: Any) -> Any:
     """
     if isinstance(method, Solver):
         return method.start(fun, x0, **options)
-    return RuleRun(method, fun, x0, **options)
+    return RuleRun(method, fun, x0, **with_penalties(x0, options))

@@ -110,9 +110,10 @@ def minimize(
         A name, one of `fallline.solvers`, or an update rule such as ``fl.Adam(0.1)``.
     gradient : callable, optional
         ``gradient(x, *args)``; `fun` then returns the value only.
-    penalty : penalty or tree of penalties, optional
+    penalty : penalty, callable, or tree of these, optional
         P, a prefix of the structure of `x0`. Smooth ones suit every method, the others
-        ``ProximalGradient`` and update rules; L1 and ElasticNet also ``OWLQN``.
+        ``ProximalGradient`` and update rules; L1 and ElasticNet also ``OWLQN``. A function is
+        taken as a ``ProximalOperator``: `fun` is then reported without P.
     constraint : constraint, callable, or tree of these, optional
         C, by its projection, for ``ProximalGradient``, and for update rules after each step, in
         the rule's own metric; ``Box`` and ``NonNegative`` also for ``LBFGSB``.

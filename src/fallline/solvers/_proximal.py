@@ -63,7 +63,7 @@ class ProximalGradientRun(Run):
         # The value of the penalties that are not smooth.
         leaves = self.space.structure.flatten(self.space.unpack(vector), "x")
         pairs = zip(self._penalties, leaves, strict=True)
-        values = [p.value(x) for p, x in pairs if p is not None and x is not None]
+        values = [p.value(x) for p, x in pairs if p is not None and p.valued and x is not None]
         return sum(values[1:], values[0]) if values else None
 
     def _begin(self, x: Any) -> None:

@@ -61,7 +61,7 @@ class RuleRun:
         if any(p is not None for p in self._penalties):
             leaves = self.space.structure.flatten(x, "x")
             for p, leaf in zip(self._penalties, leaves, strict=True):
-                if p is not None and leaf is not None:
+                if p is not None and p.valued and leaf is not None:
                     self._value = self._value + p.value(leaf)
 
     def advance(self) -> None:
