@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ class LeafState(MutableMapping[str, Any]):
     def put(self, name: str, value: Any) -> None:
         """Replace an entry without a check."""
         if name == "step":
-            self.count = value
+            self.count = operator.index(value)  # Python's, of which the scalars are made
         else:
             self.slots[name] = value
 
@@ -174,8 +175,9 @@ def transformed(f: Callable[[Any], Any], leaf: Leaf) -> tuple[Any, dict[str, Any
     def apply(place: str, x: Any) -> Any:
         y = f(x)
         _checks.same_kind(place, x, y)
-        if y.dtype != x.dtype:
-            raise TypeError(_checks.mismatch(place, "dtype after f", y.dtype, x.dtype))
+        got, expected = _arrays.dtype_name(y), _arrays.dtype_name(x)
+        if got != expected:  # in whatever order of bytes
+            raise TypeError(_checks.mismatch(place, "dtype after f", got, expected))
         return _arrays.moved(y, leaf.p, x.dtype)  # memory of its own
 
     p = apply(leaf.name("params"), leaf.p)

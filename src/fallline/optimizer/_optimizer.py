@@ -93,7 +93,8 @@ class Optimizer:
         self._spec = rule
         self._flow = Flow()
         structure = _trees.Structure(params)
-        pipeline = Pipeline(tuple(gradients), penalty, constraint, nonfinite, master_weights)
+        transforms = _checks.sequence("gradients", gradients, "transforms")
+        pipeline = Pipeline(transforms, penalty, constraint, nonfinite, master_weights)
         found = rules(structure, params, rule)
         self._bound = Binding(params, structure, found, engine=engine, pipeline=pipeline)
 

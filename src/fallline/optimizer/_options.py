@@ -223,8 +223,8 @@ class Surroundings:
         scaled = rule.scales
         if self.penalty is not None and not self.by_gradient:
             if rule._by_components and scaled and _arrays.is_complex(p):
-                msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts; "
-                raise ValueError(msg + "use complex_moment='modulus'")
+                msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts"
+                raise ValueError(msg + _remedy(rule))
             if not scaled and "learning_rate" not in rule.at(0).scalars(1):
                 msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
                 raise ValueError(msg)
@@ -253,6 +253,13 @@ class Surroundings:
             rate = scalars.get("learning_rate", 1.0)
             return _prox(penalty, constraint, p, rate)
         return _in_metric(penalty, constraint, p, lengths, _arrays.widened(start))
+
+
+def _remedy(rule: Any) -> str:
+    # The option that makes the parts one, if the rule, or the one within it, has it.
+    while hasattr(rule, "rule"):
+        rule = rule.rule
+    return "; use complex_moment='modulus'" if hasattr(rule, "complex_moment") else ""
 
 
 def _prox(penalty: Any, constraint: Any, x: Any, t: Any) -> Any:
