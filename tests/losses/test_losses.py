@@ -310,7 +310,7 @@ X, N = np.zeros((4, 3)), np.zeros(4)
         (lambda: SoftmaxCrossEntropy()(X, X.astype(int)), ValueError, r"\(4,\) for labels"),
         (lambda: SoftmaxCrossEntropy()(X, X - 1), ValueError, r"outside \[0, inf\)"),
         (lambda: SoftmaxCrossEntropy()(X[:, :0], N.astype(int)), ValueError, "classes"),
-        (lambda: fl.losses.Huber(0), ValueError, r"Huber\(delta=\) is 0, expected"),
+        (lambda: fl.losses.Huber(0), ValueError, r"Huber\(delta=\): is 0, expected"),
         (lambda: fl.losses.Huber("a"), TypeError, r"Huber\(delta=\): is 'a', expected a number"),
         (lambda: fl.losses.Quantile(1.0), ValueError, r"in \[0, 1\)"),
         (lambda: fl.losses.PoissonIntensity(-1), ValueError, "background"),
