@@ -206,6 +206,7 @@ def test_a_bare_array_that_is_replaced_is_told_to_update():
     average = fl.EMA(opt.params, 0.5)
     for _ in range(2):
         average.update(params=opt.step(jnp.asarray([1.0])))
+        assert average.source is opt.params
     np.testing.assert_allclose(average.params, [0.25 * 0.5 / 0.75], rtol=1e-6)
 
 

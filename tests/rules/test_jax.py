@@ -95,6 +95,15 @@ def test_counts_stay_at_the_largest(rule):
         assert np.isfinite(x).all()
 
 
+def test_a_long_average_is_still_rectified_late():
+    # Twice the count is more than 32 bits hold, and the average is not full yet.
+    rule, p, g = fl.RAdam(0.1, beta2=1 - 1e-9), jnp.ones(2), jnp.ones(2)
+    step = jax.jit(lambda p, s: rule.update(params=p, grads=g, state=s)[0])
+    found = step(p, at_count(rule, p, jnp.int32(2**30)))
+    expected, _ = rule.update(params=p, grads=g, state=at_count(rule, p, 2**30))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_counts_of_64_bits_go_on():
     with jax.enable_x64(True):
         n = jnp.asarray(LAST)

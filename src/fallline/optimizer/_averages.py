@@ -89,6 +89,7 @@ class EMA:
             with _arrays.guard(p)():
                 start = _arrays.moved(wide, wide, wide.dtype)
                 averages.append(_arrays.full(start, 0.0, start.dtype) if self.debias else start)
+        self._given = [p is not None for p in leaves]
         rule = _Average(decay)
         self.decay = rule.decay
         self._opt = Optimizer(self._structure.unflatten(averages), rule)
@@ -113,21 +114,31 @@ class EMA:
             If they do not fit the average; nothing has changed then.
         """
         source = self.source if params is None else params
-        leaves, wide = self._structure.flatten(source, "params"), []
+        leaves = self._structure.flatten(source, "params")
+        try:
+            wide = [self._taken(i, p) for i, p in enumerate(leaves)]
+            self._opt.step(self._structure.unflatten(wide))
+        except (TypeError, ValueError):
+            self._check(leaves)
+            raise
+        self.source = source
+
+    def _taken(self, i: int, p: Any) -> Any:
+        if (p is None) == self._given[i]:
+            what = "an array" if p is None else "None"
+            place = _checks.where("params", self._structure.paths[i])
+            msg = f"{place}: is {_checks.described(p)}, expected {what} as at the start"
+            raise ValueError(msg)
+        return _arrays.widened(p) if _arrays.is_array(p) else p
+
+    def _check(self, leaves: list[Any]) -> None:
+        # What is wrong with parameters, by their names: to the average they are gradients.
         averages = self._structure.flatten(self._opt.params, "params")
         for path, p, a in zip(self._structure.paths, leaves, averages, strict=True):
-            place = _checks.where("params", path)
-            if (p is None) != (a is None):
-                what = "an array" if p is None else "None"
-                msg = f"{place}: is {_checks.described(p)}, expected {what} as at the start"
-                raise ValueError(msg)
-            if p is not None:
+            if p is not None and a is not None:
+                place = _checks.where("params", path)
                 _checks.leaf(place, p)
-                p = _arrays.widened(p)
-                _checks.gradient(place, a, p)
-            wide.append(p)
-        self.source = source
-        self._opt.step(self._structure.unflatten(wide))
+                _checks.gradient(place, a, _arrays.widened(p))
 
     @property
     def params(self) -> Any:
