@@ -91,6 +91,9 @@ def test_read_only_views_are_trees():
         opt.step(grads)
     assert params["b"] == params["w"][1] == params["t"][0] == params["n"].y == -1.0
     opt.rule = opt.rule
+    fl.Optimizer(
+        tree(), opt.rule, penalty=types.MappingProxyType(tree(b=None, w=None, t=None, n=None))
+    )
     state = fl.SGD(0.1).init(params)
     found, _ = fl.SGD(0.5).update(params=params, grads=_trees.frozen(tree()), state=state)
     assert found["w"][0] == -1.5

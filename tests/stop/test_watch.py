@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -163,6 +165,13 @@ def test_what_is_not_finite():
     assert not stop.GradientNorm(1.0).start()(gradient=np.asarray([np.nan, 0.0]))
 
 
+def test_what_was_never_a_number_has_not_improved():
+    watch = stop.NotImproved(3).start()
+    while not watch(math.nan):
+        pass
+    assert watch.calls == 4
+
+
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
@@ -223,6 +232,20 @@ def test_a_watch_goes_on_from_its_state(condition, cut, backend):
             given = {"gradient": gradient, "params": params}
             assert other(value, **given) is whole(value, **given)
             assert other.verdict == whole.verdict
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_has_a_memory_of_its_own(copied):
+    watch = (stop.NotImproved(3) | stop.Target(0.5)).start(every=2)
+    assert not any(watch(value) for value in (2.0, 1.0, 1.0))
+    twin = copied(watch)
+    assert (repr(twin), twin.state_dict()) == (repr(watch), watch.state_dict())
+    assert twin(0.0)
+    assert copied(twin).verdict == twin.verdict
+    assert not watch(1.0)
+    assert watch.state_dict()["memory"]["one"]["best"] == 1.0
 
 
 def test_time_goes_on(monkeypatch):

@@ -53,6 +53,10 @@ class Watch:
         found = f", {self.verdict.message}" if self.verdict else ""
         return f"<Watch for {self.condition!r}, {self.calls} calls{found}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made: its judges have a memory of their own."""
+        return _made, (self.condition, self.every, self.state_dict(), self.verdict)
+
     def __call__(self, value: Any = None, *, gradient: Any = None, params: Any = None) -> bool:
         """Take note of an iteration, and tell whether to stop.
 
@@ -113,6 +117,13 @@ class Watch:
         self.calls = _checks.count("state_dict['calls']", saved["calls"])
         _fill(self._memory, saved["memory"])
         self.verdict = self._before = None
+
+
+def _made(condition: Any, every: int, state: dict[str, Any], verdict: Any) -> Watch:
+    watch = Watch(condition, every)
+    watch.load_state_dict(state)
+    watch.verdict = verdict
+    return watch
 
 
 def _fill(memory: dict[str, Any], saved: dict[str, Any]) -> None:
