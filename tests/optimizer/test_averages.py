@@ -7,6 +7,8 @@ import optree
 import pytest
 
 import fallline as fl
+from fallline import _arrays
+from tests.helpers import patch_arrays
 
 
 @pytest.mark.parametrize("debias", [True, False])
@@ -168,6 +170,17 @@ def test_another_array_in_the_container_is_a_change_too(writing):
         del params["w"]
     params["w"] = kept
     assert same(leaves(writing, params), before)
+
+
+def test_the_end_of_the_block_is_one_read(writing, monkeypatch):
+    params, _, _, average = trained(writing)
+    reads = []
+    read = _arrays.to_numpy
+    patch_arrays(monkeypatch, "to_numpy", lambda x: reads.append(x) or read(x))
+    with average.applied():
+        assert not reads
+    assert len(reads) == (0 if writing.name in ("jax", "numpy") else 1)
+    assert same(leaves(writing, params), leaves(writing, average.source))
 
 
 def test_numbers_that_are_none_are_no_change():

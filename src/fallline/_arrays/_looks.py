@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import _arrays
@@ -14,6 +15,21 @@ def same_values(x: Any, y: Any) -> Any:
     with _arrays.guard(x)():
         found = [xp.all((a == b) | ((a != a) & (b != b))) for a, b in both]
         return _arrays.unscalar(found[0] if len(found) == 1 else xp.logical_and(*found))
+
+
+def different(pairs: Sequence[tuple[Any, Any]]) -> list[int]:
+    """Return which pairs of arrays hold different values: one read if there are none."""
+    looks = [same_values(x, y) for x, y in pairs]
+    if not looks:
+        return []
+    first = pairs[0][0]
+    with _arrays.guard(first)():
+        same = _arrays.beside(looks[0], first)
+        for look in looks[1:]:
+            same = same * _arrays.beside(look, first)
+    if _arrays.to_float(same):
+        return []
+    return [i for i, look in enumerate(looks) if not _arrays.to_float(look)]
 
 
 def largest_part(x: Any) -> Any:

@@ -227,12 +227,11 @@ class EMA:
         try:
             found = self._structure.flatten(source, "params")
             moved = [i for i, (x, y) in enumerate(zip(found, held, strict=True)) if x is not y]
-            looks = {
-                i: _looks.same_values(p, average[i])
-                for i, p in enumerate(now)
-                if p is not None and not _arrays.is_immutable(p)
-            }
-            changed = moved or [i for i, same in looks.items() if not _arrays.to_float(same)]
+            written = [
+                i for i, p in enumerate(now) if p is not None and not _arrays.is_immutable(p)
+            ]
+            pairs = [(now[i], average[i]) for i in written]
+            changed = moved or [written[j] for j in _looks.different(pairs)]
         finally:
             self._put(source, now, kept)
         if moved:
