@@ -110,7 +110,7 @@ def losses_table():
 OTHERS = {
     "Adadelta": (
         {"learning_rate": "none", "rho": 0.9, "eps": 1e-6},
-        {"learning_rate": 1e-3, "rho": 0.95, "eps": 1e-7},
+        {"learning_rate": 1e-3, "rho": 0.95, "eps": 1e-7, "decoupled": True},
     ),
     "Adafactor": (
         {"learning_rate": "none", "beta2_decay": 0.8, "eps1": 1e-30, "eps2": 1e-3,
@@ -119,26 +119,32 @@ OTHERS = {
     ),
     "Adagrad": (
         {"initial_accumulator": 0.1, "eps": 1e-7, "eps_inside_sqrt": True},
-        {"learning_rate": 1e-3, "initial_accumulator": 0.1, "eps": 1e-7, "eps_inside_sqrt": True},
+        {"learning_rate": 1e-3, "initial_accumulator": 0.1, "eps": 1e-7, "eps_inside_sqrt": True,
+         "decoupled": True},
     ),
     "Adam": (
-        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
-        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "eps_hat": True},
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "eps_root": 0.0},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "eps_hat": True,
+         "decoupled": True},
     ),
     "AdamW": (
-        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-4},
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "eps_root": 0.0, "weight_decay": 1e-4},
         {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "eps_hat": True,
-         "weight_decay": 4e-3},
+         "weight_decay": 4e-3, "decoupled": True},
     ),
     "Adamax": (
         {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
-        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "decoupled": True},
     ),
     "AdaBelief": ({"beta1": 0.9, "beta2": 0.999, "eps": 1e-16}, {}),
     "Adan": ({"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "eps": 1e-8}, {}),
-    "FTRL": ({}, {"learning_rate": 1e-3, "beta": 0.0, "l1": 0.0, "l2": 0.0}),
+    "FTRL": (
+        {},
+        {"learning_rate": 1e-3, "beta": 0.0, "l1": 0.0, "l2": 0.0, "l2_shrinkage": 0.0,
+         "learning_rate_power": -0.5, "initial_accumulator": 0.1},
+    ),
     "LAMB": (
-        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0},
+        {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "eps_root": 0.0, "weight_decay": 0.0},
         {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
     ),
     "LARS": ({"momentum": 0.9, "trust_coefficient": 1e-3, "eps": 0.0, "weight_decay": 0.0}, {}),
@@ -147,20 +153,24 @@ OTHERS = {
         {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.99},
     ),
     "Muon": (
-        {"momentum": 0.95, "weight_decay": 0.0, "iterations": 5},
-        {"learning_rate": 1e-3, "momentum": 0.95, "weight_decay": 4e-3, "iterations": 5},
+        {"momentum": 0.95, "weight_decay": 0.0, "iterations": 5,
+         "coefficients": (3.4445, -4.775, 2.0315)},
+        {"learning_rate": 1e-3, "momentum": 0.95, "weight_decay": 4e-3, "iterations": 5,
+         "coefficients": (3.4445, -4.775, 2.0315)},
     ),
     "NAdam": (
         {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
-        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "momentum_decay": 1.0},
+        {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "momentum_decay": 1.0,
+         "decoupled": True},
     ),
     "RAdam": ({"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}, {}),
     "RMSprop": (
-        {"rho": 0.9, "eps": 1e-8, "eps_inside_sqrt": True},
-        {"learning_rate": 1e-3, "rho": 0.9, "eps": 1e-7, "eps_inside_sqrt": True},
+        {"rho": 0.9, "eps": 1e-8, "eps_inside_sqrt": True, "initial_accumulator": 0.0},
+        {"learning_rate": 1e-3, "rho": 0.9, "eps": 1e-7, "eps_inside_sqrt": True,
+         "initial_accumulator": 0.0, "decoupled": True},
     ),
     "Rprop": ({"shrink": 0.5, "grow": 1.2, "minimum": 1e-6, "maximum": 50.0}, {}),
-    "SGD": ({"momentum": 0.0}, {"learning_rate": 1e-2, "momentum": 0.0}),
+    "SGD": ({"momentum": 0.0}, {"learning_rate": 1e-2, "momentum": 0.0, "decoupled": True}),
     "ScheduleFreeAdamW": (
         {"learning_rate": 2.5e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
         {"learning_rate": 2.5e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},

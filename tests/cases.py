@@ -106,15 +106,21 @@ RULES = [
     fl.SGD(0.1),
     fl.SGD(0.1, momentum=0.9, dampening=0.2, weight_decay=0.1),
     fl.SGD(0.1, momentum=0.9, nesterov=True, maximize=True),
+    fl.SGD(0.1, momentum=0.9, weight_decay=0.1, decoupled=True),
     fl.Adagrad(0.1, learning_rate_decay=0.1, initial_accumulator=0.1),
     fl.Adagrad(0.1, eps=0.1, eps_inside_sqrt=True),
+    fl.Adagrad(0.1, learning_rate_decay=0.1, weight_decay=0.1, decoupled=True),
     fl.Adadelta(weight_decay=0.1),
+    fl.Adadelta(weight_decay=0.1, decoupled=True),
     fl.RMSprop(0.1, eps=0.1, eps_inside_sqrt=True),
+    fl.RMSprop(0.1, initial_accumulator=1.0, weight_decay=0.1, decoupled=True),
     fl.RMSprop(0.01, centered=True, momentum=0.9, weight_decay=0.1),
     fl.Adam(0.1),
     fl.Adam(0.1, amsgrad=True, weight_decay=0.1, eps_hat=True, maximize=True),
+    fl.Adam(0.1, eps_root=1e-3),
     fl.AdamW(0.1),
     fl.Adamax(0.1, weight_decay=0.1),
+    fl.Adamax(0.1, weight_decay=0.1, decoupled=True),
     fl.NAdam(0.1),
     fl.NAdam(0.1, weight_decay=0.1, decoupled=True, maximize=True),
     fl.RAdam(0.1, beta2=0.9, weight_decay=0.1),
@@ -128,6 +134,7 @@ RULES = [
     fl.ASGD(0.1, start=2),
     fl.FTRL(0.1),
     fl.FTRL(0.1, l1=0.1, l2=0.1),
+    fl.FTRL(0.1, l1=0.1, l2_shrinkage=0.1, initial_accumulator=0.1),
     fl.ScheduleFreeSGD(0.1, weight_decay=0.1),
     fl.ScheduleFreeAdamW(0.1, weight_decay=0.1),
 ]
@@ -135,12 +142,17 @@ RULES = [
 # Rules that look at whole leaves, or wrap another.
 WHOLE = [
     fl.LAMB(0.1, weight_decay=0.1),
+    fl.LAMB(0.1, eps_root=1e-3),
     fl.LARS(0.1, trust_coefficient=0.1, nesterov=True),
     fl.Adafactor(0.1, weight_decay=0.1),
     fl.Adafactor(0.1, factored=False),
     fl.Muon(0.1, companion=fl.SGD(0.1, momentum=0.9)),
+    fl.Muon(0.1, iterations=9, coefficients=(1.875, -1.25, 0.375), companion=fl.SGD(0.1)),
     fl.Lookahead(fl.Adam(0.1), k=2),
 ]
+
+# Elementwise rules with functions whose last bit differs between libraries: run eagerly.
+EAGER = [fl.FTRL(0.1, l1=0.1, l2=0.1, learning_rate_power=-0.7)]
 
 
 # What surrounds a rule in a step, for leaves of (3, 4).

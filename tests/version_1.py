@@ -91,7 +91,7 @@ def leaves(opt):
         if leaf.p is None:
             continue
         found[leaf.name("params")] = leaf.p
-        for slot, x in (leaf.state or {}).items():
+        for slot, x in ({} if leaf.state is None else leaf.state.data).items():
             found[f"{leaf.name('state')}[{slot!r}]"] = np.asarray(x)
     return found
 

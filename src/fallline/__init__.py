@@ -18,7 +18,14 @@ from .data import Batches
 from .fitting import FitResult, RateTest, RunRecord, find_learning_rate, fingerprint, fit
 from .gradients import LossScale
 from .objectives import GradientCheck, LinearModel, check_gradient, value_and_gradient
-from .optimizer import EMA, Optimizer, RowSparse, from_torch
+from .optimizer import (
+    EMA,
+    CheckpointContents,
+    Optimizer,
+    RowSparse,
+    from_torch,
+    read_checkpoint,
+)
 from .penalties import L1, L2, ElasticNet, GroupL1, TotalVariation
 from .rules import (
     ASGD,
@@ -75,6 +82,7 @@ __all__ = [
     "Adan",
     "Batches",
     "Box",
+    "CheckpointContents",
     "ConjugateGradient",
     "ElasticNet",
     "FitResult",
@@ -121,6 +129,7 @@ __all__ = [
     "minimize",
     "penalties",
     "plotting",
+    "read_checkpoint",
     "rules",
     "schedules",
     "scipy_method",

@@ -17,7 +17,7 @@ array([2.4, 3.2])
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -162,23 +162,36 @@ class ClipByGlobalNorm(ClipByNorm):
     gradients NaN or zero; ``nonfinite=`` of the Optimizer handles that.
     """
 
+    def norm(self, grads: Leaves) -> Any:
+        """Return the norm of all gradients, 0-d on the device of the first; `None` of nothing."""
+        total = None
+        for g in grads:
+            if g is not None:
+                square = _reductions.sum_squares(g)
+                total = square if total is None else total + _arrays.beside(square, total)
+        if total is None:
+            return None
+        with _arrays.guard(total)():
+            return _arrays.unscalar(_arrays.namespace(total).sqrt(total))
+
+    def factors(self, norm: Any, grads: Leaves) -> list[Any]:
+        """Return the one factor that a norm gives, on the device of each leaf."""
+        scale = None if norm is None else _factor(self.limit, norm)
+        return [None if g is None else _arrays.beside(scale, g) for g in grads]
+
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the one factor, on the device of each leaf."""
-        found = [g for g in grads if g is not None]
-        if not found:
-            return [None] * len(grads)
-        total = None
-        for g in found:
-            square = _reductions.sum_squares(g)
-            total = square if total is None else total + _arrays.beside(square, total)
-        scale = _scale(self.limit, total)
-        return [None if g is None else _arrays.beside(scale, g) for g in grads]
+        return self.factors(self.norm(grads), grads)
 
 
 def _scale(limit: float, square: Any) -> Any:
-    xp = _arrays.namespace(square)
     with _arrays.guard(square)():
-        norm = xp.sqrt(square)
+        return _factor(limit, _arrays.namespace(square).sqrt(square))
+
+
+def _factor(limit: float, norm: Any) -> Any:
+    xp = _arrays.namespace(norm)
+    with _arrays.guard(norm)():
         return xp.where(norm > limit, limit / norm, xp.where(norm <= limit, 1.0, norm))
 
 
@@ -235,22 +248,28 @@ class LossScale(Transform):
     r"""Undoes the scale of a loss that was enlarged for half precision, and finds a good scale.
 
     Multiply the loss by `value` before differentiating. The gradients are divided by it. Where one
-    is not finite, the scale falls by `backoff`; after `interval` steps without that it grows.
+    is not finite, before or after the division, the scale falls by `backoff`; after `interval`
+    steps in a row without that it grows.
 
     Parameters
     ----------
     initial : float, default 65536
-        The first scale, greater than 0.
+        The first scale, between `minimum` and `maximum`.
     growth, backoff : float, default 2 and 0.5
-        Factors.
+        Factors: at least 1, and in (0, 1].
     interval : int, default 2000
         Steps.
+    minimum, maximum : float, default 2**-126 and 2**127
+        The scale does not leave this range: where a factor would take it out, it stays. By default
+        these are the smallest and the largest power of two of single precision whose inverse is
+        finite and not zero.
 
     Notes
     -----
     To be used with ``Optimizer(..., nonfinite="skip")``; one for each Optimizer. The scale is a
     0-d array on the device of the first gradient and is read only when you ask for `float`.
-    As ``torch.amp.GradScaler``, with its defaults.
+    As ``torch.amp.GradScaler``, with its defaults; that has no smallest scale, and looks at the
+    gradients after the division only.
     """
 
     measured: ClassVar[bool] = True
@@ -262,12 +281,18 @@ class LossScale(Transform):
         growth: float = 2.0,
         backoff: float = 0.5,
         interval: int = 2000,
+        minimum: float = 2.0**-126,
+        maximum: float = 2.0**127,
     ) -> None:
-        _checks.positive("initial", initial)
+        _checks.positive("minimum", minimum)
+        _checks.number("maximum", maximum, minimum, math.inf)
+        _checks.number("initial", initial, minimum, maximum)
         _checks.number("growth", growth, 1.0, math.inf)
+        _checks.positive("backoff", backoff)
         _checks.number("backoff", backoff, 0.0, 1.0)
         self.growth, self.backoff = growth, backoff
         self.interval = _checks.count("interval", interval, 1)
+        self.minimum, self.maximum = float(minimum), float(maximum)
         self._value: Any = float(initial)
         self._good: Any = 0.0
 
@@ -284,43 +309,66 @@ class LossScale(Transform):
         return self._value
 
     def __float__(self) -> float:
-        """Return the scale: a read from the device."""
+        """Return the scale: synchronises with the device."""
         return _arrays.to_float(self._value)
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return one over the scale, on the device of each leaf."""
-        first = next((g for g in grads if g is not None), None)
-        if first is not None and not _arrays.is_array(self._value):
-            self._value, self._good = (
-                _arrays.number_beside(x, first) for x in (self._value, self._good)
-            )
-        return [None if g is None else _arrays.beside(1.0 / self._value, g) for g in grads]
+        return [None if g is None else self._inverse(g) for g in grads]
+
+    def _inverse(self, g: Any) -> Any:
+        if _arrays.is_array(self._value):
+            return _arrays.beside(1.0 / self._value, g)
+        return _arrays.number_beside(1.0 / self._value, g)
 
     def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
         """Return the gradient of the loss itself."""
         return g * measured[0]
 
-    def after(self, keep: Any) -> None:
-        """Take note whether the last gradients were finite.
+    def unscaled(self, g: Any) -> Any:
+        """Return a gradient of the loss itself, a new array."""
+        with _arrays.guard(g)():
+            return self._applied(None, g, (self._inverse(g),))
+
+    def after(self, finite: Any, grads: Leaves) -> tuple[Any, Any]:
+        """Return the scale and the count of good steps after a step, for `take`.
 
         Parameters
         ----------
-        keep : array
-            1 or 0, 0-d on the device of the first gradient.
+        finite : bool or array
+            Whether the gradients were: a truth, or 1 or 0 on the device of the first gradient.
+        grads : sequence of array or None
+            The gradients.
         """
-        xp = _arrays.namespace(self._value)
-        keep = xp.astype(_arrays.beside(keep, self._value), self._value.dtype)
-        good = (self._good + 1.0) * keep
-        rises = xp.astype(good >= self.interval, keep.dtype)
-        up = 1.0 + (self.growth - 1.0) * rises
-        self._value = self._value * (keep * up + (1.0 - keep) * self.backoff)
-        self._good = good * (1.0 - rises)
+        first = next((g for g in grads if g is not None), None)
+        if first is None:
+            return self._value, self._good
+        value, good = (
+            _arrays.beside(x, first) if _arrays.is_array(x) else _arrays.number_beside(x, first)
+            for x in (self._value, self._good)
+        )
+        xp = _arrays.namespace(value)
+        with _arrays.guard(value)():
+            if isinstance(finite, bool):
+                finite = _arrays.number_like(float(finite), value, value.dtype)
+            fine = xp.astype(_arrays.beside(finite, value), value.dtype)
+            good = (good + 1.0) * fine
+            rises = xp.astype(good >= self.interval, value.dtype)
+            up = 1.0 + (self.growth - 1.0) * rises
+            new = value * (fine * up + (1.0 - fine) * self.backoff)
+            inside = xp.logical_and(new >= self.minimum, new <= self.maximum)
+            value = xp.where(inside, new, value)
+            return _arrays.unscalar(value), _arrays.unscalar(good * (1.0 - rises))
+
+    def take(self, after: tuple[Any, Any]) -> None:
+        """Take over what `after` returned."""
+        self._value, self._good = after
 
     def state_dict(self) -> dict[str, float]:
-        """Return the scale and the count of good steps: a read from the device."""
+        """Return the scale and the count of good steps: synchronises with the device."""
         return {"value": _arrays.to_float(self._value), "good": _arrays.to_float(self._good)}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Restore what `state_dict` returned.
 
         Parameters
@@ -329,4 +377,5 @@ class LossScale(Transform):
             The numbers.
         """
         value = _checks.number("state['value']", state["value"], 0.0, math.inf)
-        self._value, self._good = value, _checks.number("state['good']", state["good"], 0, math.inf)
+        good = _checks.number("state['good']", state["good"], 0, math.inf)
+        self._value, self._good = value, good

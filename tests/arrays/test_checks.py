@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import types
 from fractions import Fraction
@@ -156,38 +155,6 @@ def test_arrays_and_all_sequences_are_sequences(backend):
 def test_what_is_no_sequence(value, words):
     with pytest.raises(TypeError, match=words):
         fl.schedules.MultiStep(0.1, milestones=value)
-
-
-# -- numbers for files ------------------------------------------------------------------------
-
-
-def test_plain_numbers_can_be_written_as_text(backend):
-    state = {
-        "best": np.float32(0.5), "n": np.int64(3), "on": np.True_, "name": "x", "none": None,
-        "loss": backend.array(np.asarray(0.25)), "pair": (1, [np.float64(2.0)]), "inner": {"k": 1},
-    }  # fmt: skip
-    found = _checks.plain_numbers("state", state)
-    expected = {
-        "best": 0.5, "n": 3, "on": True, "name": "x", "none": None, "loss": 0.25,
-        "pair": [1, [2.0]], "inner": {"k": 1},
-    }  # fmt: skip
-    assert found == expected
-    assert json.loads(json.dumps(found)) == expected
-    assert [type(found[name]) for name in ("best", "n", "on")] == [float, int, bool]
-
-
-@pytest.mark.parametrize(
-    ("state", "words"),
-    [
-        ({"a": np.ones(3)}, r"state\['a'\]: shape is \(3,\), expected plain numbers"),
-        ({"a": [{1: 2}]}, r"state\['a'\]\[0\]: a key: is 1, expected text"),
-        ({"a": object()}, r"state\['a'\]: is an object, expected numbers"),
-        ({"a": 1j}, r"state\['a'\]: is a complex, expected numbers"),
-    ],
-)
-def test_other_things_are_named(state, words):
-    with pytest.raises(TypeError, match=words):
-        _checks.plain_numbers("state", state)
 
 
 def test_numbers_like_others():

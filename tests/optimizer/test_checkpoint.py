@@ -49,7 +49,7 @@ def leaves(opt):
     found = [opt.step_count, opt.skipped]
     for leaf in opt._bound.leaves:
         if leaf.p is not None:
-            found += [leaf.p, *(x for x in leaf.state.values())]
+            found += [leaf.p, *(x for x in leaf.state.data.values())]
     return found
 
 
@@ -209,14 +209,14 @@ def truncated(path):
 
 def damaged(path):
     data = bytearray(path.read_bytes())
-    at = data.index(b"array0.npy") + 150
+    at = data.index(b"params/w.npy") + 150
     data[at] ^= 1
     path.write_bytes(data)
 
 
 def changed_array(path):
     def change(members):
-        members["array0.npy"] = npy(np.full((2, 3), 7, "float32"))
+        members["state/w/m.npy"] = npy(np.full((2, 3), 7, "float32"))
 
     repacked(path, change)
 
@@ -231,12 +231,12 @@ def changed_header(path):
 
 
 def newer(path):
-    repacked(path, lambda m: with_header(m, {**header_of(m), "version": 2}))
+    repacked(path, lambda m: with_header(m, {**header_of(m), "version": 3}))
 
 
 def pickled_array(path):
     evil = np.asarray([Evil()], object)
-    repacked(path, lambda m: m.update({"array0.npy": npy(evil, allow_pickle=True)}))
+    repacked(path, lambda m: m.update({"state/w/m.npy": npy(evil, allow_pickle=True)}))
 
 
 def pickled_header(path):
@@ -269,10 +269,10 @@ def huge(path):
 BAD = [
     (truncated, "no checkpoint of fallline, or damaged"),
     (damaged, "damaged|altered"),
-    (changed_array, "its array 'array0' was altered"),
+    (changed_array, "its array 'state/w/m' was altered"),
     (changed_header, "its header was altered"),
-    (newer, "has version 2, newer than 1"),
-    (pickled_array, "its array 'array0' is pickled, which is never loaded"),
+    (newer, "has version 3, newer than 2"),
+    (pickled_array, "its array 'state/w/m' is pickled, which is never loaded"),
     (pickled_header, "its array 'header' is pickled, which is never loaded"),
     (only_a_pickle, "no checkpoint of fallline"),
     (of_others, "no checkpoint of fallline"),
@@ -303,7 +303,13 @@ def test_files_that_do_not_fit(tmp_path):
         ({"w": w}, rule["w"], ValueError, r"has params\['z'\]\[0\], params\['z'\]\[1\] besides"),
         ({"w": w.astype("float64"), "z": z}, rule, TypeError, r"params\['w'\]: dtype is float32"),
         ({"w": w[:1], "z": z}, rule, ValueError, r"params\['w'\]: shape is \(2, 3\)"),
-        ({"w": w, "z": z}, fl.SGD(0.1), ValueError, r"state\['w'\] in .*: slots is m, step, v"),
+        ({"w": w, "z": z}, fl.SGD(0.1), ValueError, r"rule\['w'\]: is SGD, but .* with Adam"),
+        (
+            {"w": w, "z": z},
+            {**rule, "w": fl.Adam(0.1, amsgrad=True)},
+            ValueError,
+            r"state\['w'\] in .*: slots is m, v, expected m, v, vmax",
+        ),
         ({"w": w, "z": [None, None]}, rule, ValueError, r"params\['z'\]\[0\]: in .* an array"),
     ):
         with pytest.raises(error, match=words):

@@ -88,9 +88,10 @@ def test_muon():
     oracle.step()
     opt = fl.from_torch(oracle, x.detach().numpy().copy())
     close(opt.state["b"], oracle.state[x]["momentum_buffer"].numpy())
-    odd = torch.optim.Muon([x], ns_coefficients=(1.0, 2.0, 3.0))
-    with pytest.raises(ValueError, match=r"Muon\(ns_coefficients=.* has no counterpart"):
-        fl.from_torch(odd)
+    for given in ((1.875, -1.25, 0.375), torch.tensor([1.875, -1.25, 0.375])):
+        other = torch.optim.Muon([x], ns_coefficients=given, ns_steps=np.int64(9))
+        rule = fl.from_torch(other).rule[0]
+        assert rule == fl.Muon(coefficients=(1.875, -1.25, 0.375), iterations=9)
 
 
 def test_what_cannot_be_carried_over():

@@ -290,7 +290,7 @@ def test_state_dict_round_trip_and_refusals():
     same(params.values(), after)
     before = snapshot(opt)
     for key, value in (
-        ("version", 2), ("step_count", -1), ("params", {"w": W}),
+        ("version", 3), ("step_count", -1), ("params", {"w": W}),
         ("params", {"w": W, "b": np.ones(3, "float32")}), ("params", {"w": W, "b": None}),
         ("state", {"w": None, "b": None}),
     ):  # fmt: skip

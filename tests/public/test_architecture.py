@@ -19,7 +19,7 @@ ARROWS = {
     **{name: {"_arrays"} for name in GROUND},
     "engine": {"_arrays", "rules"},
     "objectives": {"_arrays", "losses", "penalties"},
-    "optimizer": {"_arrays", "rules", "gradients", "engine"},
+    "optimizer": {"_arrays", "rules", "schedules", "gradients", "engine"},
     "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "optimizer"},
     "testing": {"_arrays", "rules", "engine", "optimizer"},
     "fitting": {"_arrays", "rules", "schedules", "losses", "penalties", "stop", "callbacks", "data"}
@@ -32,7 +32,7 @@ ARROWS["__init__"] = set(ARROWS) - {"estimators"}
 ENTRANCES = {("engine", "rules"): {"_abstract"}}
 # The one place that may import a foreign package: a room, or a file of it.
 FOREIGN = {
-    "array_api_compat": {"_arrays/_facts"},
+    "array_api_compat": {"_arrays/_facts", "_arrays/_reading"},
     "optree": {"_arrays/_trees"},
     "torch": {"_arrays"},
     "cupy": {"_arrays", "engine"},

@@ -54,12 +54,12 @@ def test_adafactor_is_torch_s(kwargs):
 @pytest.mark.parametrize(
     "kwargs",
     [{}, {"nesterov": False}, {"weight_decay": 0.0}, {"momentum": 0.5}, {"ns_steps": 3},
-     {"adjust_lr_fn": "match_rms_adamw"}],
+     {"adjust_lr_fn": "match_rms_adamw"}, {"ns_coefficients": (1.5, -0.5, 0.0)}],
     ids=str,
 )  # fmt: skip
 def test_muon_is_torch_s_but_for_bfloat16(shape, kwargs):
     torch = pytest.importorskip("torch")
-    names = {"ns_steps": "iterations", "adjust_lr_fn": "scale"}
+    names = {"ns_steps": "iterations", "adjust_lr_fn": "scale", "ns_coefficients": "coefficients"}
     rng = np.random.default_rng(1)
     x = rng.standard_normal(shape)
     y = torch.tensor(x, requires_grad=True)
@@ -81,6 +81,59 @@ def test_muon_makes_steps_nearly_orthogonal():
     fl.Optimizer(x, fl.Muon(1.0, weight_decay=0.0, iterations=12)).step(rng.standard_normal((5, 8)))
     values = np.linalg.svd(x, compute_uv=False)
     assert np.all((values > 0.6) & (values < 1.3))
+
+
+def test_muon_with_the_coefficients_that_converge_makes_steps_orthogonal():
+    rng = np.random.default_rng(2)
+    x = np.zeros((5, 8))
+    rule = fl.Muon(1.0, weight_decay=0.0, iterations=25, coefficients=(1.875, -1.25, 0.375))
+    fl.Optimizer(x, rule).step(rng.standard_normal((5, 8)))
+    np.testing.assert_allclose(x @ x.T, np.eye(5), atol=1e-12)
+
+
+def test_muon_s_coefficients_and_iterations_are_plain_numbers():
+    rule = fl.Muon(iterations=np.int64(7), coefficients=np.asarray([2, -1.5, 0.5], "float32"))
+    assert rule == fl.Muon(iterations=7, coefficients=[2.0, -1.5, 0.5])
+    assert type(rule.iterations) is int
+    assert hash(rule) == hash(fl.Muon(iterations=7, coefficients=(2, -1.5, 0.5)))
+    assert repr(rule) == ("Muon(learning_rate=0.001, iterations=7, coefficients=(2.0, -1.5, 0.5))")
+    assert repr(fl.Muon(coefficients=[3.4445, -4.775, 2.0315])) == "Muon(learning_rate=0.001)"
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (0, ValueError), (np.int64(100), ValueError), (2.5, TypeError), (True, TypeError),
+        (np.True_, TypeError), ("5", TypeError), (None, TypeError), (np.arange(2), TypeError),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_muon_refuses_other_iterations(bad, error):
+    with pytest.raises(
+        error, match=r"Muon\(iterations=\): is .*, expected an integer in \[1, 99\]"
+    ):
+        fl.Muon(iterations=bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        (3.0, TypeError, "is 3.0, expected a sequence of three numbers"),
+        (None, TypeError, "is None, expected a sequence"),
+        ("abc", TypeError, "is 'abc', expected a sequence"),
+        (np.asarray(1.0), TypeError, "expected a sequence"),
+        ((1.0, 2.0, True), TypeError, "True"),
+        (np.ones(3, bool), TypeError, "True"),
+        ((1.0, None, 2.0), TypeError, "None"),
+        ((), ValueError, "number of entries is 0, expected 3"),
+        (np.ones(4), ValueError, "number of entries is 4, expected 3"),
+        ((1.0, 2.0, np.nan), ValueError, r"\[2\].* nan"),
+    ],
+    ids=repr,
+)
+def test_muon_refuses_what_are_no_three_numbers(bad, error, words):
+    with pytest.raises(error, match=r"Muon\(coefficients=\).*" + words):
+        fl.Muon(coefficients=bad)
 
 
 def test_muon_s_companion_takes_the_other_leaves():
@@ -106,7 +159,7 @@ def test_muon_s_companion_takes_the_other_leaves():
         fl.Muon(scale="no")
 
 
-LAMB = [{}, {"weight_decay": 0.1}, {"b1": 0.0}, {"eps": 0.3}]
+LAMB = [{}, {"weight_decay": 0.1}, {"b1": 0.0}, {"eps": 0.3}, {"eps_root": 0.3}]
 LARS = [
     {}, {"weight_decay": 0.1}, {"momentum": 0.0}, {"nesterov": True}, {"eps": 0.3},
     {"trust_coefficient": 0.1},

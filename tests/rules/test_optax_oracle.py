@@ -35,6 +35,15 @@ def cases():
     schedule = lambda step: 0.1 * (step + 1) / (4 + step)  # noqa: E731
     theirs = contrib.schedule_free(optax.sgd(schedule), lambda step: schedule(step - 1), b1=0.8)
     yield fl.ScheduleFreeSGD(schedule, beta1=0.8), theirs
+    yield fl.Adam(0.1, eps_root=1e-3), optax.adam(0.1, eps_root=1e-3)
+    yield fl.Adam(0.1, beta2=0.9, eps_root=1e-8), optax.adam(0.1, b2=0.9, eps_root=1e-8)
+    yield fl.AdamW(0.1, eps_root=0.1), optax.adamw(0.1, eps_root=0.1, weight_decay=1e-2)
+    for start in (0.0, 1.0):
+        theirs = optax.rmsprop(0.1, initial_scale=start)
+        yield fl.RMSprop(0.1, rho=0.9, eps_inside_sqrt=True, initial_accumulator=start), theirs
+    theirs = optax.rmsprop(0.1, initial_scale=0.5, centered=True)
+    more = {"eps_inside_sqrt": True, "initial_accumulator": 0.5, "centered": True}
+    yield fl.RMSprop(0.1, rho=0.9, **more), theirs
     for ours, other in ((fl.Adam, optax.adam), (fl.AdamW, optax.adamw)):
         more = {} if ours is fl.Adam else {"weight_decay": 1e-4}
         yield ours(0.1, **more), other(0.1)
@@ -66,7 +75,7 @@ RENAMED = {
     "initial_accumulator_value": "initial_accumulator", "decay_rate": "beta2_decay",
     "clipping_threshold": "threshold", "beta": "momentum", "eta_minus": "shrink",
     "eta_plus": "grow", "min_step_size": "minimum", "max_step_size": "maximum",
-    "ns_steps": "iterations",
+    "ns_steps": "iterations", "ns_coeffs": "coefficients", "initial_scale": "initial_accumulator",
 }  # fmt: skip
 FUNCTIONS = {
     "SignSGD": optax.sign_sgd, "ScheduleFreeSGD": optax.contrib.schedule_free_sgd,

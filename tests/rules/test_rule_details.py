@@ -222,17 +222,23 @@ def test_a_schedule_of_beta1_is_read_at_the_last_step():
 @pytest.mark.parametrize("l1", [0.0, 0.3])
 @pytest.mark.parametrize("l2", [0.0, 0.4])
 @pytest.mark.parametrize("start", [0.0, 1.5, -0.2])
-def test_ftrl_is_the_paper_s_with_proximal_terms_around_the_start(l1, l2, start):
-    # Algorithm 1 of McMahan et al. with its sum z as state; the first term beta / alpha, which the
-    # paper centres at 0, is centred at the start.
+@pytest.mark.parametrize(("initial", "shrinkage"), [(0.0, 0.0), (0.5, 0.2)])
+def test_ftrl_is_the_paper_s_with_proximal_terms_around_the_start(
+    l1, l2, start, initial, shrinkage
+):
+    # Algorithm 1 of McMahan et al. with its sum z as state; the first terms, which the paper
+    # centres at 0, are centred at the start.
     alpha, beta = 0.3, 0.7
     grad = lambda x: x**3 - x + 0.2  # noqa: E731
-    w, z, n = start, -beta / alpha * start, 0.0
+    w, z, n = start, -(beta + math.sqrt(initial)) / alpha * start, initial
     x = np.asarray([start])
-    opt = fl.Optimizer(x, fl.FTRL(alpha, beta=beta, l1=l1, l2=l2))
+    rule = fl.FTRL(
+        alpha, beta=beta, l1=l1, l2=l2, l2_shrinkage=shrinkage, initial_accumulator=initial
+    )
+    opt = fl.Optimizer(x, rule)
     for _ in range(40):
         g = grad(w)
-        z += g - (math.sqrt(n + g * g) - math.sqrt(n)) / alpha * w
+        z += shrinkage * w + g - (math.sqrt(n + g * g) - math.sqrt(n)) / alpha * w
         n += g * g
         shrunk = 0.0 if abs(z) <= l1 else z - math.copysign(l1, z)
         w = -shrunk / ((beta + math.sqrt(n)) / alpha + l2)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from tests.cases import RULES, WHOLE
+from tests.cases import EAGER, RULES, WHOLE
 
-rules = pytest.mark.parametrize("rule", RULES + WHOLE, ids=str)
+rules = pytest.mark.parametrize("rule", RULES + WHOLE + EAGER, ids=str)
 
 
 def problem(dtype, seed=3):
@@ -128,7 +128,10 @@ def test_signs_of_complex_numbers_turn_with_the_problem(rule):
     np.testing.assert_allclose(turned, z * turn, rtol=1e-9)
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if hasattr(r, "complex_moment")], ids=str)
+MOMENTS = [r for r in RULES + EAGER if hasattr(r, "complex_moment")]
+
+
+@pytest.mark.parametrize("rule", MOMENTS, ids=str)
 def test_complex_moments(rule):
     rng = np.random.default_rng(1)
     z = rng.standard_normal(6) + 1j * rng.standard_normal(6)

@@ -10,7 +10,9 @@ import pytest
 
 import fallline as fl
 from fallline import _arrays, stop
-from fallline.solvers import _batched, _batched_search, _search
+from fallline.solvers import _search
+from fallline.solvers.batched import _search as batched_search
+from fallline.solvers.batched import start_batch
 from tests.helpers import patch_arrays
 from tests.problems import rosenbrock
 
@@ -80,11 +82,11 @@ def test_searches_make_the_trials_of_single_ones(search, noise, constants):
     n, rng = 1000, np.random.default_rng(0)
     fun, keep, value, slope, t = lines(n, rng)
     zero = np.zeros(n)
-    start = _batched_search.Point(zero, value, slope)
+    start = batched_search.Point(zero, value, slope)
     wolfe = search == "strong_wolfe"
     options = {"noise": noise + zero} if wolfe else {"reference": value + noise}
     options |= constants
-    begin = _batched_search.begin_wolfe if wolfe else _batched_search.begin_halving
+    begin = batched_search.begin_wolfe if wolfe else batched_search.begin_halving
     state = begin(np, start, t) if wolfe else begin(np, t)
     going, tried, ends = keep.copy(), [[] for _ in range(n)], [None] * n
     while going.any():
@@ -92,9 +94,9 @@ def test_searches_make_the_trials_of_single_ones(search, noise, constants):
         again = state.again if wolfe else ~keep
         for i in np.flatnonzero(going & ~again):
             tried[i].append(state.t[i])
-        trial = _batched_search.Point(state.t, f, d)
+        trial = batched_search.Point(state.t, f, d)
         with np.errstate(all="ignore"):
-            found = getattr(_batched_search, search)(np, state, start, trial, **options)
+            found = getattr(batched_search, search)(np, state, start, trial, **options)
         for i in np.flatnonzero(going & found.accepted):
             ends[i] = state.t[i]
         going &= ~(found.accepted | found.failed)
@@ -236,7 +238,7 @@ def test_lbfgs_forgets_and_leaves_out_pairs_as_alone():
 
 def test_lbfgs_turns_downhill_where_its_direction_is_none():
     _, batch, x0 = bowls()
-    run = _batched.start_batch(fl.LBFGS(), batch, x0)
+    run = start_batch(fl.LBFGS(), batch, x0)
     for _ in range(8):
         run.advance()
     up = np.arange(6) < 3

@@ -24,6 +24,7 @@ from ._facts import (
     is_array,
     is_complex,
     is_dense,
+    is_half,
     is_immutable,
     is_integer,
     is_real,
@@ -49,6 +50,7 @@ from ._facts import (
     with_row,
     write,
 )
+from ._reading import begin_read
 from ._refused import refusal
 from ._symbols import (
     capped,
@@ -75,6 +77,7 @@ __all__ = [
     "abs2",
     "arange",
     "as_numbers",
+    "begin_read",
     "beside",
     "capped",
     "cast",
@@ -94,6 +97,7 @@ __all__ = [
     "is_array",
     "is_complex",
     "is_dense",
+    "is_half",
     "is_immutable",
     "is_integer",
     "is_real",

@@ -36,6 +36,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "lr_decay": ("learning_rate_decay",),
     "initial_accumulator_value": ("initial_accumulator",),
     "decoupled_weight_decay": ("decoupled",),
+    "ns_steps": ("iterations",),
+    "ns_coefficients": ("coefficients",),
 }
 PAIRS = ("betas", "etas", "step_sizes")
 
@@ -124,47 +126,6 @@ def sequence(place: str, value: Any, of: str) -> tuple[Any, ...]:
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping | Set):
         raise TypeError(unlike(place, value, f"a sequence of {of}"))
     return tuple(value)
-
-
-def plain_numbers(place: str, value: Any) -> Any:
-    """Return nested dicts, lists and tuples with Python's numbers in the place of others.
-
-    What a file keeps as text can then be made of them: numbers of NumPy and arrays without axes
-    are read, tuples become lists.
-
-    Parameters
-    ----------
-    place : str
-        What `value` is, for messages.
-    value : object
-        Numbers, truths, text and `None`, or dicts, lists and tuples of these.
-
-    Returns
-    -------
-    object
-        New containers.
-
-    Raises
-    ------
-    TypeError
-        If there is something else in it; the message names where.
-    """
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(unlike(f"{place}: a key", key, "text"))
-        return {key: plain_numbers(f"{place}[{key!r}]", x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_numbers(f"{place}[{i}]", x) for i, x in enumerate(value)]
-    if (_arrays.is_array(value) and value.ndim == 0) or isinstance(value, np.generic):
-        value = _arrays.to_numpy(_arrays.unscalar(value)).item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if _arrays.is_array(value):
-        msg = mismatch(place, "shape", tuple(value.shape), "plain numbers; make a list of it")
-        raise TypeError(msg)
-    msg = f"{place}: is {described(value)}, expected numbers, text, or dicts and lists of them"
-    raise TypeError(msg)
 
 
 def array(place: str, x: Any, what: str = "an array") -> None:

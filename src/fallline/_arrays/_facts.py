@@ -188,10 +188,14 @@ def cast(x: Array, like: Array) -> Array:
     return x if x.dtype == like.dtype else namespace(like).astype(x, like.dtype)
 
 
+def is_half(x: Array) -> bool:
+    """Tell whether an array is of half precision."""
+    return dtype_name(x) in ("float16", "bfloat16")
+
+
 def widened(x: Array) -> Array:
     """Return half precision as float32, the rest as it is."""
-    half = dtype_name(x) in ("float16", "bfloat16")
-    return namespace(x).astype(x, compute_dtype(x)) if half else x
+    return namespace(x).astype(x, compute_dtype(x)) if is_half(x) else x
 
 
 def as_numbers(value: Any, like: Array) -> Any:

@@ -102,9 +102,7 @@ class Memory:
             arrays = [(leaf.name("params"), leaf.p)] if leaf.rule is not None else []
             if leaf.state is not None:
                 arrays += [
-                    (f"{leaf.name('state')}[{name!r}]", x)
-                    for name, x in leaf.state.items()
-                    if name != "step"
+                    (f"{leaf.name('state')}[{name!r}]", x) for name, x in leaf.state.slots.items()
                 ]
             for place, x in arrays:
                 if self.may_hold(x):

@@ -61,6 +61,26 @@ class Structure:
         except ValueError as error:
             raise ValueError(self._difference(prefix, argument, whole=False)) from error
 
+    def own_order(self, tree: Any) -> list[int]:
+        """Return the numbers of the leaves in the order of the containers: dicts by insertion."""
+        index = {path: i for i, path in enumerate(self.paths)}
+        found: list[int] = []
+
+        def visit(path: Path, below: Any) -> None:
+            if path in index:
+                found.append(index[path])
+                return
+            if isinstance(below, Mapping):
+                pairs = list(below.items())
+            else:
+                children, _, entries, _ = optree.tree_flatten_one_level(below, none_is_leaf=True)
+                pairs = list(zip(entries, children, strict=True))
+            for key, child in pairs:
+                visit((*path, key), child)
+
+        visit((), tree)
+        return found
+
     def assign(self, tree: Any, new: Mapping[int, Any]) -> Any:
         """Put other leaves into `tree`: in place in dicts and lists, tuples are rebuilt.
 

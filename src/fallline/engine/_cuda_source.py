@@ -61,6 +61,12 @@ __device__ __forceinline__ void put(float16& to, float x)
     memcpy(&to.bits, &y, 2);
 }
 #endif
+template <typename Half> __device__ __forceinline__ float rounded(float x)
+{
+    Half y;
+    put(y, x);
+    return wide(y);
+}
 """
 
 # One block takes a chunk of an array; a thread takes a vector of elements at a time where the
@@ -162,7 +168,7 @@ def source(program: Program, capacity: int) -> str:
 
 def statements(program: Program) -> list[str]:
     """Return the statements for one element: loads, one operation a line, stores."""
-    real = FLOATS[program.dtype]
+    real, arrays = FLOATS[program.dtype], program.arrays
     names: list[str] = []
     text = []
     for k, (op, args) in enumerate(program.lines):
@@ -173,6 +179,8 @@ def statements(program: Program) -> list[str]:
         kind = "bool" if op in COMPARISONS else real
         if op == "load":
             value = f"wide(a{args[0]}.part[{args[1]}])"
+        elif op == "rounded":
+            value = f"rounded<{arrays[0].dtype}>({names[args[0]]})"
         else:
             value = expression(op, [names[a] for a in args], real)
         text.append(f"const {kind} t{k} = {value};")

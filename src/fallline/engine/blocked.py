@@ -216,12 +216,21 @@ def compiled(program: Program) -> tuple[Callable[..., None], int, int]:
         text, floats, truths = source(program)
         names: dict[str, Any] = {"copyto": np.copyto}
         for line in program.lines:
-            if line.op not in ("load", "scalar", "where"):
+            if line.op == "rounded":
+                names["rounded"] = _rounding(np.dtype(program.arrays[0].dtype))
+            elif line.op not in ("load", "scalar", "where"):
                 name = UFUNCS.get(line.op, line.op)
                 names[name] = getattr(np, name)
         exec(compile(text, f"<fallline: {program.name}>", "exec"), names)
         _KNOWN[program.key] = names["block"], floats, truths
     return _KNOWN[program.key]
+
+
+def _rounding(half: Any) -> Callable[[Any, Any], None]:
+    def rounded(x: Any, out: Any) -> None:
+        np.copyto(out, x.astype(half))
+
+    return rounded
 
 
 def source(program: Program) -> tuple[str, int, int]:

@@ -31,6 +31,7 @@ INFIX = {
     "negative": "-{}",
 }
 FUNCTIONS = {"sqrt": 1, "abs": 1, "sign": 1, "maximum": 2, "minimum": 2, "where": 3}
+FUNCTIONS["rounded"] = 1  # to the half precision of the parameter, and widened again
 COMPARISONS = ("less", "less_equal", "equal", "not_equal")
 
 

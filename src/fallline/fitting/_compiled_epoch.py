@@ -53,8 +53,9 @@ class Scan:
             msg = "only linear models over arrays are recorded"
             raise UnrecordableError(msg)
         bound = optimizer._bound
-        whole = any(x.late != (None, None) or x.by_gradient for x in bound.around)
-        if bound.surrounded and (whole or not bound.pipeline.trivial):
+        terms = [leaf.terms for leaf in bound.leaves]
+        whole = any(x.whole is not None or x.by_gradient for x in terms)
+        if bound.surrounded and (whole or not bound.options.trivial):
             msg = "what surrounds the rule is not recorded"
             raise UnrecordableError(msg)
         if not all(x.engine == "numba" and x.program and not x.reads for x in bound.groups):
@@ -194,8 +195,7 @@ class Scan:
         steps = len(outcome.values)
         for state, start in starts:
             state.count = start + steps
-        opt._step_count = step + steps
-        opt._last = max(opt._step_count - 1, 0)
+        opt._memory.advance(step + steps - opt._memory.steps)
         opt._unfinished = False
 
     @property

@@ -77,11 +77,11 @@ class History(Mapping[str, Any]):
         counts = (f"{n}: {len(self._host[n]) + len(self._waiting[n])}" for n in self._host)
         return f"<History of {', '.join(counts) or 'nothing'}>"
 
-    def state(self) -> dict[str, list[float]]:
-        """Return plain lists: a read from the device."""
-        return {name: list(map(float, self[name])) for name in self}
+    def state(self) -> dict[str, Any]:
+        """Return an array of doubles for each name: synchronises with the device."""
+        return {name: np.asarray(self[name], np.float64) for name in self}
 
-    def load(self, state: dict[str, list[float]]) -> None:
-        """Restore what `state` returned."""
-        self._host = {name: list(map(float, values)) for name, values in state.items()}
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned, or lists of these numbers."""
+        self._host = {name: np.asarray(x, np.float64).tolist() for name, x in state.items()}
         self._waiting = {name: [] for name in state}

@@ -14,7 +14,7 @@ from .. import _arrays
 from .._arrays import _checks, _files
 from .._arrays._trees import Structure
 from ..data import Batches, plain_state
-from ..optimizer import Optimizer, _checkpoint
+from ..optimizer import Optimizer, _saving
 from ._compiled_epoch import Scan
 from ._history import History
 
@@ -113,13 +113,12 @@ class Run:
         assert self.optimizer is not None
         more = {
             "epoch": self.epoch, "step": self.step, "batch": self._batch, "rng": self._rng_state,
-            "history": self.history.state(), "rows": self._rows,
+            "history": list(self.history), "rows": self._rows,
             "total": _arrays.to_float(self._total),
         }  # fmt: skip
-        self.optimizer._check_whole()
-        flow = self.optimizer._flow.state(self.optimizer._bound)
-        leaves = self.optimizer._bound.leaves
-        _checkpoint.save(path, leaves, self.optimizer.step_count, flow, more)
+        opt = self.optimizer
+        arrays = {f"history/{name}": x for name, x in self.history.state().items()}
+        _saving.save(path, opt._ready(), opt._memory, more={"run": more}, arrays=arrays)
 
     # -- for both kinds of methods --------------------------------------------------------------
 
@@ -273,7 +272,7 @@ class Run:
         assert opt is not None
         if self.params is not opt.params:
             return False
-        opt._bound.adopt()
+        opt._ready()
         if self._refused is opt._bound:
             return False
         try:
@@ -332,23 +331,32 @@ class Run:
     def _resume(self, path: Any) -> None:
         opt = self.optimizer
         assert opt is not None
-        count, flow, pairs, more = _checkpoint.load(path, opt._bound.leaves)
-        if more is None:
-            msg = f"resume: {str(path)!r} is of an Optimizer, not of a run; use Optimizer.load"
-            raise _files.FileError(msg)
+        with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
+            snapshot, more = _saving.snapshot(file), file.header.get("run")
+            if more is None:
+                msg = f"resume: {str(path)!r} is of an Optimizer, not of a run; use Optimizer.load"
+                raise _files.FileError(msg)
+            history = more["history"]
+            if isinstance(history, list):
+                history = {name: file.array(f"history/{name}") for name in history}
+            self._restore(path, snapshot, more, history)
+
+    def _restore(self, path: Any, snapshot: Any, more: Any, history: Any) -> None:
+        opt = self.optimizer
+        assert opt is not None
         if isinstance(self._batches, Batches):
             try:
                 self._batches.rng.bit_generator.state = _unjson(more["rng"])
             except (TypeError, ValueError, KeyError) as error:
                 msg = f"resume: {str(path)!r} used another kind of random numbers"
                 raise ValueError(msg) from error
-        opt._restore(count, flow, pairs)
+        opt._restore(opt._ready(), snapshot)
         self.params = opt.params
         self.epoch, self.step, self._batch = (
             _checks.count(f"resume[{name!r}]", more[name]) for name in ("epoch", "step", "batch")
         )
         self._total, self._rows = more["total"], more["rows"]
-        self.history.load(more["history"])
+        self.history.load(history)
 
 
 def _copied(params: Any) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import _arrays
-from .._arrays import _checks, _looks
+from .._arrays import _checks, _files, _looks
 from .._arrays._trees import Structure
 from ..rules import Hyperparameter, Rule, bias_correction, hyper
+from . import _checkpoint, _saving
 from ._optimizer import Optimizer
 
 __all__ = ["EMA"]
@@ -93,6 +94,8 @@ class EMA:
         rule = _Average(decay)
         self.decay = rule.decay
         self._opt = Optimizer(self._structure.unflatten(averages), rule)
+        # The sum of the weights of what was averaged: what is missing to 1 is the start at zero.
+        self._weight = 0.0 if self.debias else 1.0
 
     @property
     def step_count(self) -> int:
@@ -122,6 +125,7 @@ class EMA:
             self._check(leaves)
             raise
         self.source = source
+        self._weight = self._gathered(self._weight, self._opt.step_count - 1)
 
     def _taken(self, i: int, p: Any) -> Any:
         if (p is None) == self._given[i]:
@@ -140,15 +144,18 @@ class EMA:
                 _checks.leaf(place, p)
                 _checks.gradient(place, a, _arrays.widened(p))
 
+    def _gathered(self, weight: float, step: int) -> float:
+        # The weight after one more update. 1 - weight is a product, which keeps its digits.
+        decay = self.decay(step) if callable(self.decay) else self.decay
+        return 1.0 - float(decay) * (1.0 - weight)
+
     @property
     def params(self) -> Any:
         """The average, new arrays in the dtypes of the parameters; before an update, these."""
         now = self._structure.flatten(self.source, "params")
         if self.debias and self.step_count == 0:
             return self._structure.unflatten([p if p is None else _copy(p) for p in now])
-        weight = 1.0
-        if self.debias:
-            weight = bias_correction(self.decay, self.step_count)
+        weight = self._weight
         found = self._structure.flatten(self._opt.params, "params")
         result: list[Any] = []
         for p, a in zip(now, found, strict=True):
@@ -243,7 +250,10 @@ class EMA:
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot (copies) of the average, as `Optimizer.state_dict`."""
-        return self._opt.state_dict()
+        return {**self._opt.state_dict(), "average": self._description()}
+
+    def _description(self) -> dict[str, Any]:
+        return {"debias": self.debias, "weight": self._weight}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.
@@ -253,7 +263,8 @@ class EMA:
         state_dict : dict
             The snapshot.
         """
-        self._opt.load_state_dict(state_dict)
+        bound = self._opt._current()
+        self._load(_checkpoint.from_dict(bound, state_dict), state_dict)
 
     def save(self, path: Any) -> None:
         """Write the average to a file, as `Optimizer.save`.
@@ -261,9 +272,10 @@ class EMA:
         Parameters
         ----------
         path : str or path
-            Where.
+            The file; an existing one is replaced.
         """
-        self._opt.save(path)
+        opt = self._opt
+        _saving.save(path, opt._ready(), opt._memory, more={"average": self._description()})
 
     def load(self, path: Any) -> None:
         """Restore what `save` wrote.
@@ -271,9 +283,29 @@ class EMA:
         Parameters
         ----------
         path : str or path
-            The file.
+            The file. An average that was saved with another `decay` is taken as it is, and goes on
+            with the decay of this object.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is not the file of an average, or does not fit; nothing has changed then.
         """
-        self._opt.load(path)
+        with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
+            self._load(_saving.snapshot(file), file.header)
+
+    def _load(self, snapshot: Any, saved: Any) -> None:
+        found = saved.get("average")
+        if found is None:  # version 1, where it had to be loaded with the settings it was made with
+            steps = _checks.count(f"{snapshot.place}: step_count", snapshot.steps)
+            weight = 1.0
+            if self.debias:
+                weight = bias_correction(self.decay, steps) if steps else 0.0
+        else:
+            place = f"{snapshot.place}: weight of the average"
+            weight = _checks.number(place, found["weight"], 0.0, 1.0)
+        self._opt._restore(self._opt._current(), snapshot)
+        self._weight = weight
 
 
 def _copy(p: Any) -> Any:

@@ -5,21 +5,25 @@ A `Binding` is made whole and then taken over, so that a refused change leaves t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from operator import is_
-from typing import Any
+from typing import Any, Self
 
 from .. import _arrays
 from .._arrays import _checks, _memory, _trees
 from ..engine.trace import trace
 from ..rules import Rule
+from ._carry import adopted, carried, resized, started
 from ._fused import Composed
 from ._group import Group
-from ._leaf import Leaf, LeafState, adopted, carried, resized
-from ._options import Pipeline, Surroundings
+from ._leaf import Leaf, LeafState, check_writable
+from ._options import StepOptions
 from ._row_sparse import RowSparse
 
-LIGHT = 3 << 19  # bytes
+# Gradients of a step are remembered, so that the same objects need no second check, where all of
+# them are at most as large as this in bytes: they live on until the next step.
+REMEMBERED = 3 << 19
 
 
 class Binding:
@@ -35,14 +39,14 @@ class Binding:
         One for each leaf.
     engine : str
         The engine asked for.
+    options : StepOptions
+        What surrounds the rules.
     step : int
         The global step, for state that starts afresh.
-    states : sequence of dict or None
+    states : sequence of LeafState or None
         State to keep, for each leaf.
-    makers : mapping from path to Rule
-        The rules that made the states of leaves that are frozen now.
-    pipeline : Pipeline
-        What surrounds the rules.
+    arrays : sequence of arrays, optional
+        The leaves, where these are about to take the place of those in `params`.
     """
 
     def __init__(
@@ -52,29 +56,21 @@ class Binding:
         rules: Sequence[Rule | None],
         *,
         engine: str,
+        options: StepOptions,
         step: int = 0,
-        states: Sequence[dict[str, Any] | None] | None = None,
-        makers: Mapping[Any, Rule] | None = None,
-        pipeline: Pipeline,
+        states: Sequence[LeafState | None] | None = None,
+        arrays: Sequence[Any] | None = None,
     ) -> None:
-        self.params, self.structure, self.engine = params, structure, engine
-        self.pipeline = pipeline
-        found = structure.flatten(params, "params")
+        self.params, self.structure, self.engine, self.options = params, structure, engine, options
+        found = structure.flatten(params, "params") if arrays is None else arrays
+        plans = options.plans(structure, found, rules)
         self.leaves = []
-        plans = pipeline.plans(structure, found, rules)
-        self.around = [around for _, around in plans]
-        empty = all(around == Surroundings() for around in self.around)
-        self.surrounded = not (pipeline.trivial and empty)
         for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True)):
-            plan = plans[i][0]
-            leaf = Leaf(i, path, p, rule, plan)
-            data = states[i] if states is not None else None
-            if data is None and p is not None and plan is not None:
-                with leaf.guard():
-                    data = plan._init_leaf(p, step)
-            if data is not None:
-                leaf.state = LeafState(data, self._check_state, leaf, rule or (makers or {})[path])
-            self.leaves.append(leaf)
+            plan, terms = plans[i]
+            state = None if states is None else states[i]
+            if state is None and p is not None and plan is not None:
+                state = LeafState(started(p, plan, step), 0, rule)
+            self.leaves.append(Leaf(i, path, p, rule, plan, terms, state))
         self._settle()
 
     def _settle(self) -> None:
@@ -82,88 +78,118 @@ class Binding:
         groups: dict[Any, list[Leaf]] = {}
         for leaf in self.leaves:
             if leaf.p is not None and leaf.rule is not None:
-                key = _key(leaf.plan), leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
-                groups.setdefault(key, []).append(leaf)
+                place = leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
+                groups.setdefault((*_key(leaf), *place), []).append(leaf)
         self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
-        # Gradient objects of the last step, kept only where that keeps little memory alive.
+        terms = any(not leaf.terms.empty for leaf in self.leaves)
+        self.surrounded = terms or not self.options.trivial
         self.last: list[Any] = []
         found = [leaf for leaf in self.leaves if leaf.p is not None]
-        self.light = all(leaf.fixed for leaf in found) and sum(x.p.nbytes for x in found) < LIGHT
+        # Arrays whose shape or dtype a user may change in place.
+        self.watched = [(leaf.p, leaf.shape, leaf.dtype) for leaf in found if leaf.host]
+        self.arrays = [leaf.p for leaf in self.leaves]
+        size = sum(leaf.p.nbytes for leaf in found if leaf.fixed)
+        self.light = all(leaf.fixed for leaf in found) and size < REMEMBERED
+        self.sparse = False
 
-    def _check_state(self, leaf: Leaf, name: str, value: Any) -> None:
-        # Checks a value that is about to replace a state entry.
-        leaf.check_state(name, value)
-        assert leaf.state is not None
-        if name == "step" or leaf.immutable or value is leaf.state[name]:
-            return
-        old = leaf.state[name]
-        leaf.state.put(name, value)
-        try:
-            self.memory = _memory.Memory(self.leaves)
-        except ValueError:
-            leaf.state.put(name, old)
-            raise
-        self.forget()
-
-    @property
-    def makers(self) -> dict[Any, Rule]:
-        """The rule that made each state: a frozen leaf keeps its state."""
-        return {leaf.path: leaf.state.maker for leaf in self.leaves if leaf.state is not None}
-
-    @property
-    def states(self) -> list[dict[str, Any] | None]:
-        """The state of each leaf, itself and no copy."""
-        return [None if leaf.state is None else leaf.state.data for leaf in self.leaves]
-
-    def with_rules(self, new: Sequence[Rule | None], step: int) -> Binding:
-        """Return a binding of the same arrays with other rules, and the state these can keep."""
-        plans = self.pipeline.plans(self.structure, [leaf.p for leaf in self.leaves], new)
-        states = [
-            carried(leaf, r, plan, step)
-            for leaf, r, (plan, _) in zip(self.leaves, new, plans, strict=True)
-        ]
-        return self.rebound(self.params, self.structure, new, states, step)
-
-    def with_params(
-        self, params: Any, structure: _trees.Structure, new: Sequence[Rule | None], state: str,
-        step: int,
-    ) -> Binding:  # fmt: skip
-        """Return a binding of other arrays; leaves are matched by path, `state` as in `rebind`."""
-        before = {leaf.path: leaf for leaf in self.leaves}
-        leaves = structure.flatten(params, "params")
-        plans = self.pipeline.plans(structure, leaves, new)
-        states = []
-        for path, p, r, (plan, _) in zip(structure.paths, leaves, new, plans, strict=True):
-            leaf, data = before.get(path), None
-            if leaf is not None and p is not None and r is not None and state != "reset":
-                data = carried(leaf, r, plan, step)
-            if data is not None and plan is not None:
-                place = _checks.where("params", path)
-                data = resized(place, plan._init_leaf(p, step), data, state)
-            states.append(data)
-        return self.rebound(params, structure, new, states, step)
+    def twin(self, leaves: Sequence[Leaf]) -> Self:
+        """Return a binding of the same things but for some leaves."""
+        other = copy.copy(self)
+        other.leaves = list(leaves)
+        other._settle()
+        return other
 
     def rebound(
         self,
         params: Any,
         structure: _trees.Structure,
         rules: Sequence[Rule | None],
-        states: Sequence[dict[str, Any] | None],
+        states: Sequence[LeafState | None],
         step: int,
+        *,
+        options: StepOptions | None = None,
+        arrays: Sequence[Any] | None = None,
     ) -> Binding:
-        """Return a binding of other things with the same options."""
-        options = {**self.options, "states": states}
-        return Binding(params, structure, rules, step=step, **options)
+        """Return a binding of other things by the same engine."""
+        return Binding(
+            params, structure, rules, step=step, states=states, engine=self.engine,
+            options=self.options if options is None else options, arrays=arrays,
+        )  # fmt: skip
+
+    def with_rules(
+        self, new: Sequence[Rule | None], step: int, options: StepOptions | None = None
+    ) -> Binding:
+        """Return a binding of the same arrays with other rules, and the state these can keep."""
+        options = self.options if options is None else options
+        plans = options.plans(self.structure, [leaf.p for leaf in self.leaves], new)
+        states = [
+            carried(leaf, r, plan, step)
+            for leaf, r, (plan, _) in zip(self.leaves, new, plans, strict=True)
+        ]
+        return self.rebound(
+            self.params, self.structure, new, states, step, options=options,
+            arrays=[leaf.p for leaf in self.leaves],
+        )  # fmt: skip
+
+    def with_params(
+        self, params: Any, structure: _trees.Structure, new: Sequence[Rule | None], state: str,
+        step: int, options: StepOptions,
+    ) -> Binding:  # fmt: skip
+        """Return a binding of other arrays; leaves are matched by path, `state` as in `rebind`."""
+        before = {leaf.path: leaf for leaf in self.leaves}
+        leaves = structure.flatten(params, "params")
+        plans = options.plans(structure, leaves, new)
+        states = []
+        for path, p, r, (plan, _) in zip(structure.paths, leaves, new, plans, strict=True):
+            leaf, found = before.get(path), None
+            if leaf is not None and p is not None and state != "reset":
+                found = carried(leaf, r, plan, step)
+            if found is not None:
+                place = _checks.where("params", path)
+                if plan is not None:
+                    assert r is not None
+                    found = resized(place, started(p, plan, step), found, state, r)
+                elif leaf is not None and leaf.shape != p.shape:
+                    found = None  # the state of a frozen leaf of another shape
+            states.append(found)
+        return self.rebound(params, structure, new, states, step, options=options)
+
+    def with_entry(self, index: int, name: str, value: Any) -> Binding:
+        """Return a binding with another array in a slot of a leaf; check it first."""
+        leaf = self.leaves[index]
+        leaf.check_state(name, value)
+        assert leaf.state is not None
+        if value is leaf.state.slots[name]:
+            return self
+        leaves = list(self.leaves)
+        leaves[index] = leaf.with_state(leaf.state.replaced({name: value}))
+        return self.twin(leaves)
+
+    def adopted(self) -> Binding:
+        """Return a binding of the arrays that the caller's container holds now.
+
+        People write ``p["x"] = p["x"] + d``: from then on the new array is the parameter.
+        """
+        for p, shape, dtype in self.watched:
+            if p.shape != shape or (p.dtype is not dtype and p.dtype != dtype):
+                raise ValueError(self._changed())
+        if self.structure.is_leaf:
+            return self
+        now = self.structure.flatten(self.params, "params")
+        if all(map(is_, now, self.arrays)):
+            return self
+        return self.twin([adopted(leaf, p) for leaf, p in zip(self.leaves, now, strict=True)])
+
+    def _changed(self) -> str:
+        found = (x for x in self.leaves if x.p is not None and x.host)
+        leaf = next(x for x in found if x.p.shape != x.shape or x.p.dtype != x.dtype)
+        what = "its shape or dtype was changed in place since it was bound"
+        return f"{leaf.name('params')}: {what}; call rebind"
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Everything beside params and rules, as keywords."""
-        return {
-            "engine": self.engine,
-            "states": self.states,
-            "makers": self.makers,
-            "pipeline": self.pipeline,
-        }
+    def states(self) -> list[LeafState | None]:
+        """The state of each leaf, itself and no copy."""
+        return [leaf.state for leaf in self.leaves]
 
     @property
     def program(self) -> str:
@@ -176,7 +202,11 @@ class Binding:
 
     def check_gradients(self, gradients: list[Any]) -> None:
         """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""
-        if len(self.last) == len(gradients) and all(map(is_, gradients, self.last)):
+        if (
+            len(self.last) == len(gradients)
+            and all(map(is_, gradients, self.last))
+            and all(map(_same_kind, gradients, self.leaves))
+        ):
             return
         self.last, self.sparse = [], False
         memory = self.memory
@@ -187,9 +217,11 @@ class Binding:
             if isinstance(g, RowSparse):
                 self._check_rows(leaf)
                 self.sparse = True
-                continue
-            if not leaf.immutable and memory.may_hold(g):
-                memory.check(leaf.name("grads"), g, own=leaf.p)
+                values, own = g.values, None
+            else:
+                values, own = g, leaf.p
+            if not leaf.immutable and memory.may_hold(values):
+                memory.check(leaf.name("grads"), values, own=own)
         if self.light and not self.sparse:
             self.last = gradients
 
@@ -197,72 +229,19 @@ class Binding:
         # Check that what is run on a leaf can be run on some of its rows.
         assert leaf.plan is not None
         rule = leaf.plan.rule if isinstance(leaf.plan, Composed) else leaf.plan
-        around, place = self.around[leaf.index], leaf.name("grads")
+        terms, place = leaf.terms, leaf.name("grads")
         if rule.reads or not rule.elementwise:
             msg = f"{place}: is RowSparse, and {rule.name} looks at whole leaves"
             raise TypeError(msg)
-        if self.pipeline.k > 1 or around.by_gradient:
-            what = "a sum of gradients" if self.pipeline.k > 1 else f"{around.penalty!r}"
+        whole = terms.by_gradient or terms.whole is not None
+        if self.options.k > 1 or whole:
+            found = terms.penalty if terms.penalty is not None else terms.constraint
+            what = "a sum of gradients" if self.options.k > 1 else f"{found!r}"
             msg = f"{place}: is RowSparse, which does not go with {what}"
             raise TypeError(msg)
 
-    def run(
-        self,
-        gradients: Sequence[Any],
-        given: Sequence[Sequence[Any]] | None,
-        step: int,
-        begin: Callable[[], None],
-    ) -> tuple[dict[int, Any], list[tuple[Leaf, dict[str, Any]]]]:
-        """Run the rules; return new arrays of leaves that cannot be written, and what was done."""
-        replaced: dict[int, Any] = {}
-        done: list[tuple[Leaf, dict[str, Any]]] = []
-        for group, scalars, which in self._calls(gradients, step):
-            if self.sparse:
-                which = self._run_rows(group, scalars, which, gradients, given, begin, replaced)
-            leaves = [group.leaves[i] for i in which]
-            taken = [gradients[leaf.index] for leaf in leaves]
-            if group.reads:
-                numbers = [() if given is None else given[leaf.index] for leaf in leaves]
-                group.fill(scalars, which, taken, numbers)
-            new = group.runner.run(scalars, which, taken, begin)
-            for leaf in leaves:
-                leaf.state.count += 1  # type: ignore[union-attr]
-                done.append((leaf, scalars))
-            for i, arrays in new.items():
-                group.leaves[i].take(arrays)
-                replaced[group.leaves[i].index] = arrays[0]
-        return replaced, done
-
-    def _run_rows(
-        self,
-        group: Group,
-        scalars: dict[str, Any],
-        which: Sequence[int],
-        gradients: Sequence[Any],
-        given: Any,
-        begin: Callable[[], None],
-        replaced: dict[int, Any],
-    ) -> list[int]:
-        # Run leaves whose gradients are RowSparse, and return the others.
-        others = []
-        for i in which:
-            leaf = group.leaves[i]
-            g = gradients[leaf.index]
-            if not isinstance(g, RowSparse):
-                others.append(i)
-                continue
-            numbers = () if given is None else given[leaf.index]
-            arrays = group.run_rows(scalars, i, g, numbers, begin)
-            leaf.state.count += 1  # type: ignore[union-attr]
-            if leaf.immutable:
-                leaf.take(arrays)
-                replaced[leaf.index] = arrays[0]
-        return others
-
-    def _calls(
-        self, gradients: Sequence[Any], step: int
-    ) -> list[tuple[Group, dict[str, Any], list[int]]]:
-        # The leaves of each group that share a count, and the scalars of a step.
+    def calls(self, gradients: Sequence[Any], step: int) -> list[Any]:
+        """Return (group, scalars, leaves of the group by number) for those that share a count."""
         calls = []
         for group in self.groups:
             fixed = group.plan.at(step)
@@ -274,38 +253,18 @@ class Binding:
                 calls.append((group, fixed.scalars(count + 1), which))
         return calls
 
-    def forget(self) -> None:
-        """Make the runners again, and check all gradients: arrays were replaced."""
-        self.last = []
-        for group in self.groups:
-            group.forget()
-
-    def replace(self, new: dict[int, Any]) -> None:
+    def replace(self, new: Mapping[int, Any]) -> None:
         """Put other arrays at some leaves into the caller's container."""
         if new:
+            for index, p in new.items():
+                self.arrays[index] = p
             self.params = self.structure.assign(self.params, new)
 
-    def adopt(self) -> None:
-        """Take over arrays that the caller has put in the place of others.
-
-        People write ``p["x"] = p["x"] + d``: from then on the new array is the parameter.
-        """
-        if self.structure.is_leaf:
-            return
-        now = self.structure.flatten(self.params, "params")
-        if all(p is leaf.p for leaf, p in zip(self.leaves, now, strict=True)):
-            return
-        before = self.leaves
-        groups, memory = self.groups, self.memory
-        self.leaves = [adopted(leaf, p) for leaf, p in zip(before, now, strict=True)]
-        try:
-            self._settle()
-        except ValueError:
-            self.leaves, self.groups, self.memory = before, groups, memory
-            raise
+    def check_written(self) -> None:
+        """Check that all parameters can still be written."""
         for leaf in self.leaves:
-            if leaf.state is not None:
-                leaf.state.leaf = leaf
+            if leaf.rule is not None and leaf.p is not None:
+                check_writable(leaf.name("params"), leaf.p)
 
 
 def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | None]:
@@ -332,10 +291,17 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
     ]
 
 
-def _key(rule: object) -> object:
-    # Equal plans are run together, if they can be compared by hash.
+def _same_kind(g: Any, leaf: Leaf) -> bool:
+    # Shape and dtype of a gradient may have been changed in place.
+    return g is None or (g.shape == leaf.shape and g.dtype == leaf.dtype)
+
+
+def _key(leaf: Leaf) -> tuple[object, bool]:
+    # Equal plans are run together, if they can be compared by hash; leaves with an end of their
+    # own are run apart.
+    plan: object = leaf.plan
     try:
-        hash(rule)
+        hash(plan)
     except TypeError:
-        return id(rule)
-    return rule
+        plan = id(plan)
+    return plan, leaf.terms.whole is not None

@@ -9,7 +9,6 @@ from .. import _arrays, rules
 from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..rules import Rule
-from . import _checkpoint
 from ._optimizer import Optimizer
 
 # torch's settings by our fields; a function makes several of one.
@@ -26,6 +25,7 @@ FIELDS: dict[str, str | Callable[[Any], dict[str, Any]]] = {
     "d": "threshold",
     "beta2_decay": lambda x: {"beta2_decay": -x},
     "ns_steps": "iterations",
+    "ns_coefficients": lambda x: {"coefficients": tuple(map(_arrays.to_float, x))},
     "adjust_lr_fn": lambda x: {"scale": x or "original"},
 }
 SPECIAL: dict[tuple[str, str], str | Callable[[Any], dict[str, Any]]] = {
@@ -67,8 +67,10 @@ def from_torch(torch_optimizer: Any, params: Any = None) -> Optimizer:
     torch_optimizer : torch.optim.Optimizer
         Of a class whose rule is here too. It is not changed.
     params : tree of arrays, optional
-        The parameters, of any library, in the order in which torch's groups hold theirs, and with
-        the same shapes. By default torch's own tensors, as a list.
+        The parameters, of any library, with the same shapes. Where torch's groups hold names
+        (``torch.optim.Adam(model.named_parameters())``), they are matched with the paths of the
+        leaves, joined by dots; otherwise the leaves must stand in the order of torch's groups, as
+        the containers have them: dicts by insertion. By default torch's own tensors, as a list.
 
     Returns
     -------
@@ -87,20 +89,26 @@ def from_torch(torch_optimizer: Any, params: Any = None) -> Optimizer:
 
         theirs = torch.optim.AdamW(model.parameters(), lr=1e-3)
         ...
-        opt = fl.from_torch(theirs, {"weights": cupy_weights, "bias": cupy_bias})
+        params = {name: cupy.asarray(p.detach()) for name, p in model.named_parameters()}
+        opt = fl.from_torch(theirs, params)
     """
     found, chosen = [], []
+    names: list[str] = []
     for group in torch_optimizer.param_groups:
         rule = _rule(type(torch_optimizer).__name__, group)
         for p in group["params"]:
             found.append(p)
             chosen.append(rule)
+        names += group.get("param_names") or []
     params = list(found) if params is None else params
     structure = Structure(params)
     leaves = structure.flatten(params, "params")
-    present = [i for i, p in enumerate(leaves) if p is not None]
+    present = [i for i in structure.own_order(params) if leaves[i] is not None]
     if len(present) != len(found):
         raise ValueError(_checks.mismatch("params", "number of arrays", len(present), len(found)))
+    joined = {".".join(map(str, structure.paths[i])): i for i in present}
+    if len(names) == len(found) and set(names) == set(joined):
+        present = [joined[name] for name in names]
     given: list[Rule | None] = [None] * len(leaves)
     for i, theirs, rule in zip(present, found, chosen, strict=True):
         place = _checks.where("params", structure.paths[i])
@@ -109,21 +117,25 @@ def from_torch(torch_optimizer: Any, params: Any = None) -> Optimizer:
             raise ValueError(_checks.mismatch(place, "shape", *shapes))
         given[i] = rule
     opt = Optimizer(params, structure.unflatten(given))
-    pairs: list[Any] = []
     last = 0
     for i, theirs in zip(present, found, strict=True):
         leaf, state = opt._bound.leaves[i], torch_optimizer.state.get(theirs, {})
         if not state:
             continue
-        count = _count(state)
-        last = max(last, count)
-        pairs.append((leaf, "step", count))
+        assert leaf.state is not None
+        leaf.state.count = _count(state)
+        last = max(last, leaf.state.count)
         for name in leaf.names:
             keys = [key for key in SLOTS.get(name, ()) if state.get(key) is not None]
             if keys:
-                pairs.append((leaf, name, _arrays.to_numpy(state[keys[0]])))
-    _checkpoint.restore(pairs)
-    opt._step_count, opt._last = last, max(last - 1, 0)
+                held = leaf.state.slots[name]
+                value = _arrays.moved(_arrays.to_numpy(state[keys[0]]), held, held.dtype)
+                if leaf.immutable:
+                    leaf.state.slots[name] = value
+                else:
+                    with leaf.guard():
+                        _arrays.write(held, value)
+    opt._memory.advance(last)
     return opt
 
 
@@ -138,13 +150,6 @@ def _rule(name: str, group: dict[str, Any]) -> Rule:
         if key in IGNORED:
             continue
         target = SPECIAL.get((name, key)) or FIELDS.get(key, key)
-        if key == "ns_coefficients":
-            from ..rules._muon import COEFFICIENTS
-
-            if tuple(value) != COEFFICIENTS:
-                msg = f"torch_optimizer: {name}(ns_coefficients={value!r}) has no counterpart"
-                raise ValueError(msg)
-            continue
         fields |= target(value) if callable(target) else {target: value}
     rule = rules.get(cls)
     own = type(rule).__dataclass_fields__  # type: ignore[attr-defined]

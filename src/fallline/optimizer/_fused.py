@@ -16,6 +16,7 @@ from .. import _arrays
 from .._arrays._pairs import Pair, PairNamespace, select
 from ..rules import Rule, Slot
 from ..rules._abstract import Face, Read
+from . import _factors
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Composed(Face):
         Whether there is a sum of earlier gradients, which a step sets to zero.
     wide : bool
         Whether gradients come in the precision of the arithmetic.
+    rate, decay : float or array, optional
+        Factors of the rule's learning rate and weight decay, for each element if arrays.
     """
 
     rule: Rule
@@ -50,12 +53,21 @@ class Composed(Face):
     master: bool = False
     accumulates: bool = False
     wide: bool = False
+    rate: Any = None
+    decay: Any = None
 
     @property
     def name(self) -> str:
         """The names of what it is made of."""
         parts = (*self.transforms, self.rule, self.penalty, self.constraint)
         return ", ".join(type(x).__name__ for x in parts if x is not None)
+
+    @property
+    def adds(self) -> bool:
+        """Whether there is anything beside the rule."""
+        truths = self.transforms, self.guarded, self.master, self.accumulates, self.wide
+        others = self.penalty, self.constraint, self.rate, self.decay
+        return any(truths) or any(x is not None for x in others)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -65,8 +77,8 @@ class Composed(Face):
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        """What was measured of the gradients, then of the leaf, then the constraint's arrays."""
-        arrays = tuple(Read(f"constraint.{name}", False) for name, _ in self.arrays)
+        """What was measured of the gradients, then of the leaf, then arrays that stay."""
+        arrays = tuple(Read(name, False) for name, _ in self.arrays)
         return (*self.given, *self.rule.reads, *arrays)
 
     @property
@@ -77,18 +89,30 @@ class Composed(Face):
 
     @property
     def arrays(self) -> list[tuple[str, Any]]:
-        """The constraint's arrays, by name."""
+        """The constraint's arrays and those of factors, by name."""
         operands = {} if self.constraint is None else self.constraint.operands()
-        return [(name, x) for name, x in operands.items() if _arrays.is_array(x)]
+        found = [(f"constraint.{name}", x) for name, x in operands.items() if _arrays.is_array(x)]
+        return found + [(f"factor.{name}", x) for name, x in self.factors]
+
+    @property
+    def factors(self) -> list[tuple[str, Any]]:
+        """The factors that are arrays, as ``"rate"`` and ``"decay"``."""
+        both = (("rate", self.rate), ("decay", self.decay))
+        return [(name, x) for name, x in both if _arrays.is_array(x)]
+
+    @property
+    def scales(self) -> bool:
+        """Whether a unit of gradient moves elements differently far."""
+        return self.rule.scales or _arrays.is_array(self.rate)
 
     def scalars(self, t: Any) -> dict[str, Any]:
         """Return the numbers of the rule, and of the others by prefixed names."""
-        found = dict(self.rule.scalars(t))
+        found = self._rule_scalars(t)
         for i, transform in enumerate(self.transforms):
             found |= _prefixed(f"gradient{i}.", transform.weights())
         if self.penalty is not None:
             weights = self.penalty.weights()
-            if self._plain:
+            if not self.scales:
                 length = found["learning_rate"]
                 weights = self.penalty.numbers(SimpleNamespace(**weights), length)
             found |= _prefixed("penalty.", weights)
@@ -98,10 +122,19 @@ class Composed(Face):
             found |= _prefixed("constraint.", numbers)
         return found
 
-    @property
-    def _plain(self) -> bool:
-        # Whether a unit of gradient moves every element as far.
-        return not self.rule.scales
+    def _rule_scalars(self, t: Any) -> dict[str, Any]:
+        both = {"rate": self.rate, "decay": self.decay}
+        plain = {name: f for name, f in both.items() if isinstance(f, float)}
+        rule = _factors.multiplied(self.rule, plain) if plain else self.rule
+        if not self.factors:
+            return dict(rule.scalars(t))
+        return _factors.split(rule, t, tuple(name for name, _ in self.factors))
+
+    def factored(self, s: Any, arrays: dict[str, Any]) -> Any:
+        """Return the numbers of the rule, those that depend on factors as arrays."""
+        if not arrays:
+            return s
+        return _Factored(s, _factors.dependent(self.rule, tuple(arrays)), arrays)
 
     @property
     def elementwise(self) -> bool:
@@ -124,11 +157,11 @@ class Composed(Face):
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         """Return the new parameter and slots."""
-        return self._composed(xp, s, (p, g, *slots), lambda *x: self.rule.formula(xp, s, *x))
+        return self._composed(xp, s, (p, g, *slots), lambda s, *x: self.rule.formula(xp, s, *x))
 
     def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
         outer = PairNamespace(xp)
-        return list(self._composed(outer, s, pairs, lambda *x: self.rule._on_pairs(xp, s, *x)))
+        return list(self._composed(outer, s, pairs, lambda s, *x: self.rule._on_pairs(xp, s, *x)))
 
     @property
     def _wide(self) -> bool:
@@ -151,27 +184,45 @@ class Composed(Face):
             g = transform.formula(xp, _Under(s, f"gradient{i}."), g, *measured)
         return g
 
+    def _held(self, xp: Any, p: Any, master: Any) -> Any:
+        # The master copy, unless somebody else has written into the parameter since the last step.
+        rounded = xp.rounded(master)
+        return xp.where(p == rounded, master, p)
+
+    def _measured(self, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+        if self.master:
+            n, xp = len(self.rule.slots), Rounding(_arrays.namespace(p), p.dtype)
+            held = self._held(xp, _arrays.widened(p), slots[n])
+            slots = (*slots[:n], held, *slots[n + 1 :])
+        return super()._measured(s, p, g, *slots)
+
+    def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+        return super()._widened(Rounding(xp, p.dtype) if self.master else xp, s, p, g, *slots)
+
     def _composed(
         self, xp: Any, s: Any, arrays: Sequence[Any], rule: Callable[..., Sequence[Any]]
     ) -> tuple[Any, ...]:
         p, g, *rest = arrays
-        old, reads = rest[: len(self.slots)], iter(rest[len(self.slots) :])
+        old = rest[: len(self.slots)]
+        names = [read.name for read in self.reads]
+        reads = dict(zip(names, rest[len(self.slots) :], strict=True))
         slots = old[: len(self.rule.slots)]
-        w = old[len(slots)] if self.master else p
-        g = self._transformed(xp, s, g, reads)
-        keep = next(reads) if self.guarded else None
-        new, *after = rule(w, g, *slots, *(next(reads) for _ in self.rule.reads))
+        w = self._held(xp, p, old[len(slots)]) if self.master else p
+        g = self._transformed(xp, s, g, iter([reads["scale"]] if "scale" in reads else []))
+        factors = {name: self._part(reads[f"factor.{name}"]) for name, _ in self.factors}
+        s_rule = self.factored(s, factors)
+        new, *after = rule(s_rule, w, g, *slots, *(reads[read.name] for read in self.rule.reads))
         if self.penalty is not None:
             numbers: Any = _Under(s, "penalty.")
-            if not self._plain:
-                length = self.rule.lengths(xp, s, *after)
+            if self.scales:
+                length = self.rule.lengths(xp, s_rule, *after)
                 numbers = SimpleNamespace(**self.penalty.numbers(numbers, length))
             new = self.penalty.formula(xp, numbers, new)
         if self.constraint is not None:
             new = self.constraint.formula(xp, self._operands(s, reads), new)
         result = [new, *after]
-        if keep is not None:
-            whole = keep != 0.0
+        if self.guarded:
+            whole = reads["keep"] != 0.0
             pairs = zip(result, [w, *slots], strict=True)
             result = [select(xp, whole, value, before) for value, before in pairs]
         if self.master:
@@ -180,11 +231,15 @@ class Composed(Face):
             result.append(_zeros(xp, old[-1]))
         return tuple(result)
 
-    def _operands(self, s: Any, reads: Iterator[Any]) -> Any:
+    def _part(self, factor: Any) -> Any:
+        # Where the rule sees the parts of complex numbers one by one, it sees plain reals.
+        return factor.re if isinstance(factor, Pair) and self._by_components else factor
+
+    def _operands(self, s: Any, reads: dict[str, Any]) -> Any:
         # The constraint's numbers and arrays under their names.
-        names = [name for name, _ in self.arrays]
-        arrays = dict(zip(names, reads, strict=True))
-        given = _Under(s, "constraint.")
+        prefix = "constraint."
+        arrays = {n.removeprefix(prefix): x for n, x in reads.items() if n.startswith(prefix)}
+        given = _Under(s, prefix)
         return SimpleNamespace(
             **arrays,
             **{n: getattr(given, n) for n in self.constraint.operands() if n not in arrays},
@@ -209,3 +264,34 @@ class _Under:
 
 def _prefixed(prefix: str, numbers: dict[str, Any]) -> dict[str, Any]:
     return {prefix + name: float(x) for name, x in numbers.items()}
+
+
+class _Factored:
+    # The numbers of a step, of which some are arrays: affine functions of the factors.
+
+    def __init__(self, s: Any, terms: dict[str, frozenset[str]], arrays: dict[str, Any]) -> None:
+        self._s, self._terms, self._arrays = s, terms, arrays
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._s, name)
+        for which in sorted(self._terms.get(name, ())):
+            used = self._arrays.values() if which == "both" else [self._arrays[which]]
+            product = getattr(self._s, f"{name}/{which}")
+            for factor in used:
+                product = factor * product
+            found = product + found
+        return found
+
+
+class Rounding:
+    """A namespace that can also round single precision to a half precision, and widen it again."""
+
+    def __init__(self, xp: Any, dtype: Any) -> None:
+        self._xp, self._dtype = xp, dtype
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def rounded(self, x: Any) -> Any:
+        """Return `x` as it is after a store in half precision."""
+        return self._xp.astype(self._xp.astype(x, self._dtype), x.dtype)

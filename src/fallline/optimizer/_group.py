@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _arrays, engine
 from ._fused import Composed
 from ._leaf import Leaf
-from ._row_sparse import RowSparse, put_rows
+from ._row_sparse import RowSparse
+
+
+class Ready(NamedTuple):
+    """New values of a leaf that are not written yet: of the parameter and the slots."""
+
+    leaf: Leaf
+    arrays: list[Any]
+    rows: Any = None
 
 
 class Group:
-    """The leaves of one plan, library, device and dtype, and what runs them."""
+    """The leaves of one plan, library, device and dtype, and what runs them.
+
+    Attributes
+    ----------
+    apart : bool
+        Whether new values are made apart from the leaves' own arrays: of arrays that cannot be
+        written, and where a penalty or constraint acts on the whole leaf after the rule.
+    """
 
     def __init__(self, leaves: list[Leaf], chosen: str) -> None:
         self.leaves = leaves
@@ -21,6 +36,8 @@ class Group:
         assert first.plan is not None
         self.plan = first.plan
         self.reads = self.plan.reads
+        self.ends = first.terms.whole is not None
+        self.apart = first.immutable or self.ends
         self.engine, self.program = engine.choose(chosen, first.name("params"), first.p, self.plan)
         self._runner: engine.Runner | None = None
 
@@ -28,12 +45,19 @@ class Group:
     def runner(self) -> engine.Runner:
         """What runs the leaves, made at the first step."""
         if self._runner is None:
-            arrays = [leaf.arrays + self._read(leaf) for leaf in self.leaves]
+            arrays = [[*self._held(leaf), *self._read(leaf)] for leaf in self.leaves]
             self._runner = engine.make(self.engine, self.plan, self.program, arrays)
         return self._runner
 
+    def _held(self, leaf: Leaf) -> list[Any]:
+        # The arrays that the runner writes: the leaf's own, or copies of them.
+        if self.apart and not leaf.immutable:
+            with leaf.guard():
+                return [_arrays.moved(x, x, x.dtype) for x in leaf.arrays]
+        return leaf.arrays
+
     def _read(self, leaf: Leaf) -> list[Any]:
-        # Places for the numbers of a leaf, and the arrays of its constraint.
+        # Places for the numbers of a leaf, and the arrays that only are read.
         given = dict(self.plan.arrays) if isinstance(self.plan, Composed) else {}
         found = []
         for read in self.reads:
@@ -41,8 +65,7 @@ class Group:
                 dtype = _arrays.compute_dtype(leaf.p)
                 found.append(_arrays.full(leaf.p, 0.0, dtype, shape=()))
             else:
-                x = given[read.name.removeprefix("constraint.")]
-                found.append(_arrays.spread(x, leaf.p))
+                found.append(_arrays.spread(given[read.name], leaf.p))
         return found
 
     def fill(
@@ -59,23 +82,58 @@ class Group:
             leaf, held = self.leaves[i], arrays[i]
             first = len(leaf.names) + 1
             with leaf.guard():
-                own = self.plan._measured(s, leaf.p, g, *held[1:first], *numbers)
+                own = self.plan._measured(s, leaf.p, g, *leaf.arrays[1:], *numbers)
                 for k, number in enumerate((*numbers, *own)):
                     if leaf.immutable:
                         held[first + k] = number
                     else:
                         _arrays.write(held[first + k], number)
 
-    def run_rows(
-        self,
-        scalars: dict[str, Any],
-        i: int,
-        g: RowSparse,
-        numbers: Sequence[Any],
-        begin: Callable[[], None],
+    def run_apart(
+        self, scalars: dict[str, Any], which: Sequence[int], grads: Sequence[Any], given: Any
+    ) -> list[Ready]:
+        """Return the new values of some leaves; `given` as for `fill`."""
+        runner = self.runner
+        for i in which:
+            leaf, held = self.leaves[i], runner.leaves[i]
+            if leaf.immutable:
+                held[: len(leaf.names) + 1] = leaf.arrays
+            else:
+                with leaf.guard():
+                    for target, x in zip(held, leaf.arrays, strict=False):
+                        _arrays.write(target, x)
+        runner.run(scalars, which, grads, _nothing)
+        found = []
+        for i, numbers in zip(which, given, strict=True):
+            leaf = self.leaves[i]
+            arrays = list(runner.leaves[i][: len(leaf.names) + 1])
+            found.append(Ready(leaf, self._ended(leaf, scalars, arrays, numbers)))
+        return found
+
+    def _ended(
+        self, leaf: Leaf, scalars: dict[str, Any], arrays: list[Any], numbers: Sequence[Any]
     ) -> list[Any]:
-        """Run some rows of a leaf; return the parameter and the slots."""
-        leaf, held = self.leaves[i], self.runner.leaves[i]
+        # With the penalty and the constraint that act on the whole leaf.
+        if not self.ends:
+            return arrays
+        names = ["p", *leaf.names]
+        found = dict(zip(names, arrays, strict=True))
+        with leaf.guard():
+            new = leaf.terms.applied(self.plan, scalars, found, leaf.p)
+            if isinstance(self.plan, Composed) and self.plan.guarded:
+                new = leaf.xp.where(numbers[-1] != 0.0, new, _arrays.widened(found["p"]))
+            new = _arrays.unscalar(new)
+            found["p"] = _arrays.cast(new, leaf.p)
+            if "master" in found:
+                found["master"] = new
+        return [found[name] for name in names]
+
+    def run_rows(
+        self, scalars: dict[str, Any], i: int, g: RowSparse, numbers: Sequence[Any]
+    ) -> Ready:
+        """Return the new values of some rows of a leaf."""
+        leaf = self.leaves[i]
+        held = [*leaf.arrays, *self.runner.leaves[i][len(leaf.names) + 1 :]]
         written = 1 + len(leaf.names)
         singles = [*[False] * written, *(read.single for read in self.reads)]
         with leaf.guard():
@@ -86,13 +144,13 @@ class Group:
             for k, number in enumerate(numbers):
                 rows[written + k] = number
             runner = engine.make(self.engine, self.plan, self.program, [rows])
-            begin()
-            runner.run(scalars, [0], [g.values], begin)
-            new = runner.leaves[0][:written]
-            for k, x in enumerate(new):
-                held[k] = put_rows(held[k], g.indices, x)
-        return list(held[:written])
+            runner.run(scalars, [0], [g.values], _nothing)
+            return Ready(leaf, list(runner.leaves[0][:written]), g.indices)
 
     def forget(self) -> None:
         """Make the runner again: arrays were replaced."""
         self._runner = None
+
+
+def _nothing() -> None:
+    pass

@@ -1,213 +1,315 @@
-"""What goes on around the rules while an Optimizer steps, and what it remembers between steps."""
+"""One step of an Optimizer, told in its order, and what it remembers for the next.
+
+The gradients are checked by then. What can fail comes before the first write: accumulation,
+transforms, the search for numbers that are not finite, the rules of leaves whose new values are
+made apart. Then `begin` is called, and the arrays are written.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _arrays
-from .._arrays import _checks
-from ..gradients import LossScale
+from .._arrays import _reductions
+from ..gradients import ClipByGlobalNorm
 from ._binding import Binding
-from ._leaf import Leaf
+from ._group import Ready
+from ._leaf import Leaf, LeafState
+from ._options import StepOptions
 from ._row_sparse import RowSparse
 
 
-class Flow:
-    """The memory of a pipeline: calls that only added to sums, and steps that were left out.
+class Awaited(NamedTuple):
+    """A step of which the host does not know yet whether the device left it out."""
+
+    read: Callable[[], Any]
+    counts: list[tuple[LeafState, int]]
+    steps: int
+    last: int
+    skipped: int
+
+
+class StepMemory:
+    """What later steps depend on beside arrays.
 
     Attributes
     ----------
+    steps : int
+        Steps made: the clock of the schedules.
+    last : int
+        What that clock showed in the last step.
     calls : int
-        Since the last step.
-    given : set of int
-        Leaves that had a gradient in these.
-    skipped : int or array
-        Steps left out because of numbers that are not finite; 0-d on a device.
+        Calls since then that only added to sums.
+    skipped : int
+        Steps left out because of gradients that are not finite.
+    awaited : Awaited or None
+        The last step, while it is not known whether it was left out.
+    norm : array or None
+        The norm of the gradients of the last step before it was clipped, on its device.
     """
 
+    __slots__ = ("awaited", "calls", "last", "norm", "skipped", "steps")
+
     def __init__(self) -> None:
-        self.calls = 0
-        self.given: set[int] = set()
-        self.skipped: Any = 0
+        self.steps = self.last = self.calls = self.skipped = 0
+        self.awaited: Awaited | None = None
+        self.norm: Any = None
 
-    def step(self, bound: Binding, grads: list[Any], step: int, begin: Callable[[], None]) -> bool:
-        """Make a step of the rules with all that surrounds it.
+    def settle(self) -> None:
+        """Take back the counts of a step that the device left out; wait for it if need be."""
+        awaited = self.awaited
+        if awaited is None:
+            return
+        if not awaited.read():
+            for state, count in awaited.counts:
+                state.count = count
+            self.steps, self.last = awaited.steps, awaited.last
+            self.skipped = awaited.skipped + 1
+        self.awaited = None
 
-        Returns whether the clock moves: it does not where gradients were only added to sums.
-        """
-        pipeline, leaves = bound.pipeline, bound.leaves
-        grads = [None if leaf.rule is None else g for leaf, g in zip(leaves, grads, strict=True)]
-        if self.calls + 1 < pipeline.k:
-            begin()
-            self._add(leaves, grads)
-            return False
-        if pipeline.k > 1:
-            grads = self._means(leaves, grads, pipeline.k)
-        asked, grads = grads, [g.values if isinstance(g, RowSparse) else g for g in grads]
-        go, keep = pipeline.finite(leaves, grads)
-        if go:
-            self._run(bound, asked, grads, keep, step, begin)
-        else:
-            begin()
-            self._forget_sums(leaves)
-        pipeline.after(go if keep is None else keep, grads)
-        self.skipped = self.skipped + ((not go) if keep is None else 1.0 - keep)
-        self.calls, self.given = 0, set()
-        return True
+    def advance(self, steps: int = 1) -> None:
+        """Move the clock."""
+        self.steps += steps
+        self.last = max(self.steps - 1, 0)
 
-    def _run(
-        self,
-        bound: Binding,
-        asked: list[Any],
-        grads: list[Any],
-        keep: Any,
-        step: int,
-        begin: Callable[[], None],
-    ) -> None:
-        grads, scales = bound.pipeline.prepared(bound.leaves, bound.around, grads)
-        given: list[list[Any]] = []
-        for i, g in enumerate(grads):
-            numbers = [] if scales is None or g is None else [scales[i]]
-            if keep is not None and g is not None:
-                numbers.append(_arrays.beside(keep, g))
-            given.append(numbers)
-        grads = [
-            RowSparse(first.indices, g) if isinstance(first, RowSparse) else g
-            for first, g in zip(asked, grads, strict=True)
-        ]
-        starts = self._starts(bound, grads)
-        replaced, done = bound.run(grads, given, step, begin)
-        landed = self._land(bound, done, given, starts)
-        bound.replace(replaced | landed)
-        if landed:
-            bound.forget()
 
-    def _add(self, leaves: Sequence[Leaf], grads: Sequence[Any]) -> None:
-        for leaf, g in zip(leaves, grads, strict=True):
-            if g is not None:
-                assert leaf.state is not None
-                with leaf.guard():
-                    total = leaf.state["sum"]
-                    _put(leaf, total + _arrays.widened(_arrays.detached(g)))
-                self.given.add(leaf.index)
-        self.calls += 1
+def step(bound: Binding, memory: StepMemory, grads: list[Any], begin: Callable[[], None]) -> None:
+    """Make a step with all that surrounds the rules."""
+    options, leaves = bound.options, bound.leaves
+    memory.settle()
+    grads = [None if leaf.rule is None else g for leaf, g in zip(leaves, grads, strict=True)]
+    if memory.calls + 1 < options.k:
+        begin()
+        _add(leaves, grads)
+        memory.calls += 1
+        return
+    if options.k > 1:
+        grads = _means(leaves, grads, memory.calls + 1)
+    _finish(bound, memory, grads, begin)
 
-    def _means(self, leaves: Sequence[Leaf], grads: Sequence[Any], k: int) -> list[Any]:
-        found: list[Any] = []
-        for leaf, g in zip(leaves, grads, strict=True):
-            if g is None and leaf.index not in self.given:
-                found.append(None)
-                continue
-            assert leaf.state is not None
-            with leaf.guard():
-                total = leaf.state["sum"]
-                if g is not None:
-                    total = total + _arrays.widened(_arrays.detached(g))
-                found.append(_arrays.unscalar(total / k))
-        return found
 
-    def _forget_sums(self, leaves: Sequence[Leaf]) -> None:
-        for leaf in leaves:
-            if leaf.state is not None and "sum" in leaf.state.slots:
-                with leaf.guard():
-                    total = leaf.state["sum"]
-                    _put(leaf, _arrays.full(total, 0.0, total.dtype))
+def flush(bound: Binding, memory: StepMemory, begin: Callable[[], None]) -> None:
+    """Make a step with the mean of the calls since the last one."""
+    grads = _means(bound.leaves, [None] * len(bound.leaves), memory.calls)
+    _finish(bound, memory, grads, begin)
 
-    def _starts(self, bound: Binding, grads: Sequence[Any]) -> dict[int, Any]:
-        """Return copies of leaves from which a search in the rule's metric will start."""
-        found = {}
-        for leaf, around, g in zip(bound.leaves, bound.around, grads, strict=True):
-            if g is not None and around.late != (None, None):
-                with leaf.guard():
-                    found[leaf.index] = _arrays.moved(leaf.p, leaf.p, leaf.dtype)
-        return found
 
-    def _land(
-        self,
-        bound: Binding,
-        done: Sequence[tuple[Leaf, dict[str, Any]]],
-        given: Sequence[Any],
-        starts: dict[int, Any],
-    ) -> dict[int, Any]:
-        """Apply what does not fuse to leaves that were updated; return those replaced."""
-        replaced = {}
-        for leaf, scalars in done:
-            around = bound.around[leaf.index]
-            if around.late == (None, None):
-                continue
-            assert leaf.plan is not None
-            assert leaf.state is not None
-            with leaf.guard():
-                new = around.landed(leaf.plan, leaf, scalars, starts[leaf.index])
-                old = leaf.state.slots.get("master", leaf.p)
-                if getattr(leaf.plan, "guarded", False):
-                    new = leaf.xp.where(given[leaf.index][-1] != 0.0, new, _arrays.widened(old))
-                for name in ("master",) if old is not leaf.p else ():
-                    _arrays.write(leaf.state.slots[name], new)
-                if leaf.immutable:
-                    leaf.p = replaced[leaf.index] = _arrays.cast(new, leaf.p)
+def discard(bound: Binding, memory: StepMemory) -> None:
+    """Forget the sums of the calls since the last step."""
+    _forget_sums(bound.leaves)
+    memory.calls = 0
+
+
+def _finish(
+    bound: Binding, memory: StepMemory, grads: list[Any], begin: Callable[[], None]
+) -> None:
+    options, leaves = bound.options, bound.leaves
+    asked, grads = grads, [g.values if isinstance(g, RowSparse) else g for g in grads]
+    go, keep = _finite(options, leaves, grads)
+    scale = options.loss_scale
+    fine = go if keep is None else keep
+    after = (None, None) if scale is None else scale.after(fine, grads)
+    if not go and options.nonfinite == "raise":
+        if scale is not None:
+            scale.take(after)
+        raise FloatingPointError(_not_finite(leaves, grads))
+    if go or options.nonfinite == "propagate":
+        norm = _rules(bound, asked, grads, keep, memory, begin)
+    else:
+        begin()
+        memory.skipped += 1
+        norm = None
+    _forget_sums(leaves)
+    if scale is not None:
+        scale.take(after)
+    memory.calls, memory.norm = 0, norm
+
+
+def _rules(
+    bound: Binding,
+    asked: Sequence[Any],
+    grads: list[Any],
+    keep: Any,
+    memory: StepMemory,
+    begin: Callable[[], None],
+) -> Any:
+    # Transforms, rules and what comes after them; returns the norm before clipping.
+    options, leaves = bound.options, bound.leaves
+    before, fused = options.split
+    norm = None
+    for transform in before:
+        if isinstance(transform, ClipByGlobalNorm):
+            norm = transform.norm(grads)
+        grads = transform.apply(grads)
+    grads = _with_slopes(leaves, grads)
+    scales = None
+    if fused and fused[0].measured:
+        if isinstance(fused[0], ClipByGlobalNorm):
+            norm = fused[0].norm(grads)
+        scales = fused[0].measure(grads)
+    guarded = keep is not None and options.nonfinite == "skip"
+    given: list[list[Any]] = []
+    for i, g in enumerate(grads):
+        numbers = [] if scales is None or g is None else [scales[i]]
+        if guarded and g is not None:
+            numbers.append(_arrays.beside(keep, g))
+        given.append(numbers)
+    grads = [
+        RowSparse(first.indices, g) if isinstance(first, RowSparse) else g
+        for first, g in zip(asked, grads, strict=True)
+    ]
+    awaited = None
+    if guarded:
+        stepped = [leaf.state for leaf, g in zip(leaves, grads, strict=True) if g is not None]
+        counts = [(state, state.count) for state in stepped if state is not None]
+        read = _arrays.begin_read(keep)
+        awaited = Awaited(read, counts, memory.steps, memory.last, memory.skipped)
+    run(bound, grads, given, memory.steps, begin)
+    memory.advance()
+    memory.awaited = awaited
+    return norm
+
+
+def run(
+    bound: Binding,
+    grads: Sequence[Any],
+    given: Sequence[Sequence[Any]] | None,
+    step: int,
+    begin: Callable[[], None],
+) -> None:
+    """Run the rules: first those whose new values are made apart, then those that write."""
+    ready: list[Ready] = []
+    direct = []
+    done: list[Leaf] = []
+    for group, scalars, which in bound.calls(grads, step):
+        if not (group.apart or group.reads or bound.sparse):
+            leaves = [group.leaves[i] for i in which]
+            direct.append((group.runner, scalars, which, [grads[leaf.index] for leaf in leaves]))
+            done += leaves
+            continue
+        numbers = [() if given is None else given[group.leaves[i].index] for i in which]
+        if bound.sparse:
+            dense = []
+            for i, row in zip(which, numbers, strict=True):
+                g = grads[group.leaves[i].index]
+                if isinstance(g, RowSparse):
+                    ready.append(group.run_rows(scalars, i, g, row))
+                    done.append(group.leaves[i])
                 else:
-                    _arrays.write(leaf.p, new)
-        return replaced
-
-    # -- saving -------------------------------------------------------------------------------
-
-    def state(self, bound: Binding) -> dict[str, Any]:
-        """Return plain numbers: what later steps depend on, beside arrays."""
-        return {
-            "calls": self.calls,
-            "given": sorted(self.given),
-            "skipped": round(_arrays.to_float(self.skipped)),
-            "gradients": [
-                x.state_dict() if isinstance(x, LossScale) else {} for x in bound.pipeline.gradients
-            ],
-            "schedules": {name: x.state_dict() for name, x in stateful(bound).items()},
-        }
-
-    def check(self, bound: Binding, saved: Any) -> None:
-        """Check what `state` returned before it is taken."""
-        place = "state_dict['flow']"
-        if not isinstance(saved, dict) or set(saved) != set(self.state(bound)):
-            msg = f"{place}: is not what state_dict gives"
-            raise ValueError(msg)
-        _checks.count(f"{place}['calls']", saved["calls"])
-        _checks.count(f"{place}['skipped']", saved["skipped"])
-        if any(not 0 <= i < len(bound.leaves) for i in saved["given"]):
-            msg = f"{place}['given']: names leaves that are not there"
-            raise ValueError(msg)
-        ours, theirs = len(bound.pipeline.gradients), len(saved["gradients"])
-        if ours != theirs:
-            raise ValueError(_checks.mismatch(f"{place}['gradients']", "length", theirs, ours))
-        if set(stateful(bound)) != set(saved["schedules"]):
-            names = sorted(saved["schedules"]), sorted(stateful(bound))
-            raise ValueError(_checks.mismatch(f"{place}['schedules']", "names", *names))
-
-    def load(self, bound: Binding, saved: dict[str, Any]) -> None:
-        """Take what `check` has passed."""
-        self.calls, self.given = saved["calls"], set(saved["given"])
-        self.skipped = saved["skipped"]
-        for transform, state in zip(bound.pipeline.gradients, saved["gradients"], strict=True):
-            if isinstance(transform, LossScale):
-                transform.load_state_dict(state)
-        for name, schedule in stateful(bound).items():
-            schedule.load_state_dict(saved["schedules"][name])
+                    dense.append((i, row))
+            which, numbers = [i for i, _ in dense], [row for _, row in dense]
+        leaves = [group.leaves[i] for i in which]
+        taken = [grads[leaf.index] for leaf in leaves]
+        if group.reads and which:
+            group.fill(scalars, which, taken, numbers)
+        if group.apart:
+            ready += group.run_apart(scalars, which, taken, numbers)
+        else:
+            direct.append((group.runner, scalars, which, taken))
+        done += leaves
+    for runner, scalars, which, taken in direct:
+        runner.run(scalars, which, taken, begin)
+    if ready:
+        begin()
+        for leaf, arrays, rows in ready:
+            with leaf.guard():
+                leaf.put(arrays, rows)
+        bound.replace({leaf.index: leaf.p for leaf, _, _ in ready if leaf.immutable})
+    for leaf in done:
+        leaf.state.count += 1  # type: ignore[union-attr]
+    if bound.options.k > 1:
+        for leaf in done:
+            leaf.state.given = False  # type: ignore[union-attr]
 
 
-def stateful(bound: Binding) -> dict[str, Any]:
-    """Return the schedules that remember something, by the leaf and the field they drive."""
-    return {
-        f"{leaf.name('params')}.{name}": getattr(leaf.rule, name)
-        for leaf in bound.leaves
-        if leaf.rule is not None
-        for name in leaf.rule._schedules
-        if hasattr(getattr(leaf.rule, name), "state_dict")
-    }
+# -- accumulation -------------------------------------------------------------------------------
+
+
+def _add(leaves: Sequence[Leaf], grads: Sequence[Any]) -> None:
+    for leaf, g in zip(leaves, grads, strict=True):
+        if g is not None:
+            assert leaf.state is not None
+            with leaf.guard():
+                total = leaf.state.slots["sum"]
+                _put(leaf, total + _arrays.widened(_arrays.detached(g)))
+            leaf.state.given = True
+
+
+def _means(leaves: Sequence[Leaf], grads: Sequence[Any], k: int) -> list[Any]:
+    found: list[Any] = []
+    for leaf, g in zip(leaves, grads, strict=True):
+        state = leaf.state
+        if leaf.rule is None or state is None or (g is None and not state.given):
+            found.append(None)
+            continue
+        with leaf.guard():
+            total = state.slots["sum"]
+            if g is not None:
+                total = total + _arrays.widened(_arrays.detached(g))
+            found.append(_arrays.unscalar(total / k))
+    return found
+
+
+def _forget_sums(leaves: Sequence[Leaf]) -> None:
+    # Of leaves that were not stepped: the rule's own program sets the others to zero.
+    for leaf in leaves:
+        if leaf.state is not None and leaf.state.given:
+            with leaf.guard():
+                total = leaf.state.slots["sum"]
+                _put(leaf, _arrays.full(total, 0.0, total.dtype))
+            leaf.state.given = False
 
 
 def _put(leaf: Leaf, value: Any) -> None:
     assert leaf.state is not None
     if leaf.immutable:
-        leaf.state.put("sum", value)
+        leaf.state.slots["sum"] = value
     else:
-        _arrays.write(leaf.state["sum"], value)
+        _arrays.write(leaf.state.slots["sum"], value)
+
+
+# -- gradients ----------------------------------------------------------------------------------
+
+
+def _finite(options: StepOptions, leaves: Sequence[Leaf], grads: Sequence[Any]) -> tuple[bool, Any]:
+    """Look for numbers that are not finite, if anybody wants to know.
+
+    Returns whether all are finite, as far as the host knows, and for arrays on a device the number
+    1 or 0, 0-d on the device of the first.
+    """
+    scale = options.loss_scale
+    pairs = [(x, g) for x, g in zip(leaves, grads, strict=True) if g is not None]
+    if (options.nonfinite == "propagate" and scale is None) or not pairs:
+        return True, None
+    found = []
+    for _, g in pairs:
+        found.append(_reductions.all_finite(g if scale is None else scale.unscaled(g)))
+    if all(leaf.host for leaf, _ in pairs):
+        return all(map(bool, found)), None
+    if options.nonfinite == "raise":
+        return all(bool(_arrays.to_numpy(fine)) for fine in found), None
+    first = pairs[0][1]
+    keep = _arrays.beside(found[0], first)
+    for fine in found[1:]:
+        keep = keep * _arrays.beside(fine, first)
+    return True, keep
+
+
+def _not_finite(leaves: Sequence[Leaf], grads: Sequence[Any]) -> str:
+    for leaf, g in zip(leaves, grads, strict=True):
+        if g is not None and not _arrays.to_numpy(_reductions.all_finite(g)):
+            return f"{leaf.name('grads')}: is not finite everywhere"
+    return "grads: are not finite once the scale of the loss is undone"
+
+
+def _with_slopes(leaves: Sequence[Leaf], grads: list[Any]) -> list[Any]:
+    # With the gradients of penalties that have no proximal point.
+    for leaf in leaves:
+        g = grads[leaf.index]
+        if leaf.terms.by_gradient and g is not None and leaf.rule is not None:
+            grads = list(grads)
+            with leaf.guard():
+                slope = leaf.terms.penalty.gradient(leaf.p)
+                grads[leaf.index] = _arrays.widened(g) + _arrays.widened(slope)
+    return grads

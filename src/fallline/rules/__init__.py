@@ -14,7 +14,18 @@ from ._adam import Adam, AdamW
 from ._adamax import Adamax
 from ._adan import Adan
 from ._asgd import ASGD
-from ._base import Hyperparameter, Read, Rule, Slot, State, abs2, bias_correction, hyper, option
+from ._base import (
+    Hyperparameter,
+    Read,
+    Rule,
+    Slot,
+    State,
+    abs2,
+    bias_correction,
+    hyper,
+    option,
+    weighted_abs2,
+)
 from ._ftrl import FTRL
 from ._lookahead import Lookahead
 from ._muon import Muon
@@ -66,6 +77,7 @@ __all__ = [
     "modulus",
     "option",
     "sign",
+    "weighted_abs2",
 ]
 
 _RULES: tuple[type[Rule], ...] = (

@@ -12,13 +12,16 @@ from .._arrays._pairs import Pair, PairNamespace, split
 class Slot(NamedTuple):
     """A state array: its name, whether it is real for complex parameters, its initial value.
 
-    `shape` makes its shape of that of the parameter; by default it is the same.
+    `shape` makes its shape of that of the parameter; by default it is the same. `counted` tells
+    that its meaning depends on the count of the leaf's updates, as that of an average whose bias
+    is corrected: a new one must not stand beside an old count.
     """
 
     name: str
     real: bool = False
     fill: Any = 0.0
     shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
+    counted: bool = True
 
 
 class Read(NamedTuple):
@@ -63,6 +66,11 @@ class Face:
     def at(self, step: Any) -> Self:
         """Return this with its schedules replaced by their values at a global step."""
         raise NotImplementedError
+
+    @property
+    def scales(self) -> bool:
+        """Whether a unit of gradient moves elements differently far."""
+        return False
 
     @property
     def elementwise(self) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Any
 
-from ._base import Hyperparameter, Rule, Slot, abs2, hyper
-from ._descent import descent
+from ._base import Hyperparameter, Rule, Slot, hyper, weighted_abs2
+from ._descent import decay_scalars, decayed
 
 
 class Adadelta(Rule):
     r"""Adadelta: steps in the units of the parameter.
 
     .. math::
-        g &\leftarrow \pm g + \lambda p \\
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
         v &\leftarrow \rho v + (1 - \rho) |g|^2 \\
         d &= \frac{\sqrt{u + \epsilon}}{\sqrt{v + \epsilon}} \, g \\
         u &\leftarrow \rho u + (1 - \rho) |d|^2 \\
@@ -28,7 +29,9 @@ class Adadelta(Rule):
     eps : float or schedule, default 1e-6
         :math:`\epsilon \ge 0`, inside both roots; it sets the size of the first steps.
     weight_decay : float or schedule, default 0
-        :math:`\lambda \ge 0`, added to the gradient.
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient, as keras does.
     maximize : bool, default False
         Ascend instead of descend.
     complex_moment : {"modulus", "components"}
@@ -37,7 +40,7 @@ class Adadelta(Rule):
     Notes
     -----
     State: two arrays (``v``, ``u``). As ``torch.optim.Adadelta``; keras has other defaults
-    (rate 1e-3, rho 0.95, eps 1e-7).
+    (rate 1e-3, rho 0.95, eps 1e-7), and its weight_decay is decoupled.
 
     References
     ----------
@@ -55,6 +58,7 @@ class Adadelta(Rule):
     rho: Hyperparameter = hyper(default=0.9, high=1.0)
     eps: Hyperparameter = hyper(default=1e-6)
     weight_decay: Hyperparameter = hyper(default=0.0)
+    decoupled: bool = False
     maximize: bool = False
     complex_moment: str = "modulus"
 
@@ -68,14 +72,14 @@ class Adadelta(Rule):
             "rho": self.rho,
             "new": 1 - self.rho,
             "eps": self.eps,
-            "weight_decay": self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, u: Any) -> tuple[Any, ...]:
-        g = descent(self, s, p, g)
-        v = s.rho * v + s.new * abs2(g)
+        p, g = decayed(self, s, p, g)
+        v = s.rho * v + weighted_abs2(s.new, g)
         d = xp.sqrt(u + s.eps) / xp.sqrt(v + s.eps) * g
-        u = s.rho * u + s.new * abs2(d)
+        u = s.rho * u + weighted_abs2(s.new, d)
         return p - s.learning_rate * d, v, u
 
     def lengths(self, xp: Any, s: Any, v: Any, u: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import Pair, count, sum_square
-from ._base import Hyperparameter, Read, Rule, Slot, abs2, hyper
+from ._base import Hyperparameter, Read, Rule, Slot, hyper, weighted_abs2
 
 
 class Adafactor(Rule):
@@ -118,15 +118,15 @@ class Adafactor(Rule):
     def _moved(self, xp: Any, s: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         # The direction and the new slots.
         g = -g if self.maximize else g
-        square = abs2(g)
+        new = weighted_abs2(s.new, g)
         if self.factored:
             row, col = slots
-            row = s.keep * row + s.new * _mean(xp, square, -1)
-            col = s.keep * col + s.new * _mean(xp, square, -2)
+            row = s.keep * row + _mean(xp, new, -1)
+            col = s.keep * col + _mean(xp, new, -2)
             mean = _mean(xp, row, -2)
             v, slots = row / xp.where(mean > s.eps1, mean, s.eps1) * col, (row, col)
         else:
-            slots = (s.keep * slots[0] + s.new * square,)
+            slots = (s.keep * slots[0] + new,)
             v = slots[0]
         return g / xp.sqrt(xp.where(v > s.floor, v, s.floor)), *slots
 

@@ -6,16 +6,18 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper
-from ._descent import descent
+from ._descent import decay_scalars, decayed
 
 
 class Adagrad(Rule):
     r"""Adagrad: rates that fall with the sum of squared gradients.
 
     .. math::
-        g &\leftarrow \pm g + \lambda p \\
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta_t \lambda) p) \\
         v &\leftarrow v + |g|^2 \\
-        p &\leftarrow p - \frac{\eta}{1 + (t - 1) \kappa} \, \frac{g}{\sqrt{v} + \epsilon}
+        p &\leftarrow p - \eta_t \, \frac{g}{\sqrt{v} + \epsilon},
+            \qquad \eta_t = \frac{\eta}{1 + (t - 1) \kappa}
 
     Parameters
     ----------
@@ -30,7 +32,9 @@ class Adagrad(Rule):
     eps_inside_sqrt : bool, default False
         Divide by :math:`\sqrt{v + \epsilon}`, as optax and keras do.
     weight_decay : float or schedule, default 0
-        :math:`\lambda \ge 0`, added to the gradient.
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient, as keras does.
     maximize : bool, default False
         Ascend instead of descend.
     complex_moment : {"modulus", "components"}
@@ -39,7 +43,7 @@ class Adagrad(Rule):
     Notes
     -----
     State: one array (``v``). As ``torch.optim.Adagrad`` for real arrays; optax and keras start
-    at 0.1 and have epsilon inside the root.
+    at 0.1 and have epsilon inside the root, and keras's weight_decay is decoupled.
 
     References
     ----------
@@ -60,6 +64,7 @@ class Adagrad(Rule):
     eps: Hyperparameter = hyper(default=1e-10)
     eps_inside_sqrt: bool = False
     weight_decay: Hyperparameter = hyper(default=0.0)
+    decoupled: bool = False
     maximize: bool = False
     complex_moment: str = "modulus"
 
@@ -68,14 +73,11 @@ class Adagrad(Rule):
         return (Slot("v", real=True, fill=self.initial_accumulator),)
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        return {
-            "rate": self.learning_rate / (1 + (t - 1) * self.learning_rate_decay),
-            "eps": self.eps,
-            "weight_decay": self.weight_decay,
-        }
+        rate = self.learning_rate / (1 + (t - 1) * self.learning_rate_decay)
+        return {"rate": rate, "eps": self.eps, **decay_scalars(self, rate)}
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any) -> tuple[Any, ...]:
-        g = descent(self, s, p, g)
+        p, g = decayed(self, s, p, g)
         v = v + abs2(g)
         return p - s.rate * (g / self._divisor(xp, s, v)), v
 

@@ -6,8 +6,8 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._descent import decayed
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
+from ._descent import corrected_root, decay_scalars, decayed
 
 
 class Adam(Rule):
@@ -19,7 +19,7 @@ class Adam(Rule):
         m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
         v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
         p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \,
-            \frac{m}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon}
+            \frac{m}{\sqrt{v / (1 - \beta_2^t) + \epsilon_r} + \epsilon}
 
     Parameters
     ----------
@@ -32,6 +32,9 @@ class Adam(Rule):
     eps_hat : bool, default False
         Add :math:`\epsilon` to the uncorrected root, as keras does: the same as
         :math:`\epsilon / \sqrt{1 - \beta_2^t}` here.
+    eps_root : float or schedule, default 0
+        :math:`\epsilon_r \ge 0`, inside the root, as in optax. With it a step can be differentiated
+        where all gradients were zero.
     amsgrad : bool, default False
         Divide by the largest :math:`v` so far, taken before the correction as in torch.
     weight_decay : float or schedule, default 0
@@ -70,6 +73,7 @@ class Adam(Rule):
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-8)
     eps_hat: bool = False
+    eps_root: Hyperparameter = hyper(default=0.0)
     amsgrad: bool = False
     weight_decay: Hyperparameter = hyper(default=0.0)
     decoupled: bool = False
@@ -79,10 +83,11 @@ class Adam(Rule):
     @property
     def slots(self) -> tuple[Slot, ...]:
         moments = (Slot("m"), Slot("v", real=True))
-        return (*moments, Slot("vmax", real=True)) if self.amsgrad else moments
+        return (*moments, Slot("vmax", real=True, counted=False)) if self.amsgrad else moments
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        root = _arrays.square_root(bias_correction(self.beta2, t))
+        correction = bias_correction(self.beta2, t)
+        root = _arrays.square_root(correction)
         return {
             "beta1": self.beta1,
             "new1": 1 - self.beta1,
@@ -91,8 +96,8 @@ class Adam(Rule):
             "size": self.learning_rate / bias_correction(self.beta1, t),
             "root": root,
             "eps": self.eps / root if self.eps_hat else self.eps,
-            "weight_decay": self.weight_decay,
-            "shrink": 1 - self.learning_rate * self.weight_decay,
+            "inside": self.eps_root * correction,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(
@@ -100,12 +105,12 @@ class Adam(Rule):
     ) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         vmax = tuple(xp.maximum(x, v) for x in vmax)
         return p - s.size * (m / self._divisor(xp, s, v, *vmax)), m, v, *vmax
 
     def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
-        return xp.sqrt(v[-1]) / s.root + s.eps
+        return corrected_root(self, xp, s, v[-1])
 
     def lengths(self, xp: Any, s: Any, m: Any, *v: Any) -> Any:
         return s.size / self._divisor(xp, s, *v)
@@ -124,7 +129,7 @@ class AdamW(Adam):
         :math:`\eta \ge 0`; also multiplies the decay.
     weight_decay : float or schedule, default 1e-2
         :math:`\lambda \ge 0`. Others have other defaults: optax 1e-4, keras 4e-3.
-    beta1, beta2, eps, eps_hat, amsgrad, decoupled, maximize, complex_moment
+    beta1, beta2, eps, eps_hat, eps_root, amsgrad, decoupled, maximize, complex_moment
         As in `Adam`.
 
     Notes

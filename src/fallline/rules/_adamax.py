@@ -7,14 +7,15 @@ from typing import Any
 
 from .._arrays._pairs import modulus
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper
-from ._descent import descent
+from ._descent import decay_scalars, decayed
 
 
 class Adamax(Rule):
     r"""Adamax: Adam with the largest gradient, slowly forgotten, in place of the second moment.
 
     .. math::
-        g &\leftarrow \pm g + \lambda p \\
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
         m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
         u &\leftarrow \max(\beta_2 u, |g| + \epsilon) \\
         p &\leftarrow p - \frac{\eta}{1 - \beta_1^t} \, \frac{m}{u}
@@ -29,7 +30,9 @@ class Adamax(Rule):
         :math:`\epsilon \ge 0`, added to each magnitude; without it an element whose gradients
         were all zero becomes NaN.
     weight_decay : float or schedule, default 0
-        :math:`\lambda \ge 0`, added to the gradient.
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient, as keras does.
     maximize : bool, default False
         Ascend instead of descend.
     complex_moment : {"modulus", "components"}
@@ -38,7 +41,7 @@ class Adamax(Rule):
     Notes
     -----
     State: two arrays (``m``, ``u``). As ``torch.optim.Adamax`` and optax's; keras has the rate
-    1e-3 and adds its epsilon of 1e-7 to the maximum instead.
+    1e-3, adds its epsilon of 1e-7 to the maximum instead, and its weight_decay is decoupled.
 
     References
     ----------
@@ -59,6 +62,7 @@ class Adamax(Rule):
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-8)
     weight_decay: Hyperparameter = hyper(default=0.0)
+    decoupled: bool = False
     maximize: bool = False
     complex_moment: str = "modulus"
 
@@ -73,11 +77,11 @@ class Adamax(Rule):
             "beta2": self.beta2,
             "size": self.learning_rate / bias_correction(self.beta1, t),
             "eps": self.eps,
-            "weight_decay": self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, u: Any) -> tuple[Any, ...]:
-        g = descent(self, s, p, g)
+        p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         u = xp.maximum(s.beta2 * u, modulus(xp, g) + s.eps)
         return p - s.size * (m / u), m, u

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import select
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 
 
 class Adan(Rule):
@@ -94,7 +94,7 @@ class Adan(Rule):
         c = g - select(xp, s.first != 0.0, g, last)
         m = s.beta1 * m + s.new1 * g
         d = s.beta2 * d + s.new2 * c
-        v = s.beta3 * v + s.new3 * abs2(g + s.beta2 * c)
+        v = s.beta3 * v + weighted_abs2(s.new3, g + s.beta2 * c)
         p = p - (s.size * m + s.ahead * d) / self._divisor(xp, s, v)
         return p / s.grow if self.weight_decay else p, m, d, v, g
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from .. import _arrays
 from .._arrays import _checks
-from .._arrays._pairs import abs2
+from .._arrays._pairs import abs2, weighted_abs2
 from .._arrays._trees import Structure
 from ._abstract import Face, Read, Slot
 
@@ -29,6 +29,7 @@ __all__ = [
     "bias_correction",
     "hyper",
     "option",
+    "weighted_abs2",
 ]
 
 
@@ -131,6 +132,11 @@ class Rule(Face):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     # -- beside the parts of a face ------------------------------------------------------------
+
+    @property
+    def wrapped(self) -> Rule | None:
+        """The rule around which this one is wrapped, if there is one."""
+        return None
 
     def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
         """Return how far a unit of gradient moves each element, from the new slots.

@@ -1,8 +1,13 @@
-"""The gradient a rule descends along: its sign, and weight decay, coupled or not."""
+"""What formulas share: the gradient's sign, weight decay, coupled or not, a corrected root."""
 
 from __future__ import annotations
 
 from typing import Any
+
+
+def decay_scalars(rule: Any, rate: Any) -> dict[str, Any]:
+    """Return the numbers of a step that `descent` and `decayed` use, for a learning rate."""
+    return {"weight_decay": rule.weight_decay, "shrink": 1 - rate * rule.weight_decay}
 
 
 def descent(rule: Any, s: Any, p: Any, g: Any) -> Any:
@@ -19,3 +24,8 @@ def decayed(rule: Any, s: Any, p: Any, g: Any) -> tuple[Any, Any]:
     if rule.decoupled and rule.weight_decay:
         return s.shrink * p, -g if rule.maximize else g
     return p, descent(rule, s, p, g)
+
+
+def corrected_root(rule: Any, xp: Any, s: Any, v: Any) -> Any:
+    """Return the root of a second moment, corrected for its start at zero, with the epsilons."""
+    return xp.sqrt(v + s.inside if rule.eps_root else v) / s.root + s.eps

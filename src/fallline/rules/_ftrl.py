@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -17,7 +18,8 @@ class FTRL(Rule):
 
     .. math::
         n &\leftarrow n + |g|^2, \qquad
-            h = \frac{\beta + \sqrt{n}}{\alpha} + \lambda_2 \\
+            h = \frac{\beta + n^{-\kappa}}{\alpha} + \lambda_2, \qquad
+            g \leftarrow g + \lambda_s p \\
         \zeta &= z + g - h p \qquad (h - \lambda_2 \text{ at the first update}) \\
         z' &= \zeta \text{ where } |\zeta| \le \lambda_1,
             \text{ else } \lambda_1 \,\mathrm{sign}(\zeta) \\
@@ -33,6 +35,14 @@ class FTRL(Rule):
     l1, l2 : float or schedule, default 0
         :math:`\lambda_1, \lambda_2 \ge 0`, of the sum of all losses so far, so that their weight
         falls as steps are made.
+    l2_shrinkage : float or schedule, default 0
+        :math:`\lambda_s \ge 0`, of each loss: added to the gradient as a weight decay, but not to
+        what :math:`n` sums.
+    learning_rate_power : float or schedule, default -0.5
+        :math:`\kappa \le 0`, how fast rates fall with the squared gradients; 0 is a constant rate.
+        With other powers than -0.5 the rule runs eagerly.
+    initial_accumulator : float or schedule, default 0
+        :math:`n \ge 0` before the first update; a schedule is read at step 0.
     maximize : bool, default False
         Ascend instead of descend.
     complex_moment : {"modulus", "components"}
@@ -46,8 +56,10 @@ class FTRL(Rule):
     off the last parameter, where it is :math:`z - h p`. The iterates are equal, and so the
     parameter may start anywhere (the paper: at 0), be changed between steps, projected, and
     follow a schedule, under which keras shrinks it to 0. The proximal terms are centred at the
-    start, the L1 and L2 terms at 0. keras starts n at 0.1, with beta 0 and the rate 1e-3, and
-    overwrites the start; optax and torch have no FTRL.
+    start, the L1 and L2 terms at 0. The power, the shrinkage and the start of n are not in the
+    paper but in keras, which starts n at 0.1, with beta 0 and the rate 1e-3, overwrites the start,
+    and doubles its L2 strengths: from a start at 0 the iterates are equal to those of keras with
+    half of our l2 and l2_shrinkage. optax and torch have no FTRL.
 
     References
     ----------
@@ -67,12 +79,15 @@ class FTRL(Rule):
     beta: Hyperparameter = hyper(default=1.0)
     l1: Hyperparameter = hyper(default=0.0)
     l2: Hyperparameter = hyper(default=0.0)
+    l2_shrinkage: Hyperparameter = hyper(default=0.0)
+    learning_rate_power: Hyperparameter = hyper(default=-0.5, low=-math.inf, high=0.0)
+    initial_accumulator: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        n = Slot("n", real=True)
+        n = Slot("n", real=True, fill=self.initial_accumulator)
         return (n, Slot("z")) if self.l1 else (n,)
 
     def scalars(self, t: Any) -> dict[str, Any]:
@@ -82,14 +97,15 @@ class FTRL(Rule):
             "beta": self.beta,
             "l1": self.l1,
             "l2": self.l2,
-            "pull": _arrays.choose(t == 1, self.l2, 0.0),
+            "pull": self.l2_shrinkage + _arrays.choose(t == 1, self.l2, 0.0),
+            "power": -self.learning_rate_power,
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, n: Any, *z: Any) -> tuple[Any, ...]:
         g = -g if self.maximize else g
         n = n + abs2(g)
         h = self._curvature(xp, s, n)
-        g = g + s.pull * p if self.l2 else g
+        g = g + s.pull * p if self.l2 or self.l2_shrinkage else g
         if not self.l1:
             return p - g / h, n
         zeta = z[0] + g - h * p
@@ -98,7 +114,8 @@ class FTRL(Rule):
         return select(xp, some, p - (g + (z[0] - new)) / h, 0.0), n, new
 
     def _curvature(self, xp: Any, s: Any, n: Any) -> Any:
-        h = s.scale * (s.beta + xp.sqrt(n))
+        root = xp.sqrt(n) if self.learning_rate_power == -0.5 else xp.pow(n, s.power)
+        h = s.scale * (s.beta + root)
         return h + s.l2 if self.l2 else h
 
     def lengths(self, xp: Any, s: Any, n: Any, *z: Any) -> Any:

@@ -54,6 +54,11 @@ class Lookahead(Rule):
         object.__setattr__(self, "k", _checks.count(self._place("k"), self.k, 1))
 
     @property
+    def wrapped(self) -> Rule:
+        """The inner rule."""
+        return self._inner
+
+    @property
     def _inner(self) -> Rule:
         inner: Rule = self.rule
         return inner
@@ -97,7 +102,7 @@ class Lookahead(Rule):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return (*self._inner.slots, Slot("slow"))
+        return (*self._inner.slots, Slot("slow", counted=False))
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -109,8 +114,14 @@ class Lookahead(Rule):
         return {**inner, "slow": _arrays.moved(p, p, slow)}
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        due = _arrays.choose(_arrays.remainder(t, self.k) == 0, 1.0, 0.0)
-        return {**self._inner.scalars(t), "lookahead.alpha": self.alpha, "lookahead.due": due}
+        due, begins = (
+            _arrays.choose(_arrays.remainder(n, self.k) == 0, 1.0, 0.0) for n in (t, t - 1)
+        )
+        own = {"alpha": self.alpha, "due": due, "begins": begins}
+        return {
+            **self._inner.scalars(t),
+            **{f"lookahead.{name}": value for name, value in own.items()},
+        }
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         return self._inner.measure(xp, s, p, g, *slots[: len(self._inner.slots)])
@@ -122,6 +133,8 @@ class Lookahead(Rule):
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         n = len(self._inner.slots)
         slow, reads = slots[n], slots[n + 1 :]
+        # Both copies are one when k steps begin, unless somebody has written into the parameter.
+        slow = select(xp, getattr(s, "lookahead.begins") != 0.0, p, slow)
         p, *inner = self._inner.formula(xp, s, p, g, *slots[:n], *reads)
         nearer = slow + getattr(s, "lookahead.alpha") * (p - slow)
         due = getattr(s, "lookahead.due") != 0.0

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import KW_ONLY
 from typing import Any
 
+import numpy as np
+
 from .. import _arrays
+from .._arrays import _checks
 from ._base import Hyperparameter, Rule, Slot, hyper, option
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -36,7 +40,10 @@ class Muon(Rule):
     eps : float or schedule, default 1e-7
         The smallest norm that is divided by.
     iterations : int, default 5
-        Newton-Schulz iterations, with the coefficients 3.4445, -4.7750 and 2.0315.
+        Newton-Schulz iterations, in [1, 99].
+    coefficients : sequence of three floats, default (3.4445, -4.775, 2.0315)
+        :math:`a, b', c` of an iteration. The default brings small singular values near 1 in few
+        iterations but not to it; (1.875, -1.25, 0.375) converges to 1, slowly.
     scale : {"original", "match_rms_adamw"}
         :math:`s` is :math:`\sqrt{\max(1, \text{rows} / \text{columns})}`, or
         :math:`0.2 \sqrt{\max(\text{rows}, \text{columns})}`.
@@ -71,16 +78,15 @@ class Muon(Rule):
     weight_decay: Hyperparameter = hyper(default=0.1)
     eps: Hyperparameter = hyper(default=1e-7)
     iterations: Any = option(5)
+    coefficients: Any = option(COEFFICIENTS)
     scale: str = "original"
     companion: Any = option(None)
 
     _options = {"scale": SCALES}  # noqa: RUF012
 
     def _check(self) -> None:
-        whole = isinstance(self.iterations, int) and not isinstance(self.iterations, bool)
-        if not whole or not 0 < self.iterations < 100:
-            msg = f"Muon(iterations=) is {self.iterations!r}, expected an integer in [1, 99]"
-            raise ValueError(msg)
+        object.__setattr__(self, "iterations", _iterations(self.iterations))
+        object.__setattr__(self, "coefficients", _coefficients(self.coefficients))
         if self.companion is not None and not isinstance(self.companion, Rule):
             msg = f"Muon(companion=) must be a rule or None, got {self.companion!r}"
             raise TypeError(msg)
@@ -121,7 +127,7 @@ class Muon(Rule):
         x = x.T if rows > columns else x
         norm = xp.sqrt(xp.sum(x * x))
         x = x / xp.where(norm > s.eps, norm, s.eps)
-        first, second, third = COEFFICIENTS
+        first, second, third = self.coefficients
         for _ in range(self.iterations):
             a = x @ x.T
             x = first * x + (second * a + third * (a @ a)) @ x
@@ -133,3 +139,36 @@ class Muon(Rule):
         if self.scale == "original":
             return math.sqrt(max(1.0, rows / columns)) if columns else 1.0
         return 0.2 * math.sqrt(max(rows, columns))
+
+
+def _iterations(value: Any) -> int:
+    # As an integer of Python's; those of other libraries are integers too, truths are not.
+    msg = f"Muon(iterations=): is {value!r}, expected an integer in [1, 99]"
+    try:
+        number = operator.index(_untrue(value))
+    except TypeError as error:
+        raise TypeError(msg) from error
+    if not 0 < number < 100:
+        raise ValueError(msg)
+    return number
+
+
+def _coefficients(value: Any) -> tuple[float, ...]:
+    # As floats in a tuple, which can be compared and hashed.
+    place = "Muon(coefficients=)"
+    try:
+        numbers = tuple(_untrue(x) for x in value)
+    except TypeError as error:
+        msg = f"{place}: is {value!r}, expected a sequence of three numbers"
+        raise TypeError(msg) from error
+    if len(numbers) != 3:
+        raise ValueError(_checks.mismatch(place, "number of entries", len(numbers), 3))
+    return tuple(
+        _checks.number(f"{place}[{i}]", x, -math.inf, math.inf) for i, x in enumerate(numbers)
+    )
+
+
+def _untrue(value: Any) -> Any:
+    if isinstance(value, bool | np.bool_ | str):
+        raise TypeError(value)
+    return value

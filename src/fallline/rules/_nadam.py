@@ -8,8 +8,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._descent import decayed
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
+from ._descent import decay_scalars, decayed
 
 BASE = 0.96
 
@@ -100,14 +100,13 @@ class NAdam(Rule):
             "size": new + old,
             "root": _arrays.square_root(bias_correction(self.beta2, t)),
             "eps": self.eps,
-            "weight_decay": self.weight_decay,
-            "shrink": 1 - self.learning_rate * self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         return p - (s.new * g + s.old * m) / self._divisor(xp, s, v), m, v
 
     def _divisor(self, xp: Any, s: Any, v: Any) -> Any:

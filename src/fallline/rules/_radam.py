@@ -7,8 +7,8 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import select
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._descent import decayed
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
+from ._descent import decay_scalars, decayed
 
 
 class RAdam(Rule):
@@ -94,14 +94,13 @@ class RAdam(Rule):
             "size": self.learning_rate / bias_correction(self.beta1, t) * factor,
             "divides": _arrays.choose(divides, 1.0, 0.0),
             "eps": self.eps,
-            "weight_decay": self.weight_decay,
-            "shrink": 1 - self.learning_rate * self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
 
     def _divisor(self, xp: Any, s: Any, v: Any) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import Any
 
-from ._base import Hyperparameter, Rule, Slot, abs2, hyper
-from ._descent import descent
+from ._base import Hyperparameter, Rule, Slot, abs2, hyper, weighted_abs2
+from ._descent import decay_scalars, decayed
 
 
 class RMSprop(Rule):
     r"""RMSprop: gradients divided by a running root mean square.
 
     .. math::
-        g &\leftarrow \pm g + \lambda p \\
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
         v &\leftarrow \rho v + (1 - \rho) |g|^2 \\
         a &\leftarrow a + (1 - \rho)(g - a) \qquad \text{(centered)} \\
         d &= g \,/\, \bigl(\sqrt{v - |a|^2} + \epsilon\bigr)
@@ -35,8 +36,12 @@ class RMSprop(Rule):
         rounding makes it negative the result is NaN, as in torch.
     momentum : float or schedule, default 0
         :math:`\mu \ge 0`.
+    initial_accumulator : float or schedule, default 0
+        :math:`v \ge 0` before the first update; a schedule is read at step 0.
     weight_decay : float or schedule, default 0
-        :math:`\lambda \ge 0`, added to the gradient.
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient, as keras does.
     maximize : bool, default False
         Ascend instead of descend.
     complex_moment : {"modulus", "components"}
@@ -46,7 +51,8 @@ class RMSprop(Rule):
     -----
     State: one array (``v``), one more if centered (``a``), one more with momentum (``b``).
     As ``torch.optim.RMSprop``. keras and optax have the rate inside the momentum, which differs
-    under a schedule.
+    under a schedule; keras's weight_decay is decoupled. ``autograd.misc.optimizers.rmsprop`` starts
+    with an initial_accumulator of 1.
 
     References
     ----------
@@ -67,16 +73,18 @@ class RMSprop(Rule):
     eps_inside_sqrt: bool = False
     centered: bool = False
     momentum: Hyperparameter = hyper(default=0.0)
+    initial_accumulator: Hyperparameter = hyper(default=0.0)
     weight_decay: Hyperparameter = hyper(default=0.0)
+    decoupled: bool = False
     maximize: bool = False
     complex_moment: str = "modulus"
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         return (
-            Slot("v", real=True),
-            *((Slot("a"),) if self.centered else ()),
-            *((Slot("b"),) if self.momentum else ()),
+            Slot("v", real=True, fill=self.initial_accumulator),
+            *((Slot("a", counted=False),) if self.centered else ()),
+            *((Slot("b", counted=False),) if self.momentum else ()),
         )
 
     def scalars(self, t: Any) -> dict[str, Any]:
@@ -86,12 +94,12 @@ class RMSprop(Rule):
             "new": 1 - self.rho,
             "eps": self.eps,
             "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
-        g = descent(self, s, p, g)
-        v = s.rho * v + s.new * abs2(g)
+        p, g = decayed(self, s, p, g)
+        v = s.rho * v + weighted_abs2(s.new, g)
         slots = [v]
         if self.centered:
             slots.append(rest[0] + s.new * (g - rest[0]))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from .. import _arrays
 from .._arrays import _trees
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import descent
 
 # Steps of a schedule that count under jax.jit; the largest rate is reached by then.
@@ -78,7 +78,7 @@ class ScheduleFreeSGD(Rule):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return (Slot("ahead"),)
+        return (Slot("ahead", counted=False),)
 
     def at(self, step: Any) -> Self:
         """Return this with its schedules replaced by numbers, and the weights summed."""
@@ -203,7 +203,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return (Slot("ahead"), Slot("v", real=True))
+        return (Slot("ahead", counted=False), Slot("v", real=True))
 
     def scalars(self, t: Any) -> dict[str, Any]:
         return {
@@ -217,7 +217,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         ahead, v = slots
         g = -g if self.maximize else g
-        v = s.beta2 * v + s.new2 * abs2(g)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
         d = g / self._divisor(xp, s, v)
         d = d + s.weight_decay * p if self.weight_decay else d
         return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d, v

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, hyper
-from ._descent import descent
+from ._descent import decay_scalars, decayed
 
 
 class GradientDescent(Rule):
@@ -54,7 +54,8 @@ class SGD(Rule):
     r"""Stochastic gradient descent with momentum.
 
     .. math::
-        g &\leftarrow \pm g + \lambda p \\
+        g &\leftarrow \pm g + \lambda p
+            \qquad \text{(or, decoupled, } p \leftarrow (1 - \eta \lambda) p) \\
         b &\leftarrow \mu b + (1 - \tau) g \qquad (b = g \text{ at the first update}) \\
         p &\leftarrow p - \eta b \quad\text{or, with Nesterov,}\quad p - \eta (g + \mu b)
 
@@ -67,7 +68,9 @@ class SGD(Rule):
     dampening : float or schedule, default 0
         :math:`\tau` in [0, 1]; not applied at a leaf's first update.
     weight_decay : float or schedule, default 0
-        :math:`\lambda \ge 0`, added to the gradient.
+        :math:`\lambda \ge 0`.
+    decoupled : bool, default False
+        Shrink the parameter instead of adding to the gradient, as keras does.
     nesterov : bool, default False
         Look ahead by one step of momentum; needs momentum and no dampening.
     maximize : bool, default False
@@ -76,7 +79,8 @@ class SGD(Rule):
     Notes
     -----
     State: one array (``b``) with momentum, else none. As ``torch.optim.SGD``. keras keeps the
-    rate inside the buffer, which differs under a schedule; optax has no dampening.
+    rate inside the buffer, which differs under a schedule, and its weight_decay is decoupled; optax
+    has no dampening.
 
     References
     ----------
@@ -95,6 +99,7 @@ class SGD(Rule):
     momentum: Hyperparameter = hyper(default=0.0)
     dampening: Hyperparameter = hyper(default=0.0, high=1.0)
     weight_decay: Hyperparameter = hyper(default=0.0)
+    decoupled: bool = False
     nesterov: bool = False
     maximize: bool = False
 
@@ -110,14 +115,14 @@ class SGD(Rule):
     def scalars(self, t: Any) -> dict[str, Any]:
         return {
             "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
             "momentum": self.momentum,
             "keep": _arrays.choose(t == 1, 0.0, self.momentum),
             "take": _arrays.choose(t == 1, 1.0, 1 - self.dampening),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        g = descent(self, s, p, g)
+        p, g = decayed(self, s, p, g)
         if not self.momentum:
             return (p - s.learning_rate * g,)
         b = s.keep * slots[0] + s.take * g

@@ -7,16 +7,17 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import sum_square
-from ._base import Hyperparameter, Read, Rule, Slot, abs2, bias_correction, hyper
-from ._descent import descent
+from ._base import Hyperparameter, Read, Rule, Slot, bias_correction, hyper, weighted_abs2
+from ._descent import corrected_root, descent
 
 
 def _ratio(xp: Any, p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
     # A multiple of the norm of the parameter over that of the direction; 1 where either is 0.
-    size, length = sum_square(xp, p) ** 0.5, sum_square(xp, d) ** 0.5
-    some = (size > 0.0) & (length > 0.0)
-    divisor = _arrays.choose(some, length, 1.0) + eps
-    return _arrays.choose(some, factor * size / divisor, 1.0)
+    squares = [sum_square(xp, x) for x in (p, d)]
+    some = (squares[0] > 0.0) & (squares[1] > 0.0)
+    # Zeros are replaced before the roots, whose slopes are infinite there.
+    size, length = (_arrays.choose(some, x, 1.0) ** 0.5 for x in squares)
+    return _arrays.choose(some, factor * size / (length + eps), 1.0)
 
 
 class LAMB(Rule):
@@ -25,7 +26,8 @@ class LAMB(Rule):
     .. math::
         m &\leftarrow \beta_1 m + (1 - \beta_1) g; \qquad
             v \leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
-        d &= \frac{m / (1 - \beta_1^t)}{\sqrt{v} / \sqrt{1 - \beta_2^t} + \epsilon} + \lambda p \\
+        d &= \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t) + \epsilon_r} + \epsilon}
+            + \lambda p \\
         p &\leftarrow p - \eta \frac{\|p\|}{\|d\|} d
 
     Parameters
@@ -36,6 +38,8 @@ class LAMB(Rule):
         In [0, 1).
     eps : float or schedule, default 1e-6
         :math:`\epsilon \ge 0`, outside the root.
+    eps_root : float or schedule, default 0
+        :math:`\epsilon_r \ge 0`, inside the root; see `Adam`.
     weight_decay : float or schedule, default 0
         :math:`\lambda \ge 0`, part of the direction.
     maximize : bool, default False
@@ -68,6 +72,7 @@ class LAMB(Rule):
     beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-6)
+    eps_root: Hyperparameter = hyper(default=0.0)
     weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
     complex_moment: str = "modulus"
@@ -81,6 +86,7 @@ class LAMB(Rule):
         return (Read("ratio"),)
 
     def scalars(self, t: Any) -> dict[str, Any]:
+        correction = bias_correction(self.beta2, t)
         return {
             "learning_rate": self.learning_rate,
             "beta1": self.beta1,
@@ -88,8 +94,9 @@ class LAMB(Rule):
             "beta2": self.beta2,
             "new2": 1 - self.beta2,
             "weight": bias_correction(self.beta1, t),
-            "root": _arrays.square_root(bias_correction(self.beta2, t)),
+            "root": _arrays.square_root(correction),
             "eps": self.eps,
+            "inside": self.eps_root * correction,
             "weight_decay": self.weight_decay,
         }
 
@@ -98,8 +105,8 @@ class LAMB(Rule):
     ) -> tuple[Any, ...]:
         g = -g if self.maximize else g
         m = s.beta1 * m + s.new1 * g
-        v = s.beta2 * v + s.new2 * abs2(g)
-        d = m / s.weight / (xp.sqrt(v) / s.root + s.eps)
+        v = s.beta2 * v + weighted_abs2(s.new2, g)
+        d = m / s.weight / corrected_root(self, xp, s, v)
         return (d + s.weight_decay * p if self.weight_decay else d), m, v
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:

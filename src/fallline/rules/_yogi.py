@@ -6,8 +6,8 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper
-from ._descent import decayed
+from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper, weighted_abs2
+from ._descent import decay_scalars, decayed
 
 
 class Yogi(Rule):
@@ -80,15 +80,14 @@ class Yogi(Rule):
             "size": self.learning_rate / bias_correction(self.beta1, t),
             "root": _arrays.square_root(bias_correction(self.beta2, t)),
             "eps": self.eps,
-            "weight_decay": self.weight_decay,
-            "shrink": 1 - self.learning_rate * self.weight_decay,
+            **decay_scalars(self, self.learning_rate),
         }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
-        square = abs2(g)
-        v = v - s.new2 * xp.sign(v - square) * square
+        # Where |g|^2 alone is infinite, the sign of the difference is still right.
+        v = v - xp.sign(v - abs2(g)) * weighted_abs2(s.new2, g)
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
 
     def _divisor(self, xp: Any, s: Any, v: Any) -> Any:

@@ -1,0 +1,44 @@
+"""Reads from a device that do not wait at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from . import _facts
+from ._facts import Array
+
+
+def begin_read(x: Array) -> Callable[[], np.ndarray[Any, Any]]:
+    """Start to copy an array to the host, and return what waits for it and returns it.
+
+    Where the library can, the copy is queued behind what makes the array, so that the wait is for
+    no more than that.
+    """
+    if compat.is_cupy_array(x):
+        import cupy
+
+        host = cupy.cuda.alloc_pinned_memory(max(x.nbytes, 1))
+        result = np.frombuffer(host, x.dtype, x.size).reshape(x.shape)
+        with x.device:
+            stream = cupy.cuda.get_current_stream()
+            x.get(stream=stream, out=result, blocking=False)
+            event = stream.record()
+        return lambda: _after(event, result)
+    if compat.is_torch_array(x) and x.device.type == "cuda":
+        import torch
+
+        copied = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+        copied.copy_(x.detach(), non_blocking=True)
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(x.device))
+        return lambda: _after(done, copied)
+    return lambda: _facts.to_numpy(x)
+
+
+def _after(event: Any, x: Any) -> np.ndarray[Any, Any]:
+    event.synchronize()
+    return np.asarray(x)

@@ -1,0 +1,231 @@
+"""What of an Optimizer can be changed between two steps: rules, options and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .. import _arrays
+from .._arrays import _checks, _trees
+from ._binding import Binding, rules
+from ._carry import transformed
+from ._checkpoint import FACTORS
+from ._snapshots import Snapshots
+
+_KEEP: Any = object()
+
+
+class Changes(Snapshots):
+    """The part of an Optimizer that changes what it is bound to.
+
+    A change makes a whole new binding, which may fail, and then takes it over.
+    """
+
+    __slots__ = ()
+
+    def _tree(self, leaves: Iterable[Any]) -> Any:
+        return self._bound.structure.unflatten(list(leaves))
+
+    def _check_whole(self) -> None:
+        if self._unfinished:
+            msg = "an earlier step was interrupted while it wrote; restore with load_state_dict"
+            raise RuntimeError(msg)
+
+    def _ready(self) -> Binding:
+        # What is bound, with the arrays that the container holds now, and all counts known.
+        self._check_whole()
+        self._memory.settle()
+        self._bound = self._bound.adopted()
+        return self._bound
+
+    # -- rules and options ----------------------------------------------------------------------
+
+    @property
+    def rule(self) -> Any:
+        """Rules, keyed like params; assign a tree of rules to change them.
+
+        A leaf keeps its state if one of its two rules is of a subclass of the other (Adam and
+        AdamW, say): slots that the new rule lacks are dropped, those it adds start afresh. Where a
+        slot that starts afresh depends on the count, as a corrected average does, the count and
+        the other such slots start afresh too. Otherwise all state does. `None` freezes a leaf and
+        keeps its state.
+        """
+        return _trees.frozen(self._tree(leaf.rule for leaf in self._bound.leaves))
+
+    @rule.setter
+    def rule(self, rule: Any) -> None:
+        """Change rules."""
+        old = self._ready()
+        new = rules(old.structure, old.params, rule)
+        same = all(leaf.rule == one for leaf, one in zip(old.leaves, new, strict=True))
+        self._bound = old.with_rules(new, self._memory.steps)
+        # The rules of now, given back leaf by leaf, say nothing new about leaves to come.
+        self._spec = self._spec if same else rule
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate last used: one number, or keyed like params where it differs."""
+        found = [row and row.get("learning_rate") for row in self._numbers()]
+        rates = {rate for rate in found if rate is not None}
+        return rates.pop() if len(rates) == 1 else self._tree(found)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        msg = f"learning_rate: is read-only, got {value!r}; assign opt.rule to change it"
+        raise AttributeError(msg)
+
+    def hyperparameters(self) -> Any:
+        """Return the numbers last used, keyed like params: a dict for each leaf, or `None`."""
+        return self._tree(self._numbers())
+
+    def _numbers(self) -> list[dict[str, Any] | None]:
+        self._memory.settle()
+        last = self._memory.last
+        return [
+            leaf.rule.hyperparameters(last) if leaf.rule else None for leaf in self._bound.leaves
+        ]
+
+    @property
+    def penalty(self) -> Any:
+        """The penalty, as it was given; assign another to change it."""
+        return self._bound.options.penalty
+
+    @penalty.setter
+    def penalty(self, penalty: Any) -> None:
+        self._set_options(penalty=penalty)
+
+    @property
+    def constraint(self) -> Any:
+        """The constraint, as it was given; assign another to change it."""
+        return self._bound.options.constraint
+
+    @constraint.setter
+    def constraint(self, constraint: Any) -> None:
+        self._set_options(constraint=constraint)
+
+    @property
+    def rate_factors(self) -> Any:
+        """The factors of the learning rate; assign others to change them."""
+        return self._bound.options.rate_factors
+
+    @rate_factors.setter
+    def rate_factors(self, factors: Any) -> None:
+        self._set_options(rate_factors=factors)
+
+    @property
+    def decay_factors(self) -> Any:
+        """The factors of the weight decay; assign others to change them."""
+        return self._bound.options.decay_factors
+
+    @decay_factors.setter
+    def decay_factors(self, factors: Any) -> None:
+        self._set_options(decay_factors=factors)
+
+    def _set_options(self, **changes: Any) -> None:
+        old = self._ready()
+        kept = [leaf.rule for leaf in old.leaves]
+        self._bound = old.with_rules(kept, self._memory.steps, old.options.replaced(**changes))
+
+    # -- changing arrays ----------------------------------------------------------------------
+
+    def transform(
+        self, f: Callable[[Any], Any], leaves: Any = None, *, penalty: Any = _KEEP,
+        constraint: Any = _KEEP,
+    ) -> Any:  # fmt: skip
+        """Apply a function to parameters and to all state of their shape.
+
+        Parameters
+        ----------
+        f : callable
+            From an array to an array of the same dtype: roll, crop, pad. Real state of complex
+            parameters is passed too, and factors of rates and decays. State that stands for rows
+            or columns is spread over the parameter's shape, passed, and averaged back.
+        leaves : key, path or list of these, optional
+            Which leaves: those at or below a key (``"object"``) or a path (``("a", 0)``).
+        penalty, constraint : optional
+            New ones, a mask of the new shape for instance; by default those given last.
+
+        Returns
+        -------
+        array or tree of arrays
+            `params`. Arrays whose shape changes are replaced in their dicts and lists.
+        """
+        bound = self._ready()
+        options = bound.options.replaced(**_given(penalty=penalty, constraint=constraint))
+        arrays, states = [leaf.p for leaf in bound.leaves], bound.states
+        factors = {name: [getattr(leaf.terms, name) for leaf in bound.leaves] for name in FACTORS}
+        new: dict[int, Any] = {}
+        for index in bound.structure.select(leaves, "leaves"):
+            leaf = bound.leaves[index]
+            if leaf.p is None:
+                continue
+            with leaf.guard():
+                new[index], states[index], moved = transformed(f, leaf)
+            for name, factor in moved.items():
+                factors[name][index] = factor
+            if leaf.immutable or new[index].shape != leaf.shape or not _arrays.is_writable(leaf.p):
+                arrays[index] = new[index]
+        trees = {f"{n}_factors": self._tree(x) for n, x in factors.items() if _some(x)}
+        kept = [leaf.rule for leaf in bound.leaves]
+        after = bound.rebound(
+            bound.params, bound.structure, kept, states, self._memory.steps,
+            options=options.replaced(**trees), arrays=arrays,
+        )  # fmt: skip
+        self._unfinished = True
+        replaced = {}
+        for index, p in new.items():
+            leaf = bound.leaves[index]
+            if arrays[index] is p:
+                replaced[index] = p
+            else:
+                with leaf.guard():
+                    _arrays.write(leaf.p, p)
+        after.replace(replaced)
+        self._bound = after
+        self._unfinished = False
+        return after.params
+
+    def rebind(
+        self, params: Any, *, state: str = "keep", rule: Any = _KEEP, penalty: Any = _KEEP,
+        constraint: Any = _KEEP, rate_factors: Any = _KEEP, decay_factors: Any = _KEEP,
+    ) -> None:  # fmt: skip
+        """Bind other parameters: new, resized, added, removed or moved leaves.
+
+        Parameters
+        ----------
+        params : array or tree of arrays
+            The new parameters. Leaves are matched by path.
+        state : {"keep", "pad", "reset"}
+            For leaves that existed: keep the state (an error if the shape changed); keep it and
+            pad or crop it to the new shape, at the ends of the axes; or start afresh. Kept state
+            is moved to the leaf's device and dtype.
+        rule : rule, tree of rules, or callable, optional
+            New rules; without it those given last are applied to the new tree.
+        penalty, constraint, rate_factors, decay_factors : optional
+            New ones; by default those given last.
+        """
+        if state not in ("keep", "pad", "reset"):
+            raise _checks.unknown_name("state", str(state), ("keep", "pad", "reset"))
+        self._check_whole()
+        self._memory.settle()
+        changes = _given(
+            penalty=penalty, constraint=constraint, rate_factors=rate_factors,
+            decay_factors=decay_factors,
+        )  # fmt: skip
+        structure = _trees.Structure(params)
+        spec = self._spec if rule is _KEEP else rule
+        new = rules(structure, params, spec)
+        old = self._bound
+        self._bound = old.with_params(
+            params, structure, new, state, self._memory.steps, old.options.replaced(**changes)
+        )
+        self._spec = spec
+
+
+def _some(factors: Sequence[Any]) -> bool:
+    """Tell whether there is a factor."""
+    return any(x is not None for x in factors)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not _KEEP}

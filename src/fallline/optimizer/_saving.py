@@ -1,0 +1,222 @@
+"""Snapshots in files: an ``.npz`` whose members bear the paths of the leaves, and a description.
+
+``np.load`` shows ``params/layers/[0]/w`` and ``state/layers/[0]/w/m``: text keys as they are, with
+what is neither a letter, a digit nor one of ``_.-`` as ``%`` and hexadecimal digits; other keys in
+brackets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from .. import _arrays
+from .._arrays import _files
+from ._binding import Binding
+from ._checkpoint import Snapshot, Stored, _saved_leaf, _snapshot, flow, of_leaf
+from ._describe import described
+from ._step import StepMemory
+
+KIND = "checkpoint"
+VERSION = 2
+
+
+def save(
+    path: Any, bound: Binding, memory: StepMemory, *, more: Any = None, arrays: Any = None
+) -> None:
+    """Write a snapshot to a file, and what else belongs to it.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    bound : Binding
+        Params, rules and states.
+    memory : StepMemory
+        The clocks.
+    more : dict, optional
+        Further entries of the header.
+    arrays : dict of arrays, optional
+        Further members, by name.
+    """
+    members: dict[str, tuple[Any, str]] = {}
+
+    def stored(name: str, x: Any) -> str:
+        free = name
+        while free in members:  # keys that print alike
+            free += "~"
+        members[free] = to_stored(x), _arrays.dtype_name(x)
+        return free
+
+    rows = []
+    for leaf in bound.leaves:
+        below = "/".join(map(member, leaf.path))
+
+        def named(kind: str, x: Any, below: str = below) -> str:
+            first, _, rest = kind.partition("/")
+            return stored("/".join(part for part in (first, below, rest) if part), x)
+
+        row = of_leaf(leaf, named)
+        rows.append({"leaf": leaf.name("params"), "path": [_key(k) for k in leaf.path], **row})
+    for name, x in (arrays or {}).items():
+        stored(name, x)
+    header = {
+        "step_count": memory.steps,
+        "flow": flow(bound, memory),
+        "gradients": [described(x) for x in bound.options.gradients],
+        "leaves": rows,
+        **(more or {}),
+    }
+    _files.write(path, KIND, VERSION, header, members)
+
+
+def member(key: Any) -> str:
+    """Return the name of a key of a tree in the names of members."""
+    if not isinstance(key, str):
+        return f"[{quote(repr(key), safe='')}]"
+    if not key:
+        return "%"
+    text = quote(key, safe="").replace("~", "%7E")
+    return text.replace(".", "%2E") if set(key) == {"."} else text
+
+
+def _key(key: Any) -> Any:
+    # Keys of trees that are neither text nor integers are only printed.
+    plain = isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool))
+    return key if plain else {"key": repr(key)}
+
+
+def snapshot(file: _files.Reader) -> Snapshot:
+    """Return the snapshot in an open file of this or of an earlier version."""
+    header, place = file.header, repr(str(file.path))
+
+    def stored(name: str, key: Any) -> Stored:
+        if not isinstance(key, str) or key not in header["arrays"]:
+            msg = f"{place}: {name} names the array {key!r}, which is not there"
+            raise _files.FileError(msg)
+        return Stored(
+            file.shape(key),
+            file.dtype(key),
+            lambda like: _arrays.from_numpy(from_stored(file.array(key), like), like),
+        )
+
+    try:
+        rows = {}
+        for row in header["leaves"]:
+            rule = row["rule"]
+            row = {**row, "rule": None if rule == "None" else rule}
+            where = row["leaf"].replace("params", "state", 1)
+            rows[row["leaf"]] = _saved_leaf(where, row, stored)
+        return _snapshot(place, header, rows, header.get("gradients"))
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"{place}: its header is not that of a checkpoint: {error!r}"
+        raise _files.FileError(msg) from error
+
+
+def to_stored(x: Any) -> np.ndarray[Any, Any]:
+    """Return an array on the host as a file keeps it: bfloat16 as the integers of its bits."""
+    host = x if isinstance(x, np.ndarray) else _arrays.to_numpy(x)
+    if _arrays.dtype_name(x) != "bfloat16":
+        return host
+    if host.dtype.itemsize == 2:
+        return host.view(np.uint16)
+    return (np.ascontiguousarray(host).view(np.uint32) >> 16).astype(np.uint16).reshape(host.shape)
+
+
+def from_stored(x: np.ndarray[Any, Any], like: Any) -> np.ndarray[Any, Any]:
+    """Return what `to_stored` gave, with the values of the dtype of `like`."""
+    if _arrays.dtype_name(like) != "bfloat16":
+        return x
+    if _arrays.on_host(like):
+        return x.view(like.dtype.newbyteorder("="))
+    return _widened(x)
+
+
+def _widened(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return (x.astype(np.uint32) << 16).view(np.float32).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class CheckpointContents:
+    """What a file of an Optimizer, an average or a run of `fit` holds.
+
+    Attributes
+    ----------
+    params : dict
+        Arrays of NumPy by the path of their leaf, a tuple of keys; bfloat16 as float32.
+    state : dict
+        For each path a dict of the state's arrays by the name of their slot, and of ``"step"``.
+    step_count : int
+        Steps made.
+    rules : dict
+        For each path what the file says of the rule: its class and its fields.
+    header : dict
+        All that the file says beside the arrays.
+    """
+
+    params: dict[tuple[Any, ...], Any]
+    state: dict[tuple[Any, ...], dict[str, Any]]
+    step_count: int
+    rules: dict[tuple[Any, ...], Any]
+    header: dict[str, Any]
+
+
+def read_checkpoint(path: Any) -> CheckpointContents:
+    """Read a file that `Optimizer.save`, `EMA.save` or `callbacks.Checkpoint` wrote.
+
+    No Optimizer is needed, and nothing of the file is run.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    CheckpointContents
+        The arrays by the paths of their leaves, and a description.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a file, or damaged.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> import fallline as fl
+    >>> opt = fl.Optimizer({"w": np.ones(2)}, fl.SGD(0.5, momentum=0.9))
+    >>> _ = opt.step({"w": np.ones(2)})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     opt.save(os.path.join(folder, "run.npz"))
+    ...     found = fl.read_checkpoint(os.path.join(folder, "run.npz"))
+    >>> found.params["w",], found.state["w",]["b"], found.rules["w",]["class"]
+    (array([0.5, 0.5]), array([1., 1.]), 'SGD')
+    """
+    with _files.Reader(path, KIND, VERSION) as file:
+        header = file.header
+
+        def array(key: str) -> Any:
+            x = file.array(key)
+            return _widened(x) if file.dtype(key) == "bfloat16" else x
+
+        params, state, rules = {}, {}, {}
+        for row in header["leaves"]:
+            where = _path(row)
+            if row["params"] is not None:
+                params[where] = array(row["params"])
+            if row["state"] is not None:
+                slots = row["state"].items()
+                state[where] = {name: x if name == "step" else array(x) for name, x in slots}
+            rules[where] = row["rule"]
+        return CheckpointContents(params, state, header["step_count"], rules, header)
+
+
+def _path(row: dict[str, Any]) -> tuple[Any, ...]:
+    # In version 1 only the printed form of a path was kept.
+    keys: Sequence[Any] = row.get("path", [row["leaf"]])
+    return tuple(key["key"] if isinstance(key, dict) else key for key in keys)

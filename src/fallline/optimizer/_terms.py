@@ -1,0 +1,164 @@
+"""What belongs to one leaf beside its rule: a penalty, a constraint, factors of rate and decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from .. import _arrays
+from .._arrays import _checks
+from .._arrays._pairs import PairNamespace, split
+from ..rules import Rule
+from ..rules._abstract import Face
+from ._fused import Composed
+
+ITERATIONS = 30  # of a projection in a rule's metric
+
+
+@dataclass(frozen=True, eq=False)
+class LeafTerms:
+    """The terms of one leaf.
+
+    Parameters
+    ----------
+    penalty, constraint : optional
+        Each fuses with the rule, or acts on the whole leaf after it.
+    rate, decay : float or array, optional
+        Factors of the learning rate and of the weight decay; arrays broadcast to the leaf.
+    """
+
+    penalty: Any = None
+    constraint: Any = None
+    rate: Any = None
+    decay: Any = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing."""
+        return all(x is None for x in (self.penalty, self.constraint, self.rate, self.decay))
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether the penalty has no proximal point, and its gradient is added."""
+        p = self.penalty
+        return p is not None and p.smooth and not p.separable
+
+    @property
+    def fused_penalty(self) -> Any:
+        """The penalty, if it fuses."""
+        return self.penalty if self.penalty is not None and self.penalty.separable else None
+
+    @property
+    def fused_constraint(self) -> Any:
+        """The constraint, if it fuses; after a penalty that does not, it must wait."""
+        waits = self.penalty is not None and not self.penalty.separable and not self.by_gradient
+        one = self.constraint
+        return one if getattr(one, "separable", False) and not waits else None
+
+    @property
+    def whole(self) -> tuple[Any, Any] | None:
+        """The penalty and the constraint that act on the leaf as a whole, after the rule."""
+        whole = self.penalty is not None and self.fused_penalty is None and not self.by_gradient
+        one = self.constraint
+        rest = one if one is not None and self.fused_constraint is None else None
+        found = (self.penalty if whole else None), rest
+        return None if found == (None, None) else found
+
+    def check(self, path: tuple[Any, ...], p: Any, rule: Rule) -> None:
+        """Check that all of it suits a parameter and its rule."""
+        place = _checks.where("penalty", path)
+        scaled = rule.scales
+        if self.penalty is not None and not self.by_gradient:
+            if rule._by_components and scaled and _arrays.is_complex(p):
+                msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts"
+                raise ValueError(msg + _remedy(rule))
+            if not scaled and "learning_rate" not in rule.at(0).scalars(1):
+                msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
+                raise ValueError(msg)
+        if self.constraint is not None:
+            place = _checks.where("constraint", path)
+            try:
+                with _arrays.guard(p)():
+                    inside = self.constraint(p)
+                _checks.gradient(place, p, _arrays.unscalar(inside))
+            except (TypeError, ValueError) as error:
+                text = str(error)
+                raise type(error)(text if text.startswith(place) else f"{place}: {text}") from error
+
+    def applied(
+        self, plan: Face, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
+    ) -> Any:
+        """Return the parameter after the penalty and the constraint that act on the whole leaf.
+
+        Parameters
+        ----------
+        plan : Face
+            What was run on the leaf.
+        scalars : dict
+            Its numbers.
+        arrays : dict of arrays
+            The new parameter as ``"p"``, and the slots.
+        start : array
+            The parameter before the step.
+        """
+        assert self.whole is not None
+        penalty, constraint = self.whole
+        rule = plan.rule if isinstance(plan, Composed) else plan
+        assert isinstance(rule, Rule)
+        p = _arrays.widened(arrays.get("master", arrays["p"]))
+        lengths = None
+        if plan.scales:
+            lengths = _lengths(plan, rule, scalars, p, [arrays[slot.name] for slot in rule.slots])
+        if lengths is None or not _arrays.is_array(lengths) or rule._by_components:
+            return _prox(penalty, constraint, p, scalars.get("learning_rate", 1.0))
+        return _in_metric(penalty, constraint, p, lengths, _arrays.widened(start))
+
+
+def _lengths(plan: Face, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]) -> Any:
+    # Of complex leaves a rule sees pairs here, as in its formula.
+    xp = _arrays.namespace(p)
+    factors = dict(plan.factors) if isinstance(plan, Composed) else {}
+    paired = _arrays.is_complex(p) and not rule._by_components
+    if paired:
+        slots = [split(x) for x in slots]
+        factors = {name: split(x) for name, x in factors.items()}
+    s: Any = SimpleNamespace(**scalars)
+    if isinstance(plan, Composed):
+        s = plan.factored(s, factors)
+    found = rule.lengths(PairNamespace(xp) if paired else xp, s, *slots)
+    if paired and not isinstance(found, float | int):
+        found = found.re
+    return xp.broadcast_to(found, p.shape) if _arrays.is_array(found) else found
+
+
+def _prox(penalty: Any, constraint: Any, x: Any, t: Any) -> Any:
+    x = x if penalty is None else penalty.prox(x, t)
+    return x if constraint is None else constraint(x)
+
+
+def _in_metric(penalty: Any, constraint: Any, x: Any, lengths: Any, z: Any) -> Any:
+    # The z of least 1/2 sum |z - x|^2 / lengths, with penalty and constraint, by accelerated
+    # proximal gradients with a fixed number of iterations, so that nothing waits for the device.
+    # They start where the step started, so that a solution stays one.
+    if 0 in x.shape:
+        return x
+    xp = _arrays.namespace(x)
+    # Elements of length zero do not move.
+    free = lengths > 0
+    t = xp.min(xp.where(free, lengths, xp.max(lengths)))
+    ratio = xp.where(free, t / lengths, xp.ones_like(lengths))
+    y, theta = z, 1.0
+    for _ in range(ITERATIONS):
+        new = xp.where(free, _prox(penalty, constraint, y - (y - x) * ratio, t), x)
+        after = (1 + (1 + 4 * theta * theta) ** 0.5) / 2
+        y = new + (theta - 1) / after * (new - z)
+        z, theta = new, after
+    return z
+
+
+def _remedy(rule: Rule) -> str:
+    # The option that makes the parts one, if the rule, or the one within it, has it.
+    while rule.wrapped is not None:
+        rule = rule.wrapped
+    return "; use complex_moment='modulus'" if hasattr(rule, "complex_moment") else ""

@@ -1,0 +1,453 @@
+"""What a leaf keeps when its rule, its array or its shape changes; nothing changes on an error."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline import gradients, schedules
+
+
+def stepped(rule, gradient=2.0, steps=50, start=0.0, **options):
+    """Return parameters and an Optimizer that has made some steps with one gradient."""
+    params = {"w": np.full(3, start)}
+    opt = fl.Optimizer(params, rule, **options)
+    for _ in range(steps):
+        opt.step({"w": np.full(3, gradient)})
+    return params, opt
+
+
+def moved_by(params, opt, gradient=2.0):
+    """Return how far one step moves the first element."""
+    before = params["w"][0]
+    opt.step({"w": np.full(3, gradient)})
+    return params["w"][0] - before
+
+
+# -- rules ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (fl.Lookahead(fl.Lion(0.01), k=100), fl.Lookahead(fl.Adam(0.01), k=100)),
+        (fl.Lookahead(fl.Adagrad(0.01), k=100), fl.Lookahead(fl.RMSprop(0.01), k=100)),
+        (fl.Lookahead(fl.SGD(0.01, momentum=0.9), k=100), fl.Lookahead(fl.Adam(0.01), k=100)),
+        (fl.Lion(0.01), fl.Adam(0.01)),
+        (fl.SGD(0.01), fl.SGD(0.01, momentum=0.9, dampening=0.9)),
+        (fl.FTRL(0.01), fl.FTRL(0.01, l1=0.1)),
+    ],
+    ids=repr,
+)
+def test_a_rule_that_cannot_go_on_starts_as_if_it_were_the_first(old, new):
+    params, opt = stepped(old)
+    opt.rule = new
+    alone, first = stepped(new, steps=0, start=params["w"][0])
+    assert moved_by(params, opt) == pytest.approx(moved_by(alone, first), rel=1e-12)
+
+
+def test_an_average_whose_bias_is_corrected_does_not_start_beside_an_old_count():
+    params, opt = stepped(fl.ScheduleFreeSGD(0.01), steps=1000)
+    ahead = params["w"] + opt.state["w"]["ahead"]
+    opt.rule = fl.ScheduleFreeAdamW(0.01)
+    opt.step({"w": np.full(3, 2.0)})
+    moved = params["w"] + opt.state["w"]["ahead"] - ahead
+    np.testing.assert_allclose(moved, -0.01, rtol=1e-6)
+
+
+def test_slots_that_may_start_at_any_time_leave_the_count_alone():
+    for old, new in (
+        (fl.Adam(0.01), fl.Adam(0.01, amsgrad=True)),
+        (fl.Adam(0.01), fl.AdamW(0.01)),
+        (fl.RMSprop(0.01), fl.RMSprop(0.01, centered=True, momentum=0.5)),
+    ):
+        _, opt = stepped(old)
+        v = opt.state["w"]["v"].copy()
+        opt.rule = new
+        assert opt.state["w"]["step"] == 50
+        np.testing.assert_array_equal(opt.state["w"]["v"], v)
+
+
+def test_the_rule_given_back_leaf_by_leaf_is_still_the_rule_of_new_leaves():
+    def by_shape(path, leaf):
+        return fl.AdamW(0.1, weight_decay=0.1 if leaf.ndim > 1 else 0.0)
+
+    for spec, rule in ((fl.Adam(0.1), fl.Adam(0.1)), (by_shape, fl.AdamW(0.1, weight_decay=0.1))):
+        opt = fl.Optimizer({"w": np.zeros(2)}, spec)
+        opt.rule = opt.rule
+        for twin in (opt, copy.deepcopy(opt), copy.copy(opt)):
+            twin.rebind({"w": np.zeros(2), "b": np.zeros((2, 2))})
+            assert twin.rule["b"] == rule
+    opt = pickle.loads(pickle.dumps(fl.Optimizer({"w": np.zeros(2)}, rule_of_a_module)))
+    opt.rebind({"w": np.zeros(2), "b": np.zeros(2)})
+    assert opt.rule["b"] == fl.SGD(0.5)
+
+
+def rule_of_a_module(path, leaf):
+    return fl.SGD(0.5)
+
+
+# -- arrays --------------------------------------------------------------------------------------
+
+
+def test_a_padded_leaf_and_a_mask_of_its_old_shape():
+    mask = np.ones((4, 4), bool)
+    params = {"object": np.ones((4, 4)), "probe": np.ones((4, 4))}
+    given = params["probe"]
+    opt = fl.Optimizer(params, fl.Adam(0.1), constraint={"object": None, "probe": fl.Support(mask)})
+    grads = {"object": np.ones((4, 4)), "probe": np.ones((4, 4))}
+    opt.step(grads)
+    before = pickle.dumps((params, {k: dict(v) for k, v in opt.state.items()}))
+    with pytest.raises(ValueError, match=r"constraint\['probe'\]"):
+        opt.transform(lambda x: np.pad(x, 1), "probe")
+    assert pickle.dumps((params, {k: dict(v) for k, v in opt.state.items()})) == before
+    assert params["probe"] is given
+    opt.step(grads)
+    larger = {"object": None, "probe": fl.Support(np.pad(mask, 1))}
+    opt.transform(lambda x: np.pad(x, 1), "probe", constraint=larger)
+    assert params["probe"].shape == opt.state["probe"]["m"].shape == (6, 6)
+    assert opt.constraint is larger
+    opt.step({"object": np.ones((4, 4)), "probe": np.ones((6, 6))})
+    assert np.all(params["probe"][0] == 0)
+    opt.constraint = None
+    opt.step({"object": np.ones((4, 4)), "probe": np.ones((6, 6))})
+    assert np.all(params["probe"][0] != 0)
+    small = {"object": params["object"], "probe": np.ones((4, 4))}
+    opt.rebind(small, state="pad", constraint={"object": None, "probe": fl.Support(mask)})
+    opt.step(grads)
+
+
+def test_rows_and_columns_move_with_their_parameter():
+    g = np.outer([1.0, 10.0, 100.0, 1000.0], np.linspace(1, 2, 6))
+
+    def make():
+        params = {"w": np.zeros((4, 6))}
+        opt = fl.Optimizer(params, fl.Adafactor(0.1))
+        opt.step({"w": g})
+        return params, opt
+
+    params, opt = make()
+    opt.step({"w": g})
+    rolled, moved = make()
+    moved.transform(lambda x: np.roll(x, (1, 2), axis=(0, 1)))
+    moved.step({"w": np.roll(g, (1, 2), axis=(0, 1))})
+    np.testing.assert_allclose(np.roll(rolled["w"], (-1, -2), axis=(0, 1)), params["w"], rtol=1e-12)
+    cropped, part = make()
+    part.transform(lambda x: x[1:3].copy())
+    np.testing.assert_allclose(part.state["w"]["row"], opt_row(make)[1:3], rtol=1e-12)
+    part.step({"w": g[1:3].copy()})
+    assert cropped["w"].shape == (2, 6)
+
+
+def opt_row(make):
+    return make()[1].state["w"]["row"]
+
+
+def test_a_slot_of_another_kind_of_shape_is_refused_by_name():
+    class Sums(fl.rules.Rule):
+        learning_rate: float = fl.rules.hyper(0.1)
+
+        @property
+        def slots(self):
+            return (fl.rules.Slot("total", shape=lambda shape: (3,)),)
+
+        @property
+        def elementwise(self):
+            return False
+
+        def scalars(self, t):
+            return {"rate": self.learning_rate}
+
+        def formula(self, xp, s, p, g, total):
+            return p - s.rate * g, total
+
+    params = {"w": np.zeros((4, 6))}
+    opt = fl.Optimizer(params, Sums())
+    with pytest.raises(ValueError, match=r"state\['w'\]\['total'\]: has shape \(3,\)"):
+        opt.transform(lambda x: x[:2].copy())
+    assert params["w"].shape == (4, 6)
+    opt.step({"w": np.ones((4, 6))})
+
+
+def test_a_parameter_whose_shape_was_changed_in_place_is_noticed():
+    params = {"w": np.zeros(6)}
+    opt = fl.Optimizer(params, fl.SGD(0.1))
+    opt.step({"w": np.ones(6)})
+    params["w"].resize((3, 2), refcheck=False)
+    with pytest.raises(ValueError, match=r"params\['w'\]: its shape or dtype was changed in place"):
+        opt.step({"w": np.ones((3, 2))})
+
+
+@pytest.mark.parametrize("engine", ["eager", "blocked", "auto"])
+def test_a_gradient_whose_shape_was_changed_in_place_is_noticed(engine):
+    opt = fl.Optimizer({"w": np.zeros(6)}, fl.SGD(0.1), engine=engine)
+    grads = {"w": np.ones(6)}
+    opt.step(grads)
+    grads["w"].resize((12,), refcheck=False)
+    with pytest.raises(ValueError, match=r"grads\['w'\]: shape is \(12,\), expected \(6,\)"):
+        opt.step(grads)
+
+
+def test_loading_restores_the_array_that_the_container_holds_now(tmp_path):
+    params, opt = stepped(fl.SGD(0.1, momentum=0.9), steps=1)
+    opt.save(tmp_path / "run.npz")
+    saved, value = opt.state_dict(), params["w"].copy()
+    for restore in (
+        lambda: opt.load(tmp_path / "run.npz"),
+        lambda: opt.load_state_dict(saved),
+    ):
+        params["w"] = params["w"] * 100 + 1
+        restore()
+        np.testing.assert_array_equal(params["w"], value)
+
+
+def test_a_refused_adoption_leaves_the_master_copies_alone():
+    params = {"a": np.ones(2, "float16"), "b": np.full(2, 2.0, "float16")}
+    opt = fl.Optimizer(params, fl.SGD(1.0), master_weights=True)
+    old, shared = dict(params), np.full(2, 9.0, "float16")
+    params["a"] = params["b"] = shared
+    grads = {key: np.zeros(2, "float16") for key in "ab"}
+    with pytest.raises(ValueError, match="shares memory"):
+        opt.step(grads)
+    params.update(old)
+    opt.step(grads)
+    assert params["a"][0] == 1
+    assert params["b"][0] == 2
+
+
+# -- copies of the parameter ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_master_copy_follows_what_others_write_into_the_parameter(engine, dtype):
+    dtype = np.dtype(dtype if dtype == "float16" else pytest.importorskip("ml_dtypes").bfloat16)
+    w = np.zeros(4, dtype)
+    opt = fl.Optimizer(w, fl.SGD(2.0**-12), master_weights=True, engine=engine)
+    for _ in range(3):
+        opt.step(np.ones(4, dtype))
+    np.testing.assert_array_equal(opt.state["master"], np.full(4, -3 * 2.0**-12, "float32"))
+    w[:2] = 3.0
+    opt.step(np.ones(4, dtype))
+    expected = np.float32([3 - 2.0**-12, 3 - 2.0**-12, -4 * 2.0**-12, -4 * 2.0**-12])
+    np.testing.assert_array_equal(opt.state["master"], expected)
+
+
+def test_lookahead_takes_what_others_wrote_before_its_k_steps_begin():
+    for k in (1, 2):
+        w = np.zeros(2)
+        opt = fl.Optimizer(w, fl.Lookahead(fl.SGD(0.0), k=k))
+        w[...] = 3.0
+        for _ in range(2):
+            opt.step(np.ones(2))
+        np.testing.assert_array_equal(w, 3.0)
+
+
+# -- one at a time, and gone at once --------------------------------------------------------------
+
+
+def test_a_step_within_a_step_is_refused():
+    def constraint(x):
+        if nested:
+            nested[0].step(np.ones(2))
+        return x
+
+    nested = []
+    x = np.ones(2)
+    opt = fl.Optimizer(x, fl.SGD(0.1), constraint=constraint)
+    nested.append(opt)
+    with pytest.raises(RuntimeError, match="within a step of the same Optimizer"):
+        opt.step(np.ones(2))
+    assert np.all(x == 1)
+    nested.clear()
+    opt.step(np.ones(2))
+    assert opt.step_count == 1
+
+
+def test_a_step_beside_another_one_is_refused():
+    inside, leave, errors = threading.Event(), threading.Event(), []
+
+    def constraint(x):
+        if armed:
+            inside.set()
+            leave.wait(10)
+        return x
+
+    armed = []
+    opt = fl.Optimizer(np.ones(2), fl.SGD(0.1), constraint=constraint)
+    armed.append(True)
+    thread = threading.Thread(target=lambda: opt.step(np.ones(2)))
+    thread.start()
+    assert inside.wait(10)
+    try:
+        opt.step(np.ones(2))
+    except RuntimeError as error:
+        errors.append(str(error))
+    leave.set()
+    thread.join()
+    assert "is running in another thread" in errors[0]
+    armed.clear()
+    opt.step(np.ones(2))
+    assert opt.step_count == 2
+
+
+@pytest.mark.parametrize("engine", ["eager", "blocked", "auto"])
+def test_a_dropped_optimizer_lets_go_of_its_state(engine):
+    gc.collect()
+    gc.disable()
+    try:
+        opt = fl.Optimizer([np.ones(8) for _ in range(6)], fl.Adam(0.1), engine=engine)
+        opt.step([np.ones(8) for _ in range(6)])
+        held = weakref.ref(opt.state[0]["m"])
+        assert held() is not None
+        del opt
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_an_optimizer_has_no_other_attributes():
+    opt = fl.Optimizer(np.ones(2), fl.SGD(0.25))
+    with pytest.raises(AttributeError, match="lr"):
+        opt.lr = 0.1
+    with pytest.raises(AttributeError, match=r"learning_rate: is read-only, .* assign opt\.rule"):
+        opt.learning_rate = 0.1
+    assert opt.learning_rate == 0.25
+    rates = {"a": fl.SGD(0.1), "b": fl.SGD(0.2), "c": None}
+    assert fl.Optimizer({k: np.ones(1) for k in rates}, rates).learning_rate == {
+        "a": 0.1, "b": 0.2, "c": None,
+    }  # fmt: skip
+
+
+# -- an end that acts on whole leaves ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_nothing_is_written_if_a_constraint_of_a_user_fails(engine):
+    def constraint(x):
+        if armed:
+            raise ZeroDivisionError
+        return x
+
+    armed = []
+    params = {"a": np.ones(2), "b": np.ones(2)}
+    opt = fl.Optimizer(params, fl.Adam(0.1), constraint={"a": None, "b": constraint}, engine=engine)
+    grads = {"a": np.ones(2), "b": np.ones(2)}
+    opt.step(grads)
+    before = pickle.dumps((params, {k: dict(v) for k, v in opt.state.items()}))
+    armed.append(True)
+    with pytest.raises(ZeroDivisionError):
+        opt.step(grads)
+    assert pickle.dumps((params, {k: dict(v) for k, v in opt.state.items()})) == before
+    armed.clear()
+    opt.step(grads)
+    assert opt.step_count == 2
+
+
+def test_leaves_of_nothing_go_with_ends_that_act_on_whole_leaves():
+    params = {"a": np.ones((2, 2)), "b": np.zeros((0, 2)), "c": np.ones((2, 2))}
+    for end in ({"penalty": fl.GroupL1(0.1)}, {"constraint": fl.L2Ball(1.0)}):
+        opt = fl.Optimizer(copy.deepcopy(params), fl.Adam(0.1), **end)
+        opt.step({key: np.ones_like(x) for key, x in params.items()})
+        assert opt.step_count == 1
+
+
+def test_a_complex_slot_is_a_pair_for_a_penalty_on_groups_too():
+    # For groups of one element the penalty on groups is the one on elements, which fuses.
+    rng = np.random.default_rng(0)
+    x0, *gs = (rng.standard_normal((4, 1)) + 1j * rng.standard_normal((4, 1)) for _ in range(6))
+    found = []
+    for penalty in (fl.L1(0.5), fl.GroupL1(0.5)):
+        x = x0.copy()
+        opt = fl.Optimizer(x, fl.RMSprop(0.05, centered=True), penalty=penalty)
+        for g in gs:
+            opt.step(g)
+        found.append(x)
+    # A projection in a metric ends after a fixed number of iterations.
+    np.testing.assert_allclose(found[1], found[0], atol=1e-4)
+
+
+# -- accumulation ---------------------------------------------------------------------------------
+
+
+def test_a_window_of_accumulation_survives_changes_of_what_is_bound():
+    def make():
+        params = {"b": np.zeros(1), "c": np.zeros(1)}
+        return params, fl.Optimizer(params, fl.SGD(1.0), gradients=[gradients.Accumulate(2)])
+
+    params, opt = make()
+    opt.step({"b": None, "c": np.asarray([2.0])})
+    more = {"a": np.zeros(1), **params}
+    opt.rebind(more)
+    opt.step({"a": None, "b": None, "c": None})
+    assert more["c"][0] == -1
+    assert {k: s["step"] for k, s in opt.state.items()} == {"a": 0, "b": 0, "c": 1}
+    params, opt = make()
+    opt.step({"b": None, "c": np.asarray([2.0])})
+    opt.rule = fl.Adam(1.0)
+    opt.step({"b": None, "c": np.asarray([0.0])})
+    assert opt.state["c"]["m"][0] == pytest.approx(0.1)
+    params, opt = make()
+    opt.step({"b": None, "c": np.asarray([2.0])})
+    opt.rule = {"b": fl.SGD(1.0), "c": None}
+    opt.step({"b": None, "c": np.asarray([2.0])})
+    opt.rule = fl.SGD(1.0)
+    for _ in range(2):
+        opt.step({"b": None, "c": np.zeros(1)})
+    assert params["c"][0] == 0
+
+
+def test_what_was_accumulated_can_be_stepped_or_dropped(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    params = backend.tree({"a": np.zeros(2), "b": np.zeros(2)})
+    opt = fl.Optimizer(params, fl.SGD(1.0), gradients=[gradients.Accumulate(3)])
+    opt.flush()
+    assert opt.step_count == 0
+    for value in (1.0, 2.0):
+        opt.step({"a": backend.array(np.full(2, value)), "b": None})
+    opt.flush()
+    np.testing.assert_allclose(backend.numpy(opt.params["a"]), -1.5)
+    assert (opt.step_count, opt.state["b"]["step"]) == (1, 0)
+    opt.step({"a": backend.array(np.full(2, 7.0)), "b": None})
+    opt.discard()
+    for _ in range(3):
+        opt.step({"a": backend.array(np.zeros(2)), "b": None})
+    np.testing.assert_allclose(backend.numpy(opt.params["a"]), -1.5)
+    assert opt.step_count == 2
+
+
+def test_the_norm_before_clipping_can_be_read(backend, monkeypatch):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    params = backend.tree({"a": np.zeros(1), "b": np.zeros(1)})
+    opt = fl.Optimizer(params, fl.SGD(1.0), gradients=[gradients.ClipByGlobalNorm(1.0)])
+    assert opt.gradient_norm is None
+    opt.step(backend.tree({"a": np.asarray([3.0]), "b": np.asarray([4.0])}))
+    assert float(backend.numpy(opt.gradient_norm)) == pytest.approx(5.0)
+    before = [gradients.ClipByGlobalNorm(1.0), gradients.Centralize()]
+    opt = fl.Optimizer(params, fl.SGD(1.0), gradients=before)
+    opt.step(backend.tree({"a": np.asarray([6.0]), "b": np.asarray([8.0])}))
+    assert float(backend.numpy(opt.gradient_norm)) == pytest.approx(10.0)
+
+
+def test_a_schedule_waits_while_steps_are_skipped(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    warm = schedules.LinearWarmup(1.0, steps=5, start_factor=0.0)
+    params = backend.tree({"x": np.zeros(1)})
+    opt = fl.Optimizer(params, fl.SGD(warm), nonfinite="skip")
+    for _ in range(5):
+        opt.step(backend.tree({"x": np.asarray([np.nan])}))
+    opt.step(backend.tree({"x": np.ones(1)}))
+    assert float(backend.numpy(opt.params["x"])[0]) == 0
+    opt.step(backend.tree({"x": np.ones(1)}))
+    assert float(backend.numpy(opt.params["x"])[0]) == pytest.approx(-0.2)
+    assert (opt.step_count, opt.skipped, opt.state["x"]["step"]) == (2, 5, 2)
