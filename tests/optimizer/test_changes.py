@@ -222,6 +222,37 @@ def test_a_refused_adoption_leaves_the_master_copies_alone():
     assert params["b"][0] == 2
 
 
+def test_an_interrupt_while_something_is_taken_over_leaves_what_was(monkeypatch):
+    from fallline._arrays import _memory
+
+    params = {"w": np.zeros(3)}
+    opt = fl.Optimizer(params, fl.SGD(1.0, momentum=0.5))
+    opt.step({"w": np.ones(3)})
+
+    class Interrupted(_memory.Memory):
+        def __init__(self, leaves):
+            raise KeyboardInterrupt
+
+    def interrupt(change):
+        with monkeypatch.context() as patch:
+            patch.setattr(_memory, "Memory", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                change()
+
+    interrupt(lambda: opt.state["w"].update(b=np.full(3, 50.0)))
+    np.testing.assert_array_equal(opt.state["w"]["b"], 1.0)
+    params["w"] = np.full(3, 100.0)
+    interrupt(lambda: opt.step({"w": np.ones(3)}))
+    interrupt(lambda: setattr(opt, "rule", fl.Adam(0.1)))
+    interrupt(lambda: setattr(opt, "penalty", fl.L1(0.1)))
+    interrupt(lambda: opt.transform(lambda x: x * 2))
+    interrupt(lambda: opt.rebind({"w": np.zeros(3)}))
+    np.testing.assert_array_equal(params["w"], 100.0)
+    opt.step({"w": np.ones(3)})
+    np.testing.assert_array_equal(params["w"], 98.5)  # 100 - (0.5 + 1)
+    assert opt.step_count == 2
+
+
 # -- copies of the parameter ----------------------------------------------------------------------
 
 

@@ -250,11 +250,18 @@ class Optimizer(Changes):
         array or tree of arrays
             `params`; nothing has changed if nothing was held.
         """
-        bound = self._ready()
-        if self._memory.calls:
-            _step.flush(bound, self._memory, self._begin)
-            self._unfinished = False
-        return self.params
+        if not self._lock.acquire(blocking=False):
+            raise self._busy()
+        try:
+            self._owner = get_ident()
+            bound = self._ready()
+            if self._memory.calls:
+                _step.flush(bound, self._memory, self._begin)
+                self._unfinished = False
+            return bound.params
+        finally:
+            self._owner = 0
+            self._lock.release()
 
     def discard(self) -> None:
         """Forget the gradients that `Accumulate` holds."""
