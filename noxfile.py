@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -19,11 +21,13 @@ nox.options.default_venv_backend = "venv"
 PROJECT = nox.project.load_toml("pyproject.toml")
 LIBRARIES = {
     "numpy": ["numba", "ml-dtypes", "cupy", "nvidia"],
-    "array_api_strict": ["array-api-strict"],
+    "array_api_strict": ["array-api-strict", "scikit-learn"],
     "torch": ["torch"],
     "jax": ["jax"],
     "cupy": [],
+    "dpnp": ["scikit-learn"],
 }
+RUNNERS = ("pytest", "hypothesis")
 
 
 def group(name: str) -> list[str]:
@@ -47,11 +51,31 @@ def tests(session: nox.Session, backend: str) -> None:
     """Run the tests of one array library, and all that concern none."""
     if backend == "cupy":
         require_cuda(session)
+    if backend == "dpnp":
+        tests_of_dpnp(session)
+        return
     names = LIBRARIES[backend]
-    wanted = [line for line in group("test") if line.startswith((*names, "pytest", "hypo"))]
+    wanted = [line for line in group("test") if line.startswith((*names, *RUNNERS))]
     extra = ".[cuda12]" if backend == "cupy" else "."
     session.install("-e", extra, *wanted, *(["expecttest"] if backend == "torch" else []))
     session.run("pytest", f"--backend={backend}", *session.posargs)
+
+
+def tests_of_dpnp(session: nox.Session) -> None:
+    """Run the tests of dpnp, and no others, on an OpenCL device made of the processor."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        session.skip("dpnp and its OpenCL device have wheels for Linux on x86-64")
+    wanted = [line for line in group("test") if line.startswith((*LIBRARIES["dpnp"], *RUNNERS))]
+    session.install("-e", ".", *wanted, *group("dpnp"))
+    libraries = Path(session.virtualenv.location).resolve() / "lib"
+    session.run(
+        "pytest", "tests", "--backend=dpnp", "-k", "dpnp", *session.posargs,
+        env={
+            "LD_LIBRARY_PATH": str(libraries),
+            "OCL_ICD_FILENAMES": str(libraries / "libintelocl.so"),
+            "FALLLINE_REQUIRE_DPNP": "1",
+        },
+    )  # fmt: skip
 
 
 @nox.session

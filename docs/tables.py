@@ -228,8 +228,14 @@ def backends_table():
         ["NumPy", "updated in place", "every test"],
         ["CuPy", "updated in place", "the same tests; they skip without a CUDA device"],
         ["torch", "updated in place, outside of the gradient tape", "every test, on the CPU"],
+        ["torch's DTensor", "updated in place, each process its part", "two processes"],
         ["JAX", "replaced in their dicts and lists", "every test, the pure form under `jit`"],
         ["array_api_strict", "updated in place", "every test, on a second device"],
+        [
+            "dpnp",
+            "updated in place",
+            "every test, on an OpenCL device whose memory NumPy cannot read",
+        ],
     ]
     return table(["arrays", "an Optimizer's parameters are", "tested by"], rows)
 

@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 
 import fallline as fl
 
-BACKENDS = ("numpy", "cupy", "torch", "jax", "array_api_strict")
+BACKENDS = ("numpy", "cupy", "torch", "jax", "array_api_strict", "dpnp")
 
 
 def namespace(backend, dtype):
@@ -39,7 +39,7 @@ def namespace(backend, dtype):
 
 def to_host(x):
     """Return an array as NumPy's: CuPy and devices want to be asked."""
-    return x.get() if hasattr(x, "get") else np.from_dlpack(x)
+    return x.get() if hasattr(x, "get") else np.from_dlpack(x, device="cpu")
 
 
 def train(xp, rule, *, epochs, batch_size=64, dtype="float64", seed=0, report=print):

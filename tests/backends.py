@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import warnings
 
 import numpy as np
 import optree
+import pytest
 
-NAMES = ("numpy", "numpy-readonly", "array_api_strict", "torch", "jax", "cupy")
+NAMES = ("numpy", "numpy-readonly", "array_api_strict", "torch", "jax", "cupy", "dpnp")
+CONVERSIONS = ("__float__", "__int__", "__bool__", "__index__", "__complex__")
+
+
+REQUIRED = {"cupy": "FALLLINE_REQUIRE_CUDA", "dpnp": "FALLLINE_REQUIRE_DPNP"}
 
 
 class AbsentError(Exception):
     """The library, or the device it needs, is not here."""
+
+
+def absent(name, error):
+    """Skip a test for want of a library, visibly, or fail where it is required."""
+    required = os.environ.get(REQUIRED.get(name, "")) == "1"
+    (pytest.fail if required else pytest.skip)(str(error))
 
 
 class Backend:
@@ -47,6 +60,8 @@ class Backend:
             return np.asarray(x._array)
         if self.name == "cupy":
             return x.get()
+        if self.name == "dpnp":
+            return x.asnumpy()
         return np.asarray(x)
 
     def is_ours(self, x):
@@ -58,13 +73,14 @@ class Backend:
     @contextlib.contextmanager
     def context(self, monkeypatch):
         if self.name == "array_api_strict":
-            kind = type(self.xp.asarray(0.0))
-            for method in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
-                monkeypatch.setattr(kind, method, _refuse(method))
+            self.refuse_conversions(monkeypatch)
             with self.xp.ArrayAPIStrictFlags(
                 boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
             ):
                 yield
+        elif self.name == "dpnp":
+            self.refuse_conversions(monkeypatch)
+            yield
         elif self.name == "jax":
             import jax
 
@@ -73,9 +89,18 @@ class Backend:
         else:
             yield
 
+    def refuse_conversions(self, monkeypatch):
+        """Let nobody but the library, and scikit-learn, make Python's numbers of its arrays."""
+        kind = type(self.xp.asarray(0.0))
+        for method in CONVERSIONS:
+            monkeypatch.setattr(kind, method, _refuse(method, getattr(kind, method), self.name))
 
-def _refuse(method):
+
+def _refuse(method, own, library):
     def refuse(self):
+        asker = sys._getframe(1).f_globals["__name__"].partition(".")[0]
+        if asker in (library, "sklearn"):
+            return own(self)
         raise AssertionError(f"{method} of an array: a hidden transfer to the host")
 
     return refuse
@@ -100,6 +125,8 @@ def make(name):
                 import jax.numpy as xp
 
             return Backend(name, xp, immutable=True)
+        if name == "dpnp":
+            return Backend(name, _dpnp())
         import cupy as xp
     except ImportError as error:
         if name == "cupy":
@@ -108,3 +135,13 @@ def make(name):
     if not xp.cuda.is_available():
         raise AbsentError("no CUDA device")
     return Backend(name, xp)
+
+
+def _dpnp():
+    import dpnp
+
+    try:
+        dpnp.empty(0)
+    except Exception as error:
+        raise AbsentError(f"dpnp finds no SYCL device: {error}") from error
+    return dpnp

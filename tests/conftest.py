@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests import backends
@@ -33,8 +31,7 @@ def backend(request, monkeypatch):
     try:
         found = backends.make(name)
     except backends.AbsentError as error:
-        required = name == "cupy" and os.environ.get("FALLLINE_REQUIRE_CUDA") == "1"
-        (pytest.fail if required else pytest.skip)(str(error))
+        backends.absent(name, error)
     with found.context(monkeypatch):
         yield found
 
@@ -45,5 +42,4 @@ def cuda_backend():
     try:
         return backends.make("cupy")
     except backends.AbsentError as error:
-        required = os.environ.get("FALLLINE_REQUIRE_CUDA") == "1"
-        (pytest.fail if required else pytest.skip)(str(error))
+        backends.absent("cupy", error)

@@ -34,14 +34,14 @@ def test_digits_learns(reference):
     assert reference[-1][0] < reference[0][0] / 3
 
 
-@pytest.mark.parametrize("name", ["torch", "jax", "array_api_strict", "cupy"])
+@pytest.mark.parametrize("name", ["torch", "jax", "array_api_strict", "cupy", "dpnp"])
 def test_digits_agree(name, reference, monkeypatch):
     from tests import backends
 
     try:
         backends.make(name)
     except backends.AbsentError as error:
-        pytest.skip(str(error))
+        backends.absent(name, error)
     digits = load("digits")
     xp = digits.namespace(name, "float64")
     try:

@@ -147,14 +147,14 @@ def test_methods_on_every_library(backend, solver):
 def test_rules_are_methods(backend, dtype):
     fun, x0, solution = quadratic(backend, dtype)
     start = backend.tree(x0)
-    found = fl.minimize(fun, start, method=fl.Adam(0.1), max_iterations=500)
-    assert (found.status, found.nit, found.nfev) == (1, 500, 501)
+    found = fl.minimize(fun, start, method=fl.Adam(0.1), max_iterations=250)
+    assert (found.status, found.nit, found.nfev) == (1, 250, 251)
     assert np.allclose(backend.numpy(found.x["a"]), solution["a"], atol=1e-2)
     assert np.all(backend.numpy(start["a"]) == 0)
     if backend.name == "numpy-readonly":
         return  # minimize has a copy of its own; an Optimizer writes the caller's
     own = fl.Optimizer(backend.tree(x0), fl.Adam(0.1))
-    for _ in range(500):
+    for _ in range(250):
         own.step(fun(own.params)[1])
     assert np.all(backend.numpy(own.params["a"]) == backend.numpy(found.x["a"]))
 

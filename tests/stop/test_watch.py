@@ -288,3 +288,12 @@ def test_another_state_is_refused(state, error, words):
         watch.load_state_dict(before | state if state else state)
     after = watch.state_dict()
     assert after == before
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=repr)
+def test_fit_takes_every_condition(condition):
+    data = np.ones((4, 2)), np.ones(4)
+    model = fl.LinearModel(fl.losses.SquaredError())
+    for method in (fl.SGD(1e-3), fl.LBFGS()):
+        found = fl.fit(model, data, method=method, epochs=3, stop=condition, rng=0)
+        assert found.message

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from . import _shards
 
 # What other libraries call our fields; those in `PAIRS` stand for two.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -40,6 +41,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "ns_coefficients": ("coefficients",),
 }
 PAIRS = ("betas", "etas", "step_sizes")
+# Libraries whose names are not written as their packages'.
+TITLES = {"numpy": "NumPy", "cupy": "CuPy", "jax": "JAX"}
 
 
 def where(argument: str, path: Sequence[Any]) -> str:
@@ -244,6 +247,29 @@ def same_kind(place: str, like: Any, x: Any) -> None:
     traced = _arrays.is_traced(like) or _arrays.is_traced(x)  # symbols are on no device
     if not traced and _arrays.device(x) != _arrays.device(like):
         raise ValueError(mismatch(place, "device", _arrays.device(x), _arrays.device(like)))
+    same_layout(place, like, x)
+
+
+def one_library(leaves: Iterable[tuple[str, Any]]) -> None:
+    """Check that arrays, each with its place, belong to the library of the first."""
+    first: tuple[str, Any] | None = None
+    for place, x in leaves:
+        first = first or (place, x)
+        if _arrays.namespace(x) is not _arrays.namespace(first[1]):
+            got, expected = (TITLES.get(name, name) for name in map(_arrays.library, (x, first[1])))
+            msg = f"{place}: is a {got} array, expected {expected} as {first[0]}"
+            raise TypeError(msg)
+
+
+def same_layout(place: str, like: Any, x: Any) -> None:
+    """Check that `x` is distributed over processes as `like` is, if this is."""
+    if _shards.layout(x) != _shards.layout(like):
+        raise ValueError(mismatch(place, "layout", *map(_layout, (x, like))))
+
+
+def _layout(x: Any) -> str:
+    found = _shards.layout(x)
+    return "that of one process" if found is None else f"{found[1]} on {found[0]}"
 
 
 def described(x: object) -> str:

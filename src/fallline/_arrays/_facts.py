@@ -341,15 +341,22 @@ def to_float(x: Any) -> float:
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
-    """Return an array on the host, as NumPy's; bfloat16 of torch as float32."""
+    """Return a copy of an array on the host, as NumPy's; bfloat16 of torch as float32."""
+    if isinstance(x, np.ndarray | np.generic) or compat.is_jax_array(x):
+        return np.array(x)
     if compat.is_cupy_array(x):
         return np.asarray(x.get())
     if compat.is_torch_array(x):
         x = x.detach().cpu().resolve_conj().resolve_neg()
-        return np.asarray(x.float() if dtype_name(x) == "bfloat16" else x)
-    if library(x) == "array_api_strict":
-        return np.from_dlpack(compat.to_device(x, type(compat.device(x))("CPU_DEVICE")))
-    return np.array(x)
+        return np.asarray(x.float() if dtype_name(x) == "bfloat16" else x).copy()
+    try:
+        return np.from_dlpack(x, device="cpu", copy=True)
+    except (AttributeError, TypeError):  # no DLPack, or NumPy 2.0, which cannot ask for a copy
+        if hasattr(x, "asnumpy"):
+            return np.asarray(x.asnumpy())
+        if library(x) == "array_api_strict":
+            x = np.from_dlpack(compat.to_device(x, type(compat.device(x))("CPU_DEVICE")))
+        return np.array(x)
 
 
 def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:

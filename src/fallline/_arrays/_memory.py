@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import Array, family
+from ._shards import local
 
 
 def owner(x: Array) -> object:
@@ -20,7 +21,7 @@ def owner(x: Array) -> object:
         case "cupy":
             return id(x.data.mem)
         case "torch":
-            return x.untyped_storage().data_ptr()
+            return local(x).untyped_storage().data_ptr()
     return id(x)
 
 
@@ -72,6 +73,7 @@ def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
     if family(x) == "cupy":
         address, strides = x.data.ptr, x.strides
     elif family(x) == "torch":
+        x = local(x)
         address = x.data_ptr()
         strides = tuple(step * x.element_size() for step in x.stride())
     else:

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from ._shards import gathered, is_sharded, local
 
 _SUM_BLOCK = 1 << 18  # elements summed in the array's own precision
 
 
 def sum_squares(x: Any) -> Any:
     """Return the sum of squared magnitudes, real, 0-d and on the device of `x`."""
+    if is_sharded(x):
+        squares = gathered(sum_squares(local(x)), x)
+        return _arrays.namespace(squares).sum(squares)
     if not _arrays.on_host(x):
         xp = _arrays.namespace(x)
         with _arrays.guard(x)():
@@ -32,6 +36,8 @@ def sum_squares(x: Any) -> Any:
 def all_finite(x: Any) -> Any:
     """Tell whether every element is finite: a 0-d truth on the device of `x`."""
     xp = _arrays.namespace(x)
+    if is_sharded(x):
+        return xp.all(gathered(all_finite(local(x)), x))
     if _arrays.on_host(x) and np.isfinite(sum_squares(x)):
         return np.asarray(True)
     parts = _arrays.parts(x) if _arrays.is_complex(x) else (x,)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
+from .._arrays._shards import local
 from ..rules._abstract import Face
 
 
@@ -27,6 +28,7 @@ class Runner:
         self.leaves = leaves
         p = leaves[0][0]
         self.kernel = rule._kernel(p)
+        self.shards = _arrays.family(p) == "torch"
         self.xp, self.guard, self.immutable = (
             _arrays.namespace(p),
             _arrays.guard(p),
@@ -49,6 +51,8 @@ class Runner:
         with self.guard():
             for i, g in zip(which, grads, strict=True):
                 old = self.leaves[i]
+                if self.shards:
+                    old, g = [local(x) for x in old], local(g)
                 new = self.kernel(self.xp, s, old[0], g, *old[1:])
                 begin()
                 pairs = zip(old[: len(new)], new, strict=True)

@@ -77,10 +77,10 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             sample_weight = _check_sample_weight(beside(sample_weight, like), X, dtype=like.dtype)
             wxp = _arrays.namespace(sample_weight)
-            if bool(wxp.any(sample_weight < 0)):
+            if _arrays.to_float(wxp.min(sample_weight)) < 0:
                 msg = "Negative values in data passed to `sample_weight`"
                 raise ValueError(msg)
-            if not bool(wxp.any(sample_weight > 0)):
+            if _arrays.to_float(wxp.max(sample_weight)) <= 0:
                 msg = "Sample weights must contain at least one non-zero number."
                 raise ValueError(msg)
         return X, beside(y, like), sample_weight

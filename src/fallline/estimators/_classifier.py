@@ -258,7 +258,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         last = self.classes_.shape[0] - 1
         codes = xp.searchsorted(self.classes_, y)
         codes = xp.where(codes > last, last, codes)
-        if not bool(xp.all(xp.take(self.classes_, codes, axis=0) == y)):
+        if not _arrays.to_numpy(xp.all(xp.take(self.classes_, codes, axis=0) == y)):
             msg = f"y: has labels that are not in classes, {self.classes_!r}"
             raise ValueError(msg)
         codes = beside(codes, like)

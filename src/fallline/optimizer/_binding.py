@@ -14,6 +14,7 @@ from .. import _arrays
 from .._arrays import _checks, _memory, _trees
 from ..engine.trace import trace
 from ..rules import Rule
+from . import _sharded
 from ._carry import adopted, carried, resized, started
 from ._fused import Composed
 from ._group import Group
@@ -63,6 +64,7 @@ class Binding:
     ) -> None:
         self.params, self.structure, self.engine, self.options = params, structure, engine, options
         found = structure.flatten(params, "params") if arrays is None else arrays
+        _sharded.check(structure, found, rules, options)
         plans = options.plans(structure, found, rules)
         self.leaves = []
         for i, (path, p, rule) in enumerate(zip(structure.paths, found, rules, strict=True)):
@@ -71,6 +73,8 @@ class Binding:
             if state is None and p is not None and plan is not None:
                 state = LeafState(started(p, plan, step), 0, rule)
             self.leaves.append(Leaf(i, path, p, rule, plan, terms, state))
+        ruled = (x for x in self.leaves if x.p is not None and x.rule is not None)
+        _checks.one_library((leaf.name("params"), leaf.p) for leaf in ruled)
         self._settle()
 
     def _settle(self) -> None:

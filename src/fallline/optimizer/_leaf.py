@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _memory
+from .._arrays._shards import is_sharded
 from ..rules import Rule
 from ..rules._abstract import Face
 from ._row_sparse import RowSparse, put_rows
@@ -50,7 +51,7 @@ class Leaf:
 
     __slots__ = (
         "device", "dtype", "fixed", "guard", "host", "immutable", "index", "kind", "names", "p",
-        "path", "plan", "rule", "shape", "state", "terms", "xp",
+        "path", "plan", "rule", "shape", "sharded", "state", "terms", "xp",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,7 @@ class Leaf:
         self.xp, self.device, self.kind = _arrays.namespace(p), _arrays.device(p), type(p)
         self.dtype, self.shape, self.host = p.dtype, p.shape, _arrays.on_host(p)
         self.fixed = self.host or _arrays.library(p) == "cupy"
+        self.sharded = is_sharded(p)
         self.guard, self.immutable = _arrays.guard(p), _arrays.is_immutable(p)
         if rule is not None:
             check_writable(self.name("params"), p)
@@ -117,6 +119,7 @@ class Leaf:
             type(g) is self.kind
             and g.dtype == self.dtype
             and g.shape == self.shape
+            and not self.sharded
             and (self.host or (_arrays.device(g) == self.device and _arrays.is_dense(g)))
         ):
             return g

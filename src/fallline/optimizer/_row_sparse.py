@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._shards import is_sharded
 
 
 class RowSparse:
@@ -56,6 +57,9 @@ class RowSparse:
 
     def checked(self, place: str, p: Any) -> RowSparse:
         """Return this with each row once, after a check against a parameter."""
+        if is_sharded(p):
+            msg = f"{place}: is RowSparse, and the parameter is a DTensor, whose rows lie apart"
+            raise TypeError(msg)
         _checks.same_kind(f"{place}.values", p, self.values)
         _checks.same_kind(f"{place}.indices", p, self.indices)
         if p.ndim < 1:

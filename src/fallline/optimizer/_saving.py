@@ -54,6 +54,9 @@ def save(
 
     rows = []
     for leaf in bound.leaves:
+        if leaf.p is not None and leaf.sharded:
+            msg = f"{leaf.name('params')}: is a DTensor, of which this process has a part; keep "
+            raise TypeError(msg + "what state_dict returns with torch.distributed.checkpoint")
         below = "/".join(map(member, leaf.path))
 
         def named(kind: str, x: Any, below: str = below) -> str:

@@ -8,10 +8,11 @@ from typing import Any, Self
 
 from .. import _arrays
 from .._arrays import _checks, _files, _trees
-from . import _checkpoint, _describe, _remember, _saving
+from . import _checkpoint, _describe, _remember, _restoring, _saving
 from ._binding import Binding
-from ._checkpoint import Restored, Snapshot
+from ._checkpoint import Snapshot
 from ._leaf import Leaf, LeafState
+from ._restoring import Restored
 from ._step import StepMemory
 
 
@@ -105,7 +106,7 @@ class Snapshots:
             found = _saved_rules(bound, snapshot)
             spec = bound.structure.unflatten(found)
             bound = bound.with_rules(found, self._memory.steps)
-        restored = _checkpoint.restored(bound, snapshot)
+        restored = _restoring.restored(bound, snapshot)
         after = _with(bound, restored)
         if restored.differ:
             msg = (

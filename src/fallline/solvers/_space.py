@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._shards import is_sharded
 from .._arrays._trees import Structure
 
 _BLOCK = 8192  # columns; 23 rows of them are 1.5 MB
@@ -51,6 +52,9 @@ class Space:
             place = _checks.where("x0", self.structure.paths[i])
             _checks.leaf(place, p)
             _checks.same_kind(place, first, p)
+            if is_sharded(p):
+                msg = f"{place}: is a DTensor, expected an array of one process"
+                raise TypeError(msg)
         self.like = first
         self.xp = _arrays.namespace(first)
         names = {_arrays.COMPUTE[_arrays.dtype_name(p)] for _, p in arrays}

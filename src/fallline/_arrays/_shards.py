@@ -1,0 +1,48 @@
+"""Distributed tensors of torch (DTensor): arrays of which each process holds a part.
+
+The parameters of FSDP2 are such. What acts on elements acts on the part that is here; numbers of
+the whole are put together from those of all parts, which every process must do at the same time.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def is_sharded(x: object) -> bool:
+    """Tell whether `x` is an array of which this process may hold a part only."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(x, module.DTensor)
+
+
+def local(x: Any) -> Any:
+    """Return the part of an array that is here, its own memory; other arrays as they are."""
+    if not is_sharded(x):
+        return x
+    import torch
+
+    with torch.no_grad():
+        return x.to_local()
+
+
+def layout(x: Any) -> tuple[Any, Any] | None:
+    """Return how an array is distributed, to be compared; `None` if it is not."""
+    return (x.device_mesh, x.placements) if is_sharded(x) else None
+
+
+def is_partial(x: Any) -> bool:
+    """Tell whether the parts of an array are terms of a sum that has not been made yet."""
+    return is_sharded(x) and any(placement.is_partial() for placement in x.placements)
+
+
+def gathered(number: Any, like: Any) -> Any:
+    """Return one number of each part of `like`, 0-d here, as a vector that all processes have."""
+    import torch.distributed.tensor as tensors
+
+    spread = [
+        tensors.Replicate() if placement.is_replicate() else tensors.Shard(0)
+        for placement in like.placements
+    ]
+    parts = tensors.DTensor.from_local(number.reshape(1), like.device_mesh, spread)
+    return parts.full_tensor()
