@@ -202,7 +202,7 @@ def test_arrays_that_cannot_be_replaced():
         with pytest.raises(TypeError, match=words), average.applied():
             pytest.fail("the block ran")
     # In a list below a tuple it can.
-    params = ({"w": x}, np.ones(1))
+    params = ({"w": x}, {"v": x})
     average = fl.EMA(params, 0.5)
     average.update()
     params[0]["w"] = x + 1

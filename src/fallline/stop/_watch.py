@@ -237,9 +237,5 @@ def _norm(leaves: list[Any]) -> float:
     peak = _largest(leaves)
     if not 0 < peak < math.inf:
         return peak
-    squares = []
-    for x in leaves:
-        with _arrays.guard(x)():
-            total = _arrays.namespace(x).sum(_arrays.abs2(_arrays.widened(x) / peak))
-            squares.append(_arrays.unscalar(total))
+    squares = [_looks.sum_squares(x, peak) for x in leaves]
     return peak * math.sqrt(sum(_arrays.to_float(x) for x in squares))
