@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ import pytest
 
 import fallline as fl
 from fallline import engine as engines
-from fallline.engine import _cache, numba_
+from fallline.engine import numba_
 from fallline.engine.trace import trace
 from tests.cases import RULES
 from tests.helpers import (
@@ -117,13 +116,7 @@ def test_many_leaves(engine, dtype):
 
 
 @engine_names
-def test_the_gradient_may_be_the_parameter_or_shared(engine):
-    for n in (10, 100_000):
-        for rule in RULES:
-            a, b = np.linspace(-1, 1, n), np.linspace(-1, 1, n)
-            fl.Optimizer(a, rule, engine=engine).step(a)
-            fl.Optimizer(b, rule, engine="eager").step(b)
-            same_bits(a, b)
+def test_a_gradient_may_be_shared(engine):
     leaves = [[np.ones(9) for _ in range(8)] for _ in range(2)]
     g = np.linspace(-1, 1, 9)
     for arrays, how in zip(leaves, (engine, "eager"), strict=True):
@@ -256,66 +249,9 @@ def test_every_rule_can_be_traced():
             assert engines.choose("blocked", "p", np.ones(2, dtype), rule)[0] == "blocked"
 
 
-# -- the cache of compiled kernels -------------------------------------------------------------
-
-STEP = """
-import numpy as np, fallline as fl
-x = np.ones(5)
-opt = fl.Optimizer(x, fl.SGD(0.5), engine="numba")
-opt.step(np.ones(5))
-assert (x == 0.5).all()
-"""
-HIT = """
-from fallline.engine.numba_ import _KNOWN
-(kernel,) = _KNOWN.values()
-assert sum(kernel.stats.cache_hits.values()) == {hits}, kernel.stats
-"""
-needs_numba = pytest.mark.skipif(not numba_.installed(), reason="Numba is not installed")
-
-
-def run_with_cache(path, hits=0):
-    environment = {**os.environ, "FALLLINE_CACHE_DIR": str(path)}
-    code = STEP + HIT.format(hits=hits)
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=environment)
-
-
-@needs_numba
-def test_the_cache_is_filled_and_survives_corruption(tmp_path):
-    folder = tmp_path / "cache"
-    run_with_cache(folder)
-    found = [p for p in (folder / "numba").rglob("*") if p.is_file()]
-    assert {p.suffix for p in found} >= {".py", ".nbi", ".nbc"}
-    run_with_cache(folder, hits=1)
-    for path in found:
-        path.write_bytes(b"raise SystemExit('run from the cache')\n")
-    run_with_cache(folder)
-
-
-@needs_numba
-def test_a_cache_that_is_a_file_or_open_to_others_is_not_used(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("")
-    run_with_cache(path)
-    folder = tmp_path / "open"
-    (folder / "numba").mkdir(parents=True)
-    (folder / "numba").chmod(0o777)
-    run_with_cache(folder)
-    assert not list((folder / "numba").iterdir())
-
-
-def test_a_cache_of_somebody_else_or_that_cannot_be_written_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.setenv("FALLLINE_CACHE_DIR", str(tmp_path))
-    assert _cache.folder("numba") == tmp_path / "numba"
-    assert not _cache.write(tmp_path / "nowhere" / "kernel.py", b"")
-    owner = os.getuid()
-    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
-    assert _cache.folder("numba") is None
-    monkeypatch.undo()
-    monkeypatch.setenv("FALLLINE_CACHE_DIR", os.devnull)
-    assert _cache.folder("numba") is None
-
-
 # -- threads and processes ----------------------------------------------------------------------
+
+needs_numba = pytest.mark.skipif(not numba_.installed(), reason="Numba is not installed")
 
 
 def steps(n=200_000, count=10):

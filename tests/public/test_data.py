@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,51 @@ def test_a_memory_map_is_read_batch_by_batch(tmp_path):
     ((first,), *_) = fl.Batches(x, batch_size=6, shuffle=False)
     assert isinstance(first, np.memmap)
     assert np.shares_memory(first, x)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_first_batch_takes_no_memory_for_those_after_it(shuffle):
+    x = np.arange(200_000)
+    batches = fl.Batches(x, batch_size=1, shuffle=shuffle, rng=0)
+    tracemalloc.start()
+    try:
+        first = next(iter(batches))[0]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000 + shuffle * 2 * x.nbytes
+    expected = np.random.default_rng(0).permutation(x.size) if shuffle else x
+    np.testing.assert_array_equal(first, expected[:1])
+
+
+def test_an_epoch_is_as_long_as_when_it_began():
+    batches = fl.Batches(np.arange(7), batch_size=2, shuffle=False)
+    epoch = batches.epoch(1)
+    batches.batch_size, batches.drop_last = 3, True
+    assert [len(x) for (x,) in epoch] == [2, 2, 1]
+    assert [len(x) for (x,) in batches.epoch(1)] == [3]
+    assert list(batches.epoch(5)) == []
+
+
+SPARSE = ("csr", "csc", "lil", "dok", "coo", "bsr", "dia")
+
+
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+@pytest.mark.parametrize("form", SPARSE)
+def test_sparse_formats_give_rows_or_are_refused_by_name(form, kind):
+    sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
+    dense = np.arange(12.0).reshape(6, 2)
+    x = getattr(sparse, f"{form}_{kind}")(dense)
+    try:
+        batches = fl.Batches(np.arange(6), x, batch_size=4, rng=0)
+    except TypeError as error:
+        words = str(error)
+        assert form in ("coo", "bsr", "dia")
+        assert f"arrays[1]: is a {form}_{kind}, expected a sparse matrix with rows" in words
+        assert "tocsr()" in words
+        batches = fl.Batches(np.arange(6), x.tocsr(), batch_size=4, rng=0)
+    for rows, found in batches:
+        np.testing.assert_array_equal(found.toarray(), dense[rows])
 
 
 @pytest.mark.parametrize(

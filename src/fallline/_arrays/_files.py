@@ -1,52 +1,29 @@
 """A file of named arrays with a header: NumPy's ``.npz``, sealed, and written whole or not at all.
 
 The header is JSON in an array of bytes. It holds the dtype, the shape and the digest of every
-array; a last array holds the digest of the header. Nothing is ever unpickled.
+array; a last array holds the digest of the header. Nothing is ever unpickled, and nothing that a
+file says of itself is believed before it was compared with the rest of the file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from ._whole import FileError, named, status, whole
+
+__all__ = ["FileError", "Reader", "whole", "write"]
+
 LARGEST_HEADER = 1 << 26  # bytes
-
-
-class FileError(ValueError):
-    """A file that cannot be used: not of this kind, damaged, or of a newer version."""
-
-
-@contextlib.contextmanager
-def whole(path: Any) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the place of the old one whole, and only at the end."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    with contextlib.suppress(OSError):  # not every system can open a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def write(path: Any, kind: str, version: int, header: Mapping[str, Any], arrays: Any) -> None:
@@ -64,10 +41,14 @@ def write(path: Any, kind: str, version: int, header: Mapping[str, Any], arrays:
         The name may be "bfloat16" for the upper halves of floats, as integers.
     """
     with whole(path) as file:
-        _write(file, {"kind": kind, "version": version, **header}, arrays)
+        size = _write(file, {"kind": kind, "version": version, **header}, arrays)
+        if size > LARGEST_HEADER:
+            msg = f"{str(path)!r}: its header has {size} bytes, expected at most {LARGEST_HEADER}"
+            raise FileError(msg)
 
 
-def _write(file: BinaryIO, header: dict[str, Any], arrays: Any) -> None:
+def _write(file: BinaryIO, header: dict[str, Any], arrays: Any) -> int:
+    # Returns the length of the header.
     entries = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, (x, dtype) in arrays.items():
@@ -77,6 +58,7 @@ def _write(file: BinaryIO, header: dict[str, Any], arrays: Any) -> None:
         text = json.dumps({**header, "arrays": entries}, indent=1).encode()
         _member(archive, "header", np.frombuffer(text, np.uint8))
         _member(archive, "seal", np.frombuffer(hashlib.sha256(text).digest(), np.uint8))
+    return len(text)
 
 
 def _member(archive: zipfile.ZipFile, name: str, x: np.ndarray[Any, Any]) -> None:
@@ -102,35 +84,77 @@ class Reader:
     ------
     FileError
         If it is something else; the message names the path.
+    OSError
+        If the system refuses; it names the path.
     """
 
     def __init__(self, path: Any, kind: str, version: int) -> None:
         self.path = path
-        self._file = open(path, "rb")  # noqa: SIM115
+        with named(path):
+            status(path)
+            self._file = open(path, "rb")  # noqa: SIM115
         try:
-            self._archive = zipfile.ZipFile(self._file)
-            text = self._member("header", limit=LARGEST_HEADER).tobytes()
-            seal = self._member("seal", limit=1024).tobytes()
-            if hashlib.sha256(text).digest() != seal:
-                raise self._error("its header was altered")
-            self.header: dict[str, Any] = json.loads(text)
-            if self.header.get("kind") != kind:
-                raise self._error(f"it is no {kind}")
-            if self.header["version"] > version:
-                found = self.header["version"]
-                raise self._error(f"it has version {found}, newer than {version}")
-        except KeyError as error:
-            self.close()
-            raise self._error(f"it is no {kind} of fallline") from error
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
-            self.close()
-            raise self._error(f"it is no {kind} of fallline, or damaged") from error
+            with self.blamed(f"it is no {kind} of fallline, or damaged"):
+                self._size = os.fstat(self._file.fileno()).st_size
+                self._archive = zipfile.ZipFile(self._file)
+                text = self._member("header", "uint8", limit=LARGEST_HEADER).tobytes()
+                seal = self._member("seal", "uint8", limit=1024).tobytes()
+                if hashlib.sha256(text).digest() != seal:
+                    raise self.error("its header was altered")
+                self.header: dict[str, Any] = self._checked(json.loads(text), kind, version)
         except BaseException:
             self.close()
             raise
 
-    def _error(self, what: str) -> FileError:
+    def error(self, what: str) -> FileError:
+        """Return an error that names this file.
+
+        Parameters
+        ----------
+        what : str
+            What is wrong with it.
+
+        Returns
+        -------
+        FileError
+            To be raised.
+        """
         return FileError(f"{str(self.path)!r}: {what}")
+
+    @contextlib.contextmanager
+    def blamed(self, what: str) -> Iterator[None]:
+        """Make an error that names this file of whatever fails inside.
+
+        What the system refuses is told as such, and so is a lack of memory.
+
+        Parameters
+        ----------
+        what : str
+            What is wrong with the file then.
+        """
+        try:
+            yield
+        except (FileError, MemoryError):
+            raise
+        except Exception as error:
+            # A forged place before the start of the file is an invalid argument to the system.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                with named(self.path):
+                    raise
+            raise self.error(what) from error
+
+    def _checked(self, header: Any, kind: str, version: int) -> dict[str, Any]:
+        if not isinstance(header, dict) or header.get("kind") != kind:
+            raise self.error(f"it is no {kind}")
+        found = header.get("version")
+        if type(found) is not int or found < 1:
+            raise self.error(f"has version {found!r}, expected an integer from 1 to {version}")
+        if found > version:
+            raise self.error(f"it has version {found}, newer than {version}")
+        entries = header.get("arrays")
+        if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
+            raise self.error("its list of arrays is damaged")
+        return header
 
     def __enter__(self) -> Self:
         """Return this."""
@@ -146,43 +170,71 @@ class Reader:
 
     def dtype(self, name: str) -> str:
         """Return the name of an array's dtype."""
-        return str(self.header["arrays"][name]["dtype"])
+        return str(self._entry(name)["dtype"])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of an array."""
-        return tuple(self.header["arrays"][name]["shape"])
+        return tuple(self._entry(name)["shape"])
 
     def array(self, name: str) -> np.ndarray[Any, Any]:
         """Return an array, after a check of its digest."""
-        entry = self.header["arrays"][name]
-        try:
-            x = self._member(name, shape=tuple(entry["shape"]))
-        except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
-            raise self._error(f"its array {name!r} is damaged") from error
-        if _digest(x) != entry["sha256"]:
-            raise self._error(f"its array {name!r} was altered")
+        entry = self._entry(name)
+        with self.blamed(f"its array {name!r} is damaged"):
+            x = self._member(name, entry["dtype"], shape=tuple(entry["shape"]))
+            if _digest(x) != entry["sha256"]:
+                raise self.error(f"its array {name!r} was altered")
         return x
 
+    def _entry(self, name: Any) -> dict[str, Any]:
+        entries = self.header["arrays"]
+        if not isinstance(name, str) or name not in entries:
+            raise self.error(f"it has no array {name!r}")
+        return entries[name]  # type: ignore[no-any-return]
+
     def _member(
-        self, name: str, *, limit: int | None = None, shape: tuple[int, ...] | None = None
+        self, name: str, dtype: str, *, limit: int | None = None, shape: Any = None
     ) -> np.ndarray[Any, Any]:
-        if limit is not None and self._archive.getinfo(f"{name}.npy").file_size > limit:
-            raise self._error(f"its {name} is too large")
-        with self._archive.open(f"{name}.npy") as member:
-            try:
-                version = np.lib.format.read_magic(member)
-                readers = {(1, 0): np.lib.format.read_array_header_1_0}
-                readers[2, 0] = np.lib.format.read_array_header_2_0
-                if version not in readers:
-                    raise self._error(f"its array {name!r} has an unknown form")
-                found, _, dtype = readers[version](member)
-                if dtype.hasobject:
-                    raise self._error(f"its array {name!r} is pickled, which is never loaded")
-                if shape is not None and found != shape:
-                    raise self._error(f"its array {name!r} was altered")
-            except FileError:
-                raise
-            except ValueError as error:
-                raise self._error(f"its array {name!r} is damaged") from error
-        with self._archive.open(f"{name}.npy") as member:
+        info = self._archive.getinfo(f"{name}.npy")
+        stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
+        if not stored or info.file_size > self._size:
+            raise self.error(f"its array {name!r} is damaged")
+        if limit is not None and info.file_size > limit + 1024:  # of NumPy's own header
+            raise self.error(f"its {name} is too large")
+        with self._archive.open(info) as member:
+            size, found = self._described(name, member)
+        if found[1] != _stored(dtype) or (shape is not None and found[0] != shape):
+            raise self.error(f"its array {name!r} was altered")
+        if size + math.prod(found[0]) * found[1].itemsize != info.file_size:
+            raise self.error(f"its array {name!r} is damaged")
+        with self._archive.open(info) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+
+    def _described(self, name: str, member: Any) -> tuple[int, tuple[Any, Any]]:
+        # The length of NumPy's header, and the shape and dtype in it.
+        try:
+            version = np.lib.format.read_magic(member)
+            readers = {(1, 0): np.lib.format.read_array_header_1_0}
+            readers[2, 0] = np.lib.format.read_array_header_2_0
+            if version not in readers:
+                raise self.error(f"its array {name!r} has an unknown form")
+            shape, _, dtype = readers[version](member)
+        except MemoryError as error:  # of Python's parser, from too many brackets
+            raise self.error(f"its array {name!r} is damaged") from error
+        if dtype.hasobject:
+            raise self.error(f"its array {name!r} is pickled, which is never loaded")
+        return member.tell(), (shape, dtype)
+
+
+def _is_entry(x: Any) -> bool:
+    return (
+        isinstance(x, dict)
+        and isinstance(x.get("dtype"), str)
+        and isinstance(x.get("sha256"), str)
+        and isinstance(x.get("shape"), list)
+        and all(type(n) is int and n >= 0 for n in x["shape"])
+    )
+
+
+def _stored(name: str) -> np.dtype[Any]:
+    # The dtype with which an array lies in a file.
+    return np.dtype("uint16" if name == "bfloat16" else name).newbyteorder("<")

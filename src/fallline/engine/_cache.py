@@ -1,4 +1,8 @@
-"""A private folder for compiled kernels; without one, kernels are compiled anew each time."""
+"""A private folder for compiled kernels; without one, kernels are compiled anew each time.
+
+What lies there is run, so every file is written behind a digest of its name and contents, and one
+that is damaged, misplaced or not the user's own is no better than none.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,12 @@ def folder(kind: str) -> Path | None:
     """
     try:
         path = _base() / kind
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path if _private(path) and _private(path.parent) else None
+        _make(path)
+        trusted = all(
+            stat.S_ISDIR(one.lstat().st_mode) and _private(one.lstat())
+            for one in (path, path.parent)
+        )
+        return path if trusted else None
     except (OSError, RuntimeError):
         return None
 
@@ -35,22 +43,26 @@ def _base() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fallline"
 
 
-def _private(path: Path) -> bool:
-    if not hasattr(os, "getuid"):
-        return True
-    status = path.lstat()
-    mine = status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode)
-    return mine and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+def _make(path: Path) -> None:
+    # Each folder for its user alone: `mkdir(parents=True)` leaves those above to the umask.
+    if not path.is_dir():
+        _make(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
-def write(path: Path, data: bytes) -> bool:
-    """Write a file whole or not at all; tell whether it holds the data now."""
+def _private(status: os.stat_result) -> bool:
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    open_to_others = os.name == "posix" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return mine and not open_to_others
+
+
+def write_sealed(path: Path, data: bytes) -> bool:
+    """Write data behind a digest, for `read_sealed`; tell whether the file holds it now."""
     try:
-        if path.is_file() and path.read_bytes() == data:
-            return True
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
+                file.write(_digest(path, data))
                 file.write(data)
             os.replace(temporary, path)
         except BaseException:
@@ -62,16 +74,17 @@ def write(path: Path, data: bytes) -> bool:
     return True
 
 
-def write_sealed(path: Path, data: bytes) -> bool:
-    """Write data behind its digest, for `read_sealed`; tell whether the file holds it now."""
-    return write(path, hashlib.sha256(data).digest() + data)
-
-
 def read_sealed(path: Path) -> bytes | None:
-    """Return what `write_sealed` wrote, or `None` if nothing, or not all of it, is there."""
+    """Return what `write_sealed` wrote there, or `None` if that is not there as it was written."""
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            content = file.read() if _private(os.fstat(file.fileno())) else b""
     except OSError:
         return None
     seal, data = content[:32], content[32:]
-    return data if hashlib.sha256(data).digest() == seal else None
+    return data if seal == _digest(path, data) else None
+
+
+def _digest(path: Path, data: bytes) -> bytes:
+    # Of the name too: a kernel is not run in the place of another.
+    return hashlib.sha256(path.name.encode() + b"\0" + data).digest()

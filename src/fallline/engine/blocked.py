@@ -254,6 +254,9 @@ class _Writer:
                     self.last[a] = i
         self.kept = {line for parts in program.outputs for line in parts}
         self.body: list[str] = []
+        # The gradient may be the parameter itself: what is written there changes both.
+        names = self._part_names()
+        self.same = {names[1, i]: names[0, i] for i in range(program.arrays[1].parts)}
 
     def text(self) -> str:
         """Return the function."""
@@ -271,7 +274,7 @@ class _Writer:
             target = names[array, part]
             if self.places[line] != target:
                 ends.append((target, self.places[line]))
-        self.body += [f"copyto({target}, {value})" for target, value in _ordered(ends)]
+        self._copies(ends)
         scalars = "".join(f"s{i}, " for i in range(len(self.program.scalars)))
         buffers = "".join(f"{kind}{i}, " for kind in "tc" for i in range(self.count[kind]))
         head = [f"{scalars}= scalars"] if scalars else []
@@ -291,23 +294,19 @@ class _Writer:
 
     def _targets(self, names: Mapping[tuple[int, ...], str]) -> dict[int, str]:
         # Lines that may be computed into their array at once: its old value is not read later.
-        # The gradient may be the parameter itself, so its reads count too.
         targets: dict[int, str] = {}
         for array, part, line in self.program.stores:
             if self.program.lines[line].op in ("load", "scalar") or line in targets:
                 continue
-            sources = [(array, part)] + ([(1, part)] if array == 0 else [])
-            reads = [
-                self.last.get(i, -1)
+            target = names[array, part]
+            loads = [
+                i
                 for i, other in enumerate(self.program.lines)
-                if other.op == "load" and other.args in sources
+                if other.op == "load" and self._place(names[other.args]) == target
             ]
-            also_kept = any(
-                self.program.lines[i].op == "load" and self.program.lines[i].args in sources
-                for i in self.kept
-            )
-            if max(reads, default=-1) <= line and not also_kept:
-                targets[line] = names[array, part]
+            reads = [self.last.get(i, -1) for i in loads]
+            if max(reads, default=-1) <= line and not self.kept.intersection(loads):
+                targets[line] = target
         return targets
 
     def _operation(self, i: int, op: str, args: Sequence[int], targets: Mapping[int, str]) -> None:
@@ -317,7 +316,7 @@ class _Writer:
         if op != "where":
             self._release(done)
         out = targets.get(i)
-        if out is None or (op == "where" and out in places):
+        if out is None or (op == "where" and out in map(self._place, places)):
             out = self._buffer(kind)
         if op == "where":
             condition, yes, no = places
@@ -328,6 +327,27 @@ class _Writer:
             out_ = f"out={out}" if op in ("maximum", "minimum") else out
             self.body.append(f"{UFUNCS.get(op, op)}({', '.join([*places, out_])})")
         self.places[i] = out
+
+    def _place(self, name: str) -> str:
+        # Where the old numbers of an array may be found, or are.
+        return self.same.get(name, name)
+
+    def _copies(self, left: list[tuple[str, str]]) -> None:
+        # Copies between arrays: each before its source is overwritten.
+        while left:
+            ready = [
+                copy
+                for copy in left
+                if not any(copy[0] == self._place(other[1]) for other in left if other != copy)
+            ]
+            if (
+                not ready
+            ):  # they exchange their numbers, or would if the gradient were the parameter
+                target, source = left.pop()
+                left.append((target, self._buffer("t")))
+                ready = [(left[-1][1], source)]
+            self.body += [f"copyto({target}, {source})" for target, source in ready]
+            left = [copy for copy in left if copy not in ready]
 
     def _release(self, lines: Sequence[int]) -> None:
         for line in lines:
@@ -340,16 +360,3 @@ class _Writer:
             return self.free[kind].pop()
         self.count[kind] += 1
         return f"{kind}{self.count[kind] - 1}"
-
-
-def _ordered(copies: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    # Copies between arrays: each before its source is overwritten.
-    left, result = list(copies), []
-    while left:
-        ready = [c for c in left if not any(c[0] == other[1] for other in left if other != c)]
-        if not ready:
-            msg = "a formula that exchanges arrays cannot be run in blocks"
-            raise NotImplementedError(msg)
-        result += ready
-        left = [c for c in left if c not in ready]
-    return result

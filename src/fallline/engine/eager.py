@@ -60,9 +60,10 @@ class Runner:
                     replaced[i] = [_arrays.cast(value, target) for target, value in pairs]
                     old[: len(new)] = replaced[i]
                     continue
-                for target, value in [
-                    (target, _kept(value, target, old)) for target, value in pairs
-                ]:
+                # The parameter comes last: the gradient may be the same memory, and go to a slot.
+                for target, value in reversed(
+                    [(target, _kept(value, target, old)) for target, value in pairs]
+                ):
                     if value is not target:
                         _arrays.write(target, value)
         return replaced

@@ -4,8 +4,8 @@ A step runs on the thread that asks for it. Several threads would be faster on a
 itself, but in a training loop they have to wait for the cores on which the threads of the matrix
 products before it still spin, many times as long as the step itself takes.
 
-The text of a kernel is a pure function of the program. It is kept in the user's private cache
-folder, where Numba also keeps what it compiled; nothing is read back from that text.
+The text of a kernel is a pure function of the program; what Numba compiled of it is kept in the
+user's private cache folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Runner:
             if self.flat[i] is not None and 0 < leaf[0].size <= SMALL
         ]
         if len(small) > 3:
-            self._table = _Table(self, small)
+            self._table = _Table(program, self.flat, small, self.numbers)
         self._one = kernel(program, "one")
 
     def run(
@@ -98,17 +98,18 @@ class _Table:
     are gathered into a buffer of fixed address.
     """
 
-    def __init__(self, runner: Runner, small: Sequence[int]) -> None:
-        program = runner.program
-        parts, itemsize = program.arrays[1].parts, runner.dtype.itemsize
-        self.runner = runner
+    def __init__(
+        self, program: Program, flat: Sequence[Any], small: Sequence[int], numbers: Any
+    ) -> None:
+        itemsize = numbers.itemsize
+        self.flat, self.numbers = flat, numbers
         self.operand = program.arrays[1]
         self.batches: list[tuple[list[int], Any, Any]] = []
         self.done = frozenset(small)
         batch: list[int] = []
         size = 0
         for i in small:
-            n = runner.leaves[i][0].size * parts
+            n = flat[i][1].size
             if batch and (size + n) * itemsize > GATHERED:
                 self.batches.append(self._batch(batch))
                 batch, size = [], 0
@@ -116,7 +117,7 @@ class _Table:
             size += n
         self.batches.append(self._batch(batch))
         longest = max(int(ends[-1]) for _, _, ends in self.batches)
-        self.buffer = np.empty(longest, runner.dtype)
+        self.buffer = np.empty(longest, numbers.dtype)
         address = self.buffer.ctypes.data
         for _, table, ends in self.batches:
             table[:, 1] = address + itemsize * np.concatenate([[0], ends[:-1]])
@@ -128,9 +129,9 @@ class _Table:
         self.direct: Any = None
 
     def _batch(self, leaves: list[int]) -> tuple[list[int], Any, Any]:
-        flats = [self.runner.flat[i] for i in leaves]
+        flats = [self.flat[i] for i in leaves]
         rows = [
-            [flat[1].ctypes.data, 0, *(x.ctypes.data for x in flat[2]), flat[1].size]  # type: ignore[index]
+            [flat[1].ctypes.data, 0, *(x.ctypes.data for x in flat[2]), flat[1].size]
             for flat in flats
         ]
         table = np.asarray(rows, np.int64)
@@ -144,15 +145,14 @@ class _Table:
             if self.direct is None:
                 self.direct = self.batches[0][1].copy()
                 self.direct[:, 1] = [g.ctypes.data for g in taken]
-            self.kernel(self.direct, self.runner.numbers)
+            self.kernel(self.direct, self.numbers)
             return self.done
         self.last, self.direct = [], None
-        flats = self.runner.flat
         for i, g in zip(self.small, taken, strict=True):
             flags = g.flags
             if not (flags.c_contiguous and flags.aligned and g.dtype.isnative):
                 return frozenset()
-            if g.ndim > 1 and flats[i][0] != "C":  # type: ignore[index]
+            if g.ndim > 1 and self.flat[i][0] != "C":
                 return frozenset()
         start = 0
         for leaves, table, ends in self.batches:
@@ -162,7 +162,7 @@ class _Table:
             start += len(leaves)
             buffer = self.buffer[: int(ends[-1])]
             np.concatenate(gathered, out=buffer.view(gathered[0].dtype))
-            self.kernel(table, self.runner.numbers)
+            self.kernel(table, self.numbers)
         if self.remembers:
             self.last = list(taken)
         return self.done
@@ -210,9 +210,9 @@ def source(program: Program, form: str) -> str:
     real = program.dtype
     mutable = [f"{real}[::1]"] * len(names)
     mutable[1] = f"types.Array({real}, 1, 'C', readonly=True)"
-    options = 'nogil=True, error_model="numpy", cache=CACHE'
+    options = 'nogil=True, error_model="numpy"'
     body = [
-        "@njit(nogil=True, error_model='numpy')",
+        f"@njit({options})",
         f"def body({', '.join(names)}, s):",
         *(f"    s{i} = s[{i}]" for i in range(len(program.scalars))),
         *(f"    n{i} = a{i}[0]" for i, operand in enumerate(program.arrays) if operand.single),
@@ -262,7 +262,10 @@ def source(program: Program, form: str) -> str:
         ]
     lines = [
         *head,
-        f"@njit({signature}, {options})",
+        f"SIGNATURE = {signature}",
+        "",
+        "",
+        f"@njit({options})",
         f"def {form}({arguments}):",
         *inside,
     ]

@@ -77,6 +77,7 @@ class Scan:
 
     def fits(self, optimizer: Optimizer) -> bool:
         """Tell whether what was recorded is still there, and the data are still good."""
+        optimizer._bound.check_written()
         if optimizer._bound is not self.bound or self._clocks() != self.clocks:
             return False
         given, now = _given(self.batches), self._arrays()

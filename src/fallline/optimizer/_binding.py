@@ -18,7 +18,7 @@ from . import _sharded
 from ._carry import adopted, carried, resized, started
 from ._fused import Composed
 from ._group import Group
-from ._leaf import Leaf, LeafState, check_writable
+from ._leaf import Leaf, LeafState, check_still_writable, stepped
 from ._options import StepOptions
 from ._row_sparse import RowSparse
 
@@ -85,6 +85,7 @@ class Binding:
                 place = leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
                 groups.setdefault((*_key(leaf), *place), []).append(leaf)
         self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
+        self.stepped = stepped(self.leaves)
         terms = any(not leaf.terms.empty for leaf in self.leaves)
         self.surrounded = terms or not self.options.trivial
         self.last: list[Any] = []
@@ -205,7 +206,11 @@ class Binding:
         return "\n\n".join(programs)
 
     def check_gradients(self, gradients: list[Any]) -> None:
-        """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""
+        """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars.
+
+        What is asked of the parameters in every step is asked here too.
+        """
+        self.check_written()
         if (
             len(self.last) == len(gradients)
             and all(map(is_, gradients, self.last))
@@ -266,9 +271,7 @@ class Binding:
 
     def check_written(self) -> None:
         """Check that all parameters can still be written."""
-        for leaf in self.leaves:
-            if leaf.rule is not None and leaf.p is not None:
-                check_writable(leaf.name("params"), leaf.p)
+        check_still_writable(self.leaves, self.stepped)
 
 
 def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | None]:

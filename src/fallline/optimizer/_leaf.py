@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
+
+import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks, _memory
@@ -12,6 +15,8 @@ from ..rules import Rule
 from ..rules._abstract import Face
 from ._row_sparse import RowSparse, put_rows
 from ._terms import LeafTerms
+
+_writeable = attrgetter("flags.writeable")
 
 
 class LeafState:
@@ -149,3 +154,20 @@ def check_writable(place: str, x: Any) -> None:
     if not _arrays.is_immutable(x) and _memory.overlaps_itself(x):
         msg = f"{place}: some of its elements share memory"
         raise ValueError(msg)
+
+
+def stepped(leaves: Sequence[Leaf]) -> list[Any]:
+    """Return the parameters with a rule that can be made read-only: NumPy's."""
+    return [leaf.p for leaf in leaves if leaf.rule is not None and isinstance(leaf.p, np.ndarray)]
+
+
+def check_still_writable(leaves: Sequence[Leaf], arrays: Sequence[Any]) -> None:
+    """Check that no array of `stepped` was made read-only since it was bound.
+
+    The engines hold views of these arrays, which stay writable. This is asked in every step, and
+    takes 50 ns an array.
+    """
+    if not all(map(_writeable, arrays)):
+        for leaf in leaves:
+            if leaf.rule is not None and leaf.p is not None:
+                check_writable(leaf.name("params"), leaf.p)

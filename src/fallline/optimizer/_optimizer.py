@@ -256,6 +256,7 @@ class Optimizer(Changes):
             self._owner = get_ident()
             bound = self._ready()
             if self._memory.calls:
+                bound.check_written()
                 _step.flush(bound, self._memory, self._begin)
                 self._unfinished = False
             return bound.params

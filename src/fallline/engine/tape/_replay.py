@@ -13,7 +13,6 @@ from numba import uint64 as Place  # never negative, so that no index is looked 
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-CACHE = globals().get("CACHE", False)
 # What a line does.
 LOOP, GATHER, SELECT, COPY, DOT, SLOPE = range(6)
 # Where its numbers are: the function and its data; addresses; lengths; strides.
@@ -137,13 +136,13 @@ def slope(target, order, first, ends, columns, numbers, x):
             target[columns[k]] += numbers[k] * x[i]
 
 
-@njit(
+SIGNATURE = (
     "int64[:, ::1], int64[::1], int64, int64, int64, uint8[:, ::1], int64, uint8[:, ::1], int64, "
-    "int64[::1]",
-    nogil=True,
-    error_model="numpy",
-    cache=CACHE,
+    "int64[::1]"
 )
+
+
+@njit(nogil=True, error_model="numpy")
 def replay(tape, order, first, count, steps, scalars, place, values, value, done):
     """Run a tape some times, each on the next `count` rows.
 
