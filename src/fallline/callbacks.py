@@ -127,10 +127,7 @@ class Log(Callback):
     """
 
     def __init__(self, every: int = 1) -> None:
-        if _checks.count("every", every) == 0:
-            msg = "every: is 0, expected at least 1"
-            raise ValueError(msg)
-        self.every = every
+        self.every = _checks.count("every", every, 1)
 
     def on_epoch(self, run: Any) -> None:
         """Write a line."""
@@ -212,11 +209,8 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: Any, every: int = 1, *, steps: int | None = None) -> None:
-        for name, value in (("every", every), ("steps", steps)):
-            if value is not None and _checks.count(name, value) == 0:
-                msg = f"{name}: is 0, expected at least 1"
-                raise ValueError(msg)
-        self.path, self.every, self.steps = path, every, steps
+        self.path, self.every = path, _checks.count("every", every, 1)
+        self.steps = None if steps is None else _checks.count("steps", steps, 1)
 
     def on_start(self, run: Any) -> None:
         """Check that there is something to save."""

@@ -115,10 +115,14 @@ class Box(Constraint):
 
     def __post_init__(self) -> None:
         """Check numbers."""
-        numbers = [x for x in (self.low, self.high) if isinstance(x, float | int)]
-        if len(numbers) == 2 and not numbers[0] <= numbers[1]:
-            msg = f"high: expected a number not below low={self.low}, got {self.high}"
-            raise ValueError(msg)
+        bounds = {"low": self.low, "high": self.high}
+        numbers = {
+            name: _checks.real(name, x, "a number or an array")
+            for name, x in bounds.items()
+            if x is not None and not _arrays.is_array(x)
+        }
+        if len(numbers) == 2 and not numbers["low"] <= numbers["high"]:
+            raise ValueError(_checks.unlike("high", self.high, f"a number >= low={self.low}"))
 
     def operands(self) -> dict[str, Any]:
         bounds = {"low": self.low, "high": self.high}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +72,7 @@ class Batches:
             place = _checks.where("arrays", (i,))
             if not hasattr(x, "tocsr"):  # a sparse matrix is gathered by its own means
                 like = next((y for y in arrays if not hasattr(y, "tocsr")), x)
+                _checks.array(place, x)
                 _checks.same_kind(place, like, x)
             else:
                 _check_rows(place, x)
@@ -81,14 +81,7 @@ class Batches:
                 raise ValueError(msg)
             if x.shape[0] != arrays[0].shape[0]:
                 raise ValueError(_checks.mismatch(place, "length", x.shape[0], arrays[0].shape[0]))
-        try:
-            self.batch_size = operator.index(batch_size)
-        except TypeError as error:
-            msg = f"batch_size: is {batch_size!r}, expected a positive integer"
-            raise TypeError(msg) from error
-        if self.batch_size < 1:
-            msg = f"batch_size: is {batch_size!r}, expected a positive integer"
-            raise ValueError(msg)
+        self.batch_size = _checks.count("batch_size", batch_size, 1)
         self.arrays = arrays
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)

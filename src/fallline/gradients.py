@@ -242,9 +242,7 @@ class Accumulate(Transform):
 
     def __post_init__(self) -> None:
         """Check the number."""
-        if _checks.count("k", self.k) == 0:
-            msg = "k: is 0, expected at least 1"
-            raise ValueError(msg)
+        object.__setattr__(self, "k", _checks.count("k", self.k, 1))
 
 
 class LossScale(Transform):
@@ -293,10 +291,8 @@ class LossScale(Transform):
         _checks.number("growth", growth, 1.0, math.inf)
         _checks.positive("backoff", backoff)
         _checks.number("backoff", backoff, 0.0, 1.0)
-        if _checks.count("interval", interval) == 0:
-            msg = "interval: is 0, expected at least 1"
-            raise ValueError(msg)
-        self.growth, self.backoff, self.interval = growth, backoff, interval
+        self.growth, self.backoff = growth, backoff
+        self.interval = _checks.count("interval", interval, 1)
         self.minimum, self.maximum = float(minimum), float(maximum)
         self._value: Any = float(initial)
         self._good: Any = 0.0

@@ -148,9 +148,9 @@ def test_a_penalty_that_is_not_smooth_takes_part():
     [
         ({"rule": fl.Lookahead(fl.Adam())}, TypeError, "expected one rule with a learning_rate"),
         ({"rule": {"weights": fl.Adam()}}, TypeError, "expected one rule with a learning_rate"),
-        ({"low": 0.0}, ValueError, "low is 0.0, expected a number in"),
+        ({"low": 0.0}, ValueError, "low: is 0.0, expected a number in"),
         ({"low": 1.0}, ValueError, "low: value is 1.0, expected less than high, 1.0"),
-        ({"steps": 1}, ValueError, "steps: value is 1, expected an integer >= 2"),
+        ({"steps": 1}, ValueError, "steps: is 1, expected an integer >= 2"),
         ({"weights": np.ones(3)}, ValueError, "weights: length is 3, expected 200"),
         ({"objective": 3}, TypeError, "objective: is 3"),
         ({"objective": quadratic(1.0)}, TypeError, "params: are needed"),

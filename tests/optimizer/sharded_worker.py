@@ -112,6 +112,25 @@ def a_snapshot_goes_on(mesh):
     np.testing.assert_allclose(average.params["w"].full_tensor(), first["w"].full_tensor())
 
 
+def a_watch_sees_the_whole(mesh):
+    for placements in ({}, {"w": tensor.Replicate()}):
+        watches = [fl.stop.ParameterChange(x).start() for x in (0.1, 1e3) for _ in range(2)]
+        watches += [fl.stop.GradientNorm(x).start() for x in (0.5, 10.0) for _ in range(2)]
+        for seed in (1, 2):
+            params, plain = tree(mesh, seed, placements), plain_tree(seed)
+            for i, watch in enumerate(watches):
+                given = plain if i % 2 else params
+                watch(gradient=given, params=given)
+        for one, other in zip(watches[::2], watches[1::2], strict=True):
+            assert one.verdict == other.verdict
+            assert one.calls == other.calls
+    params = tree(mesh, 0, {})
+    opt, average = fl.Optimizer(params, fl.SGD(0.1)), fl.EMA(params, 0.5)
+    average.update()
+    with pytest.raises(RuntimeError, match=r"params\['.'\]: was changed"), average.applied():
+        opt.step(tree(mesh, 1, {}))
+
+
 def what_would_be_wrong_is_refused(mesh):
     params = tree(mesh, 0, {})
     for rule, options in (
@@ -191,8 +210,8 @@ def main(rank, world, path):
     mesh = torch.distributed.init_device_mesh("cpu", (world,))
     for check in (
         steps_are_those_of_one_process, a_leaf_that_every_process_has_whole_may_stand_beside,
-        a_formula_sees_the_part_that_is_here, a_snapshot_goes_on, what_would_be_wrong_is_refused,
-        parameters_of_fsdp,
+        a_formula_sees_the_part_that_is_here, a_snapshot_goes_on, a_watch_sees_the_whole,
+        what_would_be_wrong_is_refused, parameters_of_fsdp,
     ):  # fmt: skip
         check(mesh)
     torch.distributed.destroy_process_group()

@@ -600,7 +600,12 @@ def test_clear_errors(backend):
         (number, {}, TypeError, r"fun: returned a .*expected \(value, gradient\)"),
         (gives(lambda x: x["w"], same), {}, ValueError, r"fun: its value: shape is \(3,\)"),
         (gives(lambda x: "no", same), {}, TypeError, "fun: its value is a"),
-        (gives(number, lambda x: x["w"]), {}, ValueError, "gradient: its structure differs"),
+        (
+            gives(number, lambda x: x["w"]),
+            {},
+            ValueError,
+            r"gradient: is an? \w+, expected a dict",
+        ),
         (
             gives(number, lambda x: {**x, "b": x["w"]}),
             {},

@@ -6,10 +6,14 @@ A message reads ``where: what``, for instance
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
 from difflib import get_close_matches
 from typing import Any
+
+import numpy as np
 
 from .. import _arrays
 from . import _shards
@@ -51,6 +55,11 @@ def mismatch(place: str, what: str, got: object, expected: object) -> str:
     return f"{place}: {what} is {got}, expected {expected}"
 
 
+def unlike(place: str, value: object, expected: str) -> str:
+    """Return the message for a value that is not what it must be."""
+    return f"{place}: is {value!r}, expected {expected}"
+
+
 def number(
     place: str,
     value: Any,
@@ -66,31 +75,90 @@ def number(
     """
     if _arrays.is_traced(value):
         return value  # type: ignore[no-any-return]
-    try:
-        result = float(value)
-    except (TypeError, ValueError) as error:
-        msg = f"{place} must be {what}, got {value!r}"
-        raise TypeError(msg) from error
+    result = real(place, value, what)
     inside = low <= result <= high and math.isfinite(result) and not (open_high and result == high)
     if not inside:
-        end = ")" if open_high or math.isinf(high) else "]"
-        msg = f"{place} is {result!r}, expected a finite number in [{low:g}, {high:g}{end}"
-        raise ValueError(msg)
+        first = "(" if math.isinf(low) else "["
+        last = ")" if open_high or math.isinf(high) else "]"
+        expected = f"a finite number in {first}{low:g}, {high:g}{last}"
+        raise ValueError(unlike(place, result, expected))
     return result
 
 
-def count(place: str, value: Any) -> int:
-    """Return `value`, which must be an integer of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(mismatch(place, "value", repr(value), "an integer >= 0"))
+def real(place: str, value: Any, what: str = "a number") -> float:
+    """Return `value` as a float, which need not be finite.
+
+    Text and truths are no numbers, though Python makes numbers of them.
+    """
+    try:
+        if isinstance(value, str | bytes) or _is_truth(value) or bool(getattr(value, "shape", ())):
+            raise TypeError
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError) as error:
+        raise TypeError(unlike(place, value, what)) from error
+
+
+def count(place: str, value: Any, low: int = 0, high: int | None = None) -> int:
+    """Return `value`, an integer of any library in ``[low, high]``, as Python's."""
+    expected = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
+    try:
+        if _is_truth(value):
+            raise TypeError
+        result = operator.index(value)
+    except TypeError as error:
+        raise TypeError(unlike(place, value, expected)) from error
+    if result < low or (high is not None and result > high):
+        raise ValueError(unlike(place, value, expected))
+    return result
+
+
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+
+
+def flag(place: str, value: Any) -> bool:
+    """Return `value`, which must be a truth."""
+    if not isinstance(value, bool):
+        raise TypeError(unlike(place, value, "a bool"))
     return value
 
 
-def array(place: str, x: Any) -> None:
-    """Check that `x` is an array that stores every element."""
+def sequence(place: str, value: Any, of: str) -> tuple[Any, ...]:
+    """Return the entries of a sequence, or of an array with one axis."""
+    if _arrays.is_array(value):
+        if value.ndim != 1:
+            raise TypeError(mismatch(place, "shape", tuple(value.shape), f"one axis of {of}"))
+        return tuple(_arrays.to_numpy(value).tolist())
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping | Set):
+        raise TypeError(unlike(place, value, f"a sequence of {of}"))
+    return tuple(value)
+
+
+def array(place: str, x: Any, what: str = "an array") -> None:
+    """Check that `x` is an array that a step can work with."""
     if not _arrays.is_array(x):
-        msg = f"{place}: is {_described(x)}, expected an array"
+        msg = f"{place}: is {described(x)}, expected {what}{_hint(x)}"
         raise TypeError(msg)
+
+
+def _hint(x: object) -> str:
+    # What to do with a thing that is no array.
+    if why := _arrays.refusal(x):
+        return f"; it is {why}"
+    if isinstance(x, Iterator | KeysView | ValuesView):
+        return " or a tree of arrays; make a list of it"
+    if isinstance(x, np.generic | float | int | complex) and not isinstance(x, bool | np.bool_):
+        return "; make one of it with numpy.asarray"
+    if (isinstance(x, Mapping) and not isinstance(x, dict)) or dataclasses.is_dataclass(x):
+        return "; make a dict of its arrays"
+    return ""
+
+
+def dense(place: str, x: Any) -> None:
+    """Check that `x` is an array that stores every element."""
+    array(place, x)
     if not _arrays.is_dense(x):
         msg = f"{place}: is sparse, expected a dense array"
         raise TypeError(msg)
@@ -98,7 +166,7 @@ def array(place: str, x: Any) -> None:
 
 def leaf(place: str, p: Any) -> None:
     """Check that `p` is an array that a leaf of params may be: of a floating dtype."""
-    array(place, p)
+    dense(place, p)
     if _arrays.dtype_name(p) not in _arrays.COMPUTE:
         msg = mismatch(
             place, "dtype", _arrays.dtype_name(p), f"one of {', '.join(_arrays.COMPUTE)}"
@@ -124,6 +192,18 @@ def equal_shapes(
         raise ValueError(msg + (f" for {what}" if what else ""))
 
 
+def like_numbers(place: str, like: Any, saved: Any) -> Any:
+    """Return nested dicts of numbers that have the keys of others, with Python's numbers."""
+    if not isinstance(like, Mapping):
+        return saved if isinstance(saved, int) and not _is_truth(saved) else real(place, saved)
+    if not isinstance(saved, Mapping):
+        msg = f"{place}: is {described(saved)}, expected a dict"
+        raise TypeError(msg)
+    if set(saved) != set(like):
+        raise ValueError(mismatch(place, "entries", sorted(map(str, saved)), sorted(like)))
+    return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key]) for key in like}
+
+
 def inside(place: str, x: Any, domain: Any) -> None:
     """Check that every element of an array on the host is in a domain, which says what it holds."""
     if not domain.holds(x).all():
@@ -135,15 +215,23 @@ def positive(place: str, value: Any, below: float = math.inf) -> None:
     """Check that a number is positive, and smaller than `below`."""
     given = number(place, value, 0.0, below, open_high=True)
     if not _arrays.is_traced(given) and given == 0:
-        msg = f"{place} is {value!r}, expected a number in (0, {below:g})"
-        raise ValueError(msg)
+        raise ValueError(unlike(place, value, f"a number in (0, {below:g})"))
 
 
 def gradient(place: str, p: Any, g: Any) -> None:
-    """Check that the array `g` can be a gradient of the parameter `p`."""
+    """Check that the array `g` can be a gradient of the parameter `p`, and be kept beside it."""
+    if _arrays.is_traced(g) and not _arrays.is_traced(p):
+        msg = f"{place}: is a symbol that JAX traces, which an Optimizer cannot keep; "
+        raise TypeError(msg + "inside jax.jit use the pure form, Rule.update")
+    pure_gradient(place, p, g)
+
+
+def pure_gradient(place: str, p: Any, g: Any) -> None:
+    """Check the same where nothing is kept: `g` may be a symbol while `p` is an array."""
     same_kind(place, p, g)
     if not _arrays.is_dense(g):
-        msg = f"{place}: is sparse, expected a dense array"
+        what = "a dense array, or fallline.RowSparse(indices, values) for some of its rows"
+        msg = f"{place}: is sparse, expected {what}"
         raise TypeError(msg)
     if g.shape != p.shape:
         raise ValueError(mismatch(place, "shape", tuple(g.shape), tuple(p.shape)))
@@ -156,20 +244,19 @@ def gradient(place: str, p: Any, g: Any) -> None:
 
 def slots(place: str, state: Any, names: Sequence[str]) -> None:
     """Check that the state of a leaf holds the slots of its rule."""
-    got = sorted(map(str, state)) if isinstance(state, Mapping) else _described(state)
+    got = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
     if got != sorted([*names, "step"]):
         raise ValueError(mismatch(place, "slots", got, sorted([*names, "step"])))
 
 
 def same_kind(place: str, like: Any, x: Any) -> None:
     """Check that `x` is an array of the library and on the device of `like`."""
-    if not _arrays.is_array(x):
-        msg = f"{place}: is {_described(x)}, expected an array like its parameter"
-        raise TypeError(msg)
+    array(place, x)
     if type(x) is not type(like) and _arrays.library(x) != _arrays.library(like):
         msg = mismatch(place, "array library", _arrays.library(x), _arrays.library(like))
         raise TypeError(msg)
-    if _arrays.device(x) != _arrays.device(like) and not any(map(_arrays.is_traced, (x, like))):
+    traced = _arrays.is_traced(like) or _arrays.is_traced(x)  # symbols are on no device
+    if not traced and _arrays.device(x) != _arrays.device(like):
         raise ValueError(mismatch(place, "device", _arrays.device(x), _arrays.device(like)))
     same_layout(place, like, x)
 
@@ -196,11 +283,20 @@ def _layout(x: Any) -> str:
     return "that of one process" if found is None else f"{found[1]} on {found[0]}"
 
 
-def _described(x: object) -> str:
+def described(x: object) -> str:
+    """Return in words what kind of thing `x` is."""
+    if x is None:
+        return "None"
     name = type(x).__name__
     if name.lower() == "array":  # of some other library
         name = f"{type(x).__module__.partition('.')[0]}.{name}"
-    return "None" if x is None else f"a {name}"
+    return f"{'an' if name[0] in 'AEIOUaeiou' or name == 'ndarray' else 'a'} {name}"
+
+
+def _closest(name: str, known: Sequence[str]) -> list[str]:
+    # Two letters in the wrong order are the commonest slip.
+    same = [word for word in known if sorted(word.lower()) == sorted(name.lower())]
+    return same[:1] or get_close_matches(name, known, n=1)
 
 
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
@@ -209,7 +305,7 @@ def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
     ours = [field for field in SYNONYMS.get(name, ()) if field in known]
     if name not in PAIRS:
         ours = ours[:1]
-    ours = ours or get_close_matches(name, known, n=1)
+    ours = ours or _closest(name, known)
     hint = (
         f"did you mean {' and '.join(f'{field}=' for field in ours)}?"
         if ours
@@ -221,6 +317,6 @@ def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
 def unknown_name(what: str, name: str, known: Iterable[str]) -> ValueError:
     """Return the error for a name that is not in a table."""
     known = sorted(known)
-    close = get_close_matches(name, known, n=1)
+    close = _closest(name, known)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")

@@ -16,6 +16,8 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
+from ._refused import refusal
+
 Array = Any
 Namespace = Any
 
@@ -42,14 +44,18 @@ EPSILON = {
 
 _NUMPY = compat.array_namespace(np.empty(0))  # the quick answer
 _NAMES: dict[Any, str] = {}  # of dtypes: NumPy makes them anew each time
+_ARE_ARRAYS: dict[type, bool] = {}
 
 
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
-    if not compat.is_array_api_obj(x) or isinstance(x, np.generic | np.ma.MaskedArray):
-        return False
-    # Some have a namespace, and not what the standard asks of an array.
-    return hasattr(type(x), "device") or bool(compat.is_jax_array(x) or compat.is_dask_array(x))
+    kind = type(x)
+    if kind not in _ARE_ARRAYS:
+        # Some have a namespace, and not what the standard asks of an array.
+        whole = hasattr(kind, "device") or compat.is_jax_array(x)
+        fits = bool(compat.is_array_api_obj(x)) and not isinstance(x, np.generic) and whole
+        _ARE_ARRAYS[kind] = fits and not refusal(x)
+    return _ARE_ARRAYS[kind]
 
 
 def unscalar(x: Any) -> Any:
@@ -82,9 +88,11 @@ def family(x: object) -> str:
     """Return the package of an array's class, if it is one of those that share memory."""
     kind = type(x)
     if kind not in _FAMILIES:
+        # Other libraries inherit from NumPy's operators, but not from its arrays.
         packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
-        known = (name for name in ("numpy", "cupy", "torch") if name in packages)
-        _FAMILIES[kind] = next(known, "")
+        known = (name for name in ("cupy", "torch") if name in packages)
+        ours = issubclass(kind, np.ndarray | np.generic)
+        _FAMILIES[kind] = "numpy" if ours else next(known, "")
     return _FAMILIES[kind]
 
 
@@ -130,7 +138,7 @@ def compute_dtype(x: Array) -> Any:
 
 
 def is_traced(x: object) -> bool:
-    """Tell whether `x` is a symbol of a running ``jax.jit``."""
+    """Tell whether `x` is a symbol of a running ``jax.jit``, ``jax.vmap`` or ``jax.grad``."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(x, jax.core.Tracer)
 
@@ -168,8 +176,13 @@ def moved(x: Array, like: Array, dtype: Any) -> Array:
 
 
 def placed(x: Array) -> dict[str, Any]:
-    """Return the keyword that makes a new array on the device of `x`."""
-    return {} if is_traced(x) else {"device": compat.device(x)}
+    """Return the keyword that makes a new array on the device of `x`.
+
+    JAX moves an array that was made without a device to where others are, and compiles anew when
+    one of them is bound to its device: what belongs to a free array is left free as well.
+    """
+    free = is_traced(x) or (is_immutable(x) and not x.committed)
+    return {} if free else {"device": compat.device(x)}
 
 
 def cast(x: Array, like: Array) -> Array:
@@ -363,46 +376,3 @@ def rows(x: Array, indices: Array) -> Array:
         return x[indices]  # unlike np.take this reads only these rows of a memory map
     with on_device(x):
         return namespace(x).take(x, indices, axis=0)
-
-
-# -- numbers that may be symbols of jax.jit -----------------------------------------------
-
-
-def log1mexp_correction(beta: Any, t: Any) -> Any:
-    """Return ``1 - beta**t`` for a count `t` that is an array: ``-expm1(t log(beta))``."""
-    xp = namespace(t)
-    if isinstance(beta, float):
-        return -xp.expm1(t * math.log(beta)) if beta > 0 else 1.0
-    return -xp.expm1(t * xp.log(beta))
-
-
-def choose(condition: Any, a: Any, b: Any) -> Any:
-    """Return `a` if the condition holds, else `b`; the condition may be a symbol."""
-    return (
-        namespace(condition).where(condition, a, b)
-        if is_array(condition)
-        else (a if condition else b)
-    )
-
-
-def square_root(x: Any) -> Any:
-    """Return the square root of a float or of a symbol."""
-    return function("sqrt", x)
-
-
-def function(name: str, x: Any) -> Any:
-    """Return a function, by its name, of a float or of a symbol."""
-    return getattr(math if isinstance(x, float | int) else namespace(x), name)(x)
-
-
-def cosine(x: Any) -> Any:
-    """Return the cosine of a float or of a symbol."""
-    return function("cos", x)
-
-
-def power(base: float, exponent: Any) -> Any:
-    """Return a positive float to the power of a number that may be a symbol."""
-    if isinstance(exponent, float | int):
-        return base**exponent
-    # The logarithm in double: in single precision a base near 1 loses most of its digits.
-    return namespace(exponent).exp(exponent * math.log(base))

@@ -6,7 +6,7 @@ registered with optree). ``None`` is a leaf: it stands for "nothing here".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from types import MappingProxyType
 from typing import Any
 
@@ -40,8 +40,12 @@ class Structure:
         """Return the leaves of `tree`, which must have this structure."""
         try:
             return self._spec.flatten_up_to(tree)
+        except (ValueError, TypeError):
+            pass
+        try:
+            return self._spec.flatten_up_to(thawed(tree))  # what an Optimizer shows is read-only
         except (ValueError, TypeError) as error:
-            raise ValueError(self._difference(tree, argument)) from error
+            raise ValueError(self._difference(tree, argument, whole=True)) from error
 
     def unflatten(self, leaves: Sequence[Any]) -> Any:
         """Return a tree of this structure with other leaves."""
@@ -49,14 +53,13 @@ class Structure:
 
     def broadcast(self, prefix: Any, argument: str) -> list[Any]:
         """Return one entry of `prefix` for each leaf; `prefix` may stop above the leaves."""
-        whole = self.unflatten(range(len(self.paths)))
+        whole, prefix = self._numbered(), thawed(prefix)
         try:
             return optree.tree_leaves(
                 optree.tree_broadcast_prefix(prefix, whole, none_is_leaf=True), none_is_leaf=True
             )
         except ValueError as error:
-            msg = f"{argument}: is not a prefix of the structure of params: {error}"
-            raise ValueError(msg) from error
+            raise ValueError(self._difference(prefix, argument, whole=False)) from error
 
     def own_order(self, tree: Any) -> list[int]:
         """Return the numbers of the leaves in the order of the containers: dicts by insertion."""
@@ -85,6 +88,10 @@ class Structure:
         """
         return _put(tree, {self.paths[index]: leaf for index, leaf in new.items()})
 
+    def fixed(self, tree: Any) -> set[int]:
+        """Return the leaves that `assign` cannot replace: no dict or list leads to them."""
+        return {i for i, path in enumerate(self.paths) if not _replaceable(tree, path)}
+
     def select(self, where: Any, argument: str) -> list[int]:
         """Return the leaves below a key, a path (tuple) or any of a list of these."""
         if where is None:
@@ -99,17 +106,61 @@ class Structure:
             found += [i for i in below if i not in found]
         return found
 
-    def _difference(self, tree: Any, argument: str) -> str:
-        theirs = set(optree.tree_paths(tree, none_is_leaf=True))
-        ours = set(self.paths)
-        parts = []
-        for word, paths in (("missing", ours - theirs), ("unexpected", theirs - ours)):
-            if paths:
-                names = sorted(_checks.where(argument, path) for path in paths)
-                parts.append(f"{word} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
-        return f"{argument}: its structure differs from that of params: " + (
-            "; ".join(parts) or f"got {optree.tree_structure(tree, none_is_leaf=True)}"
-        )
+    def _numbered(self) -> Any:
+        return self.unflatten(range(len(self.paths)))
+
+    def _difference(self, tree: Any, argument: str, *, whole: bool) -> str:
+        # In words: the entries that are missing or not expected, else the first wrong kind of node.
+        found: dict[str, list[str]] = {"missing": [], "unexpected": [], "wrong": []}
+        _compare(self._numbered(), thawed(tree), (), argument, found, whole=whole)
+        wrong, parts = found.pop("wrong"), []
+        for word, names in found.items():
+            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            parts += [f"{word} {some}"] if names else []
+        if wrong and not parts:
+            return wrong[0]
+        return f"{argument}: {'; '.join(parts) or 'its structure differs from that of params'}"
+
+
+def _compare(
+    ours: Any, theirs: Any, path: Path, argument: str, found: dict[str, list[str]], *, whole: bool
+) -> None:
+    # Take down where a tree differs from ours: what belongs to a leaf of ours is not looked into,
+    # and where only a beginning is asked for, theirs may stop earlier.
+    below, other = _entries(ours), _entries(theirs)
+    place = f"{_checks.where(argument, path)}: is {_checks.described(theirs)}, expected"
+    if below is None:
+        if other is not None and not whole:
+            found["wrong"].append(f"{place} one entry for {_checks.where('params', path)}")
+        return
+    if other is None and not whole:
+        return
+    if other is None or _kind(ours) is not _kind(theirs):
+        hint = "; make a list of it" if isinstance(ours, list) and _is_ordered(theirs) else ""
+        found["wrong"].append(f"{place} {_checks.described(ours)}{hint}")
+        return
+    for word, one, two in (("missing", below, other), ("unexpected", other, below)):
+        found[word] += [_checks.where(argument, (*path, key)) for key in one if key not in two]
+    for key in below:
+        if key in other:
+            _compare(below[key], other[key], (*path, key), argument, found, whole=whole)
+
+
+def _entries(tree: Any) -> dict[Any, Any] | None:
+    # The children of a node by their keys; None for a leaf.
+    if tree is None or optree.tree_is_leaf(tree, none_is_leaf=True):
+        return None
+    children, _, entries, _ = optree.tree_flatten_one_level(tree, none_is_leaf=True)
+    return dict(zip(entries, children, strict=True))
+
+
+def _is_ordered(tree: Any) -> bool:
+    return isinstance(tree, tuple | Iterator | ValuesView)
+
+
+def _kind(tree: Any) -> type:
+    # Dicts of every kind stand for each other.
+    return dict if isinstance(tree, dict) else type(tree)
 
 
 def _put(tree: Any, new: Mapping[Path, Any]) -> Any:
@@ -120,13 +171,20 @@ def _put(tree: Any, new: Mapping[Path, Any]) -> Any:
         below.setdefault(path[0], {})[path[1:]] = leaf
     if isinstance(tree, dict | list):
         for key, leaves in below.items():
-            tree[key] = _put(tree[key], leaves)
+            tree[key] = leaves[()] if () in leaves else _put(tree[key], leaves)
         return tree
     children, metadata, entries, rebuild = optree.tree_flatten_one_level(tree, none_is_leaf=True)
     pairs = zip(entries, children, strict=True)
     return rebuild(
         metadata, [_put(child, below[key]) if key in below else child for key, child in pairs]
     )
+
+
+def _replaceable(tree: Any, path: Path) -> bool:
+    if not path or isinstance(tree, dict | list):
+        return bool(path)
+    children = _entries(tree) or {}
+    return _replaceable(children[path[0]], path[1:])
 
 
 class FrozenList(tuple[Any, ...]):

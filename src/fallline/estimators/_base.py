@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from typing import Any
 
@@ -313,13 +312,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
 
 def whole(name: str, value: Any) -> int:
     """Return a positive integer, of Python or NumPy."""
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise TypeError(_checks.mismatch(name, "value", repr(value), "an integer >= 1")) from error
-    if number < 1:
-        raise ValueError(_checks.mismatch(name, "value", repr(value), "an integer >= 1"))
-    return number
+    return _checks.count(name, value, 1)
 
 
 def beside(x: Any, like: Any) -> Any:

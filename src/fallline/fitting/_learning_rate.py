@@ -129,8 +129,7 @@ def find_learning_rate(
     _checks.positive("high", high)
     if low >= high:
         raise ValueError(_checks.mismatch("low", "value", low, f"less than high, {high}"))
-    if _checks.count("steps", steps) < 2:
-        raise ValueError(_checks.mismatch("steps", "value", steps, "an integer >= 2"))
+    steps = _checks.count("steps", steps, 2)
     evaluate = _evaluator(objective)
     arrays, batches = _batches(data, weights, batch_size, rng)
     if params is None:

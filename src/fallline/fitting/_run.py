@@ -324,6 +324,7 @@ class Run:
         # What a condition of stopping looks at.
         return SimpleNamespace(
             value=value, gradient_norm=math.inf, iteration=self.epoch, evaluations=self.step,
+            broken=not math.isfinite(value),
             not_finite=lambda: "" if math.isfinite(value) else "the loss is not finite",
             change=lambda: (math.inf, 0.0),
         )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import _arrays
-from .._arrays import _checks, _files
+from .._arrays import _checks, _files, _looks
 from .._arrays._trees import Structure
 from ..rules import Hyperparameter, Rule, bias_correction, hyper
 from . import _checkpoint, _saving
@@ -50,6 +50,10 @@ class EMA:
     One array for each leaf, in single precision or wider, on its device; run by the same engines
     as the rules.
 
+    A dict or list is looked up at each update, so that arrays which take the place of others are
+    found. A bare array of JAX, or a tuple of them, cannot be written and is no container: there an
+    update gives new arrays, and `update` must be told of them by ``params=``.
+
     Examples
     --------
     >>> import numpy as np
@@ -73,6 +77,8 @@ class EMA:
         self.source = params
         self._structure = Structure(params)
         leaves = self._structure.flatten(params, "params")
+        if not callable(decay):
+            decay = _checks.number("decay", decay, 0.0, 1.0, open_high=True)
         self.debias = debias and not callable(decay)
         averages: list[Any] = []
         for path, p in zip(self._structure.paths, leaves, strict=True):
@@ -84,6 +90,7 @@ class EMA:
             with _arrays.guard(p)():
                 start = _arrays.moved(wide, wide, wide.dtype)
                 averages.append(_arrays.full(start, 0.0, start.dtype) if self.debias else start)
+        self._given = [p is not None for p in leaves]
         rule = _Average(decay)
         self.decay = rule.decay
         self._opt = Optimizer(self._structure.unflatten(averages), rule)
@@ -101,15 +108,41 @@ class EMA:
         Parameters
         ----------
         params : array or tree of arrays, optional
-            Where they are, if no longer in the container given at first (JAX's arrays).
+            Where they are, if no longer in the container given at first: a bare array of JAX is
+            replaced by each step, and the average would go on with the old one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not fit the average; nothing has changed then.
         """
-        if params is not None:
-            self.source = params
-        leaves = self._structure.flatten(self.source, "params")
-        self._opt.step(
-            self._structure.unflatten([p if p is None else _arrays.widened(p) for p in leaves])
-        )
+        source = self.source if params is None else params
+        leaves = self._structure.flatten(source, "params")
+        try:
+            wide = [self._taken(i, p) for i, p in enumerate(leaves)]
+            self._opt.step(self._structure.unflatten(wide))
+        except (TypeError, ValueError):
+            self._check(leaves)
+            raise
+        self.source = source
         self._weight = self._gathered(self._weight, self._opt.step_count - 1)
+
+    def _taken(self, i: int, p: Any) -> Any:
+        if (p is None) == self._given[i]:
+            what = "an array" if p is None else "None"
+            place = _checks.where("params", self._structure.paths[i])
+            msg = f"{place}: is {_checks.described(p)}, expected {what} as at the start"
+            raise ValueError(msg)
+        return _arrays.widened(p) if _arrays.is_array(p) else p
+
+    def _check(self, leaves: list[Any]) -> None:
+        # What is wrong with parameters, by their names: to the average they are gradients.
+        averages = self._structure.flatten(self._opt.params, "params")
+        for path, p, a in zip(self._structure.paths, leaves, averages, strict=True):
+            if p is not None and a is not None:
+                place = _checks.where("params", path)
+                _checks.leaf(place, p)
+                _checks.gradient(place, a, _arrays.widened(p))
 
     def _gathered(self, weight: float, step: int) -> float:
         # The weight after one more update. 1 - weight is a product, which keeps its digits.
@@ -121,9 +154,7 @@ class EMA:
         """The average, new arrays in the dtypes of the parameters; before an update, these."""
         now = self._structure.flatten(self.source, "params")
         if self.debias and self.step_count == 0:
-            return self._structure.unflatten(
-                [p if p is None else _arrays.moved(p, p, p.dtype) for p in now]
-            )
+            return self._structure.unflatten([p if p is None else _copy(p) for p in now])
         weight = self._weight
         found = self._structure.flatten(self._opt.params, "params")
         result: list[Any] = []
@@ -139,27 +170,83 @@ class EMA:
     def applied(self) -> Iterator[Any]:
         """Hold the average in the parameters' own arrays while a ``with`` block runs.
 
+        JAX's arrays, which cannot be written, are replaced in their dicts and lists.
+
         Yields
         ------
         array or tree of arrays
             The parameters; they get their values back at the end, bit for bit.
-        """
-        now = self._structure.flatten(self.source, "params")
-        if any(p is not None and _arrays.is_immutable(p) for p in now):
-            yield self.params
-            return
-        kept = [p if p is None else _arrays.moved(p, p, p.dtype) for p in now]
-        self._write(now, self._structure.flatten(self.params, "params"))
-        try:
-            yield self.source
-        finally:
-            self._write(now, kept)
 
-    def _write(self, targets: list[Any], values: list[Any]) -> None:
-        for target, value in zip(targets, values, strict=True):
-            if target is not None:
+        Raises
+        ------
+        TypeError
+            If a parameter can be neither written nor replaced: a bare array of JAX, or one in
+            tuples only. Read `params` there.
+        RuntimeError
+            At the end, if the block changed a parameter, by a step of an Optimizer for instance.
+            The values of before the block are back then, so that no training is lost, and what
+            the block changed is. On a device this look at the end waits for it.
+
+        Notes
+        -----
+        While the block runs, two more copies of the parameters exist, of JAX's arrays one.
+        """
+        source = self.source
+        now = self._structure.flatten(source, "params")
+        fixed = self._structure.fixed(source)
+        for i, (path, p) in enumerate(zip(self._structure.paths, now, strict=True)):
+            if p is not None and _arrays.is_immutable(p) and i in fixed:
+                place = _checks.where("params", path)
+                msg = f"{place}: can be neither written nor replaced; read EMA.params instead"
+                raise TypeError(msg)
+        kept = [p if p is None or _arrays.is_immutable(p) else _copy(p) for p in now]
+        average = self._structure.flatten(self.params, "params")
+        try:
+            self._put(source, now, average)
+            yield source
+        except BaseException as error:
+            if message := self._restore(source, now, kept, average):
+                error.add_note(message)
+            raise
+        if message := self._restore(source, now, kept, average):
+            raise RuntimeError(message)
+
+    def _put(self, source: Any, targets: list[Any], values: list[Any]) -> None:
+        # Give parameters other values: written, or the new arrays in the place of the old.
+        replaced = {}
+        for i, (target, value) in enumerate(zip(targets, values, strict=True)):
+            if target is None:
+                continue
+            if _arrays.is_immutable(target):
+                replaced[i] = value
+            else:
                 with _arrays.guard(target)():
                     _arrays.write(target, value)
+        if replaced:
+            self._structure.assign(source, replaced)
+
+    def _restore(self, source: Any, now: list[Any], kept: list[Any], average: list[Any]) -> str:
+        # Give the parameters their values and places back; return what had changed, in words.
+        held = [
+            a if p is not None and _arrays.is_immutable(p) else p
+            for p, a in zip(now, average, strict=True)
+        ]
+        try:
+            found = self._structure.flatten(source, "params")
+            moved = [i for i, (x, y) in enumerate(zip(found, held, strict=True)) if x is not y]
+            written = [
+                i for i, p in enumerate(now) if p is not None and not _arrays.is_immutable(p)
+            ]
+            pairs = [(now[i], average[i]) for i in written]
+            changed = moved or [written[j] for j in _looks.different(pairs)]
+        finally:
+            self._put(source, now, kept)
+        if moved:
+            self._structure.assign(source, {i: now[i] for i in moved})
+        if not changed:
+            return ""
+        place = _checks.where("params", self._structure.paths[changed[0]])
+        return f"{place}: was changed while the average was applied; it has its value of before"
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot (copies) of the average, as `Optimizer.state_dict`."""
@@ -219,3 +306,7 @@ class EMA:
             weight = _checks.number(place, found["weight"], 0.0, 1.0)
         self._opt._restore(self._opt._current(), snapshot)
         self._weight = weight
+
+
+def _copy(p: Any) -> Any:
+    return _arrays.moved(p, p, p.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -47,10 +47,8 @@ class StepOptions:
 
     def __post_init__(self) -> None:
         """Check each argument."""
-        if isinstance(self.gradients, Transform) or not isinstance(self.gradients, Iterable):
-            msg = f"gradients: is {self.gradients!r}, expected a sequence of transforms"
-            raise TypeError(msg)
-        object.__setattr__(self, "gradients", tuple(self.gradients))
+        transforms = _checks.sequence("gradients", self.gradients, "transforms")
+        object.__setattr__(self, "gradients", transforms)
         for i, transform in enumerate(self.gradients):
             place = f"gradients[{i}]"
             if not isinstance(transform, Transform):

@@ -182,7 +182,7 @@ def _state(leaf: Leaf, saved: SavedLeaf, writes: list[tuple[Any, Any]]) -> LeafS
         else:
             slots[name] = held
             writes.append((held, x.read(held)))
-    return LeafState(slots, saved.count, maker, given=saved.given)
+    return LeafState(slots, int(saved.count), maker, given=saved.given)
 
 
 def _like(p: Any, x: Stored) -> Any:

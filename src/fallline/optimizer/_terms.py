@@ -78,8 +78,8 @@ class LeafTerms:
         scaled = rule.scales
         if self.penalty is not None and not self.by_gradient:
             if rule._by_components and scaled and _arrays.is_complex(p):
-                msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts; "
-                raise ValueError(msg + "use complex_moment='modulus'")
+                msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts"
+                raise ValueError(msg + _remedy(rule))
             if not scaled and "learning_rate" not in rule.at(0).scalars(1):
                 msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
                 raise ValueError(msg)
@@ -166,3 +166,10 @@ def _in_metric(penalty: Any, constraint: Any, x: Any, lengths: Any, z: Any) -> A
         y = new + (theta - 1) / after * (new - z)
         z, theta = new, after
     return z
+
+
+def _remedy(rule: Rule) -> str:
+    # The option that makes the parts one, if the rule, or the one within it, has it.
+    while rule.wrapped is not None:
+        rule = rule.wrapped
+    return "; use complex_moment='modulus'" if hasattr(rule, "complex_moment") else ""

@@ -185,9 +185,7 @@ def schedule(schedule: Any, steps: int, ax: Any = None, *, label: str | None = N
     >>> import fallline as fl
     >>> ax = fl.plotting.schedule(fl.schedules.Cosine(0.1, steps=100), 100)  # doctest: +SKIP
     """
-    if _checks.count("steps", steps) == 0:
-        msg = "steps: is 0, expected at least 1"
-        raise ValueError(msg)
+    steps = _checks.count("steps", steps, 1)
     given = getattr(schedule, "learning_rate", schedule)
     if not callable(given):
         _checks.number("schedule", given, -math.inf, math.inf, what="a number or a schedule")

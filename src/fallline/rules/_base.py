@@ -71,7 +71,13 @@ class Rule(Face):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse unknown hyperparameters with the name of the right one."""
-        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        names = [field.name for field in fields]
+        first = [field.name for field in fields if not field.kw_only]
+        if len(args) > len(first):
+            rest = ", ".join(f"{name}=" for name in names[len(first) :])
+            msg = f"{cls.__name__}() takes {', '.join(first)} without a name; the rest is {rest}"
+            raise TypeError(msg)
         for name in kwargs:
             if name not in names:
                 raise _checks.unknown_argument(cls.__name__, name, names)
@@ -93,11 +99,10 @@ class Rule(Face):
                 if value not in self._options[field.name]:
                     raise _checks.unknown_name(field.name, str(value), self._options[field.name])
             elif isinstance(field.default, bool):
-                if not isinstance(value, bool):
-                    msg = f"{type(self).__name__}({field.name}=) must be a bool, got {value!r}"
-                    raise TypeError(msg)
+                _checks.flag(self._place(field.name), value)
             elif not callable(value) and "low" in field.metadata:
-                object.__setattr__(self, field.name, self._checked(field, value))
+                value = self._checked(self._place(field.name), field, value)
+                object.__setattr__(self, field.name, value)
         schedules = tuple(
             field.name
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
@@ -109,9 +114,11 @@ class Rule(Face):
     def _check(self) -> None:
         """Check what concerns several hyperparameters; rules override it."""
 
-    def _checked(self, field: dataclasses.Field[Any], value: Any) -> Any:
-        place, what = f"{type(self).__name__}({field.name}=)", "a number or a schedule"
-        return _checks.number(place, value, **field.metadata, what=what)
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
+
+    def _checked(self, place: str, field: dataclasses.Field[Any], value: Any) -> Any:
+        return _checks.number(place, value, **field.metadata, what="a number or a schedule")
 
     def __repr__(self) -> str:
         """Return the call that makes this rule, defaults left out."""
@@ -161,9 +168,18 @@ class Rule(Face):
         fixed.__dict__.update(self.__dict__, _schedules=())
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             if field.name in self._schedules:
-                value = getattr(self, field.name)(step)
-                fixed.__dict__[field.name] = self._checked(field, value)
+                fixed.__dict__[field.name] = self._read(field, step)
         return fixed
+
+    def _read(self, field: dataclasses.Field[Any], step: Any) -> Any:
+        # The value of a schedule at a step, with both named if it is none.
+        schedule, place = getattr(self, field.name), f"{self._place(field.name)} at step {step}"
+        try:
+            value = schedule(step)
+        except ArithmeticError as error:
+            msg = f"{place}: is no number, since {schedule!r} fails: {error}"
+            raise ValueError(msg) from error
+        return self._checked(place, field, value)
 
     def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
         """Return the numbers among the fields, schedules read at a global step."""
@@ -242,14 +258,16 @@ class Rule(Face):
                 after.append(slots)
                 continue
             g = _arrays.unscalar(g)
-            _checks.gradient(_checks.where("grads", path), p, g)
+            _checks.pure_gradient(_checks.where("grads", path), p, g)
             rule = self.suited(_checks.where("params", path), p)
             _checks.slots(_checks.where("state", path), slots, [s.name for s in rule.slots])
-            scalars = rule.at(state.step).scalars(slots["step"] + 1)
+            count = _arrays.counted(slots["step"])
+            scalars = rule.at(state.step).scalars(count)
             new, slots = rule._leaf(scalars, p, g, slots, result)
             out.append(new)
-            after.append(slots)
-        return structure.unflatten(out), State(state.step + 1, structure.unflatten(after))
+            after.append({**slots, "step": count})
+        step = _arrays.counted(state.step)
+        return structure.unflatten(out), State(step, structure.unflatten(after))
 
     def _leaf(
         self,
@@ -267,7 +285,4 @@ class Rule(Face):
             new, *slots = self._kernel(p)(_arrays.namespace(p), s, p, g, *old, *reads)
             new = result(new, p)
             slots = [_arrays.cast(x, like) for x, like in zip(slots, old, strict=True)]
-            return _arrays.cast(new, p), {
-                **dict(zip(names, slots, strict=True)),
-                "step": state["step"] + 1,
-            }
+            return _arrays.cast(new, p), dict(zip(names, slots, strict=True))

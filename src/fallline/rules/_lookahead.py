@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Self
 
 from .. import _arrays
+from .._arrays import _checks
 from .._arrays._pairs import select
 from ._base import Hyperparameter, Read, Rule, Slot, hyper, option
 
@@ -49,11 +50,8 @@ class Lookahead(Rule):
 
     def _check(self) -> None:
         if not isinstance(self.rule, Rule):
-            msg = f"Lookahead(rule=) must be a rule, got {self.rule!r}"
-            raise TypeError(msg)
-        if not isinstance(self.k, int) or isinstance(self.k, bool) or self.k < 1:
-            msg = f"Lookahead(k=) is {self.k!r}, expected an integer of at least 1"
-            raise ValueError(msg)
+            raise TypeError(_checks.unlike(self._place("rule"), self.rule, "a rule"))
+        object.__setattr__(self, "k", _checks.count(self._place("k"), self.k, 1))
 
     @property
     def wrapped(self) -> Rule:
@@ -121,8 +119,9 @@ class Lookahead(Rule):
         return {**inner, "slow": _arrays.moved(p, p, slow)}
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        due = _arrays.choose(t % self.k == 0, 1.0, 0.0)
-        begins = _arrays.choose((t - 1) % self.k == 0, 1.0, 0.0)
+        due, begins = (
+            _arrays.choose(_arrays.remainder(n, self.k) == 0, 1.0, 0.0) for n in (t, t - 1)
+        )
         own = {"alpha": self.alpha, "due": due, "begins": begins}
         return {
             **self._inner.scalars(t),

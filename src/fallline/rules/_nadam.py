@@ -85,7 +85,7 @@ class NAdam(Rule):
         # 1 - mu and 1 - product, so that single precision loses nothing where they are small.
         now, after = (
             1 - self.beta1 + self.beta1 * 0.5 * _arrays.power(BASE, n * self.momentum_decay)
-            for n in (t, t + 1)
+            for n in (t, t + 1.0)
         )
         gathered = _gathered(self.beta1, self.momentum_decay, t)
         new = self.learning_rate * now / gathered

@@ -120,7 +120,7 @@ def _length(beta: Any, t: Any) -> Any:
     # small and computed in double, and the bracket has a series.
     decay = -_arrays.function("log", beta)
     x = decay * t
-    far = longest - 2 * t / _arrays.function("expm1", _arrays.choose(x > 1, x, 1.0))
+    far = longest - 2.0 * t / _arrays.function("expm1", _arrays.choose(x > 1, x, 1.0))
     y = _arrays.choose(x > 1, 1.0, x * x)
     bracket = y / 12 * (1 - y / 60 * (1 - y / 42 * (1 - y / 40 * (1 - y * 5 / 198))))
     return _arrays.choose(x > 1, far, (longest - 2 / decay) + t - 2 / decay * bracket)

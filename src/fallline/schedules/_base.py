@@ -20,7 +20,7 @@ class Schedule:
 
     A subclass is a dataclass that defines `_value`, in terms that also hold for a step that is
     a symbol of ``jax.jit``: no branch on the step, `_arrays` for what floats and symbols have
-    under different names.
+    under different names, and for comparisons with integers that a symbol cannot hold.
     """
 
     def __call__(self, step: Any) -> Any:
@@ -69,19 +69,17 @@ class Schedule:
             _checks.positive(self._place(name), getattr(self, name), below)
             self._numbers(name)
 
-    def _counts(self, *names: str) -> None:
+    def _counts(self, *names: str, low: int = 1) -> None:
         for name in names:
-            if _checks.count(self._place(name), getattr(self, name)) == 0:
-                msg = _checks.mismatch(self._place(name), "value", "0", "an integer >= 1")
-                raise ValueError(msg)
+            value = _checks.count(self._place(name), getattr(self, name), low)
+            object.__setattr__(self, name, value)
 
     def _increasing(self, name: str) -> None:
-        steps = self._sequence(name)
-        for step in steps:
-            _checks.count(self._place(name), step)
+        place, found = self._place(name), self._sequence(name, "integers")
+        steps = tuple(_checks.count(place, step) for step in found)
         if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
-            msg = _checks.mismatch(self._place(name), "value", steps, "increasing steps above 0")
-            raise ValueError(msg)
+            raise ValueError(_checks.unlike(place, steps, "increasing steps above 0"))
+        object.__setattr__(self, name, steps)
 
     def _inner(self, name: str, value: Any) -> Any:
         if callable(value):
@@ -92,21 +90,16 @@ class Schedule:
     def _number_sequence(self, name: str) -> None:
         values = (
             _checks.number(self._place(name), value, 0.0, math.inf)
-            for value in self._sequence(name)
+            for value in self._sequence(name, "numbers")
         )
         object.__setattr__(self, name, tuple(values))
 
     def _inner_sequence(self, name: str) -> None:
-        inner = tuple(self._inner(name, value) for value in self._sequence(name))
-        object.__setattr__(self, name, inner)
+        found = self._sequence(name, "numbers and schedules")
+        object.__setattr__(self, name, tuple(self._inner(name, value) for value in found))
 
-    def _sequence(self, name: str) -> tuple[Any, ...]:
-        value = getattr(self, name)
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            msg = f"{self._place(name)} must be a sequence, got {value!r}"
-            raise TypeError(msg)
-        object.__setattr__(self, name, tuple(value))
-        return tuple(value)
+    def _sequence(self, name: str, of: str) -> tuple[Any, ...]:
+        return _checks.sequence(self._place(name), getattr(self, name), of)
 
     def _lengths(self, name: str) -> None:
         # One piece more than there are boundaries.
@@ -116,9 +109,7 @@ class Schedule:
             raise ValueError(f"{msg}, one more than boundaries")
 
     def _flag(self, name: str) -> None:
-        if not isinstance(getattr(self, name), bool):
-            msg = f"{self._place(name)} must be a bool, got {getattr(self, name)!r}"
-            raise TypeError(msg)
+        _checks.flag(self._place(name), getattr(self, name))
 
     def _choice(self, name: str, options: Sequence[str]) -> None:
         if getattr(self, name) not in options:
@@ -133,11 +124,6 @@ def at(schedule: ScheduleLike, step: Any) -> Any:
 def least(a: Any, b: Any) -> Any:
     """Return the smaller of two numbers, either of which may be a symbol."""
     return _arrays.choose(a < b, a, b)
-
-
-def since(step: Any, start: int) -> Any:
-    """Return the steps since a start, 0 before it."""
-    return _arrays.choose(step < start, 0, step - start)
 
 
 def line(start: Any, end: Any, share: Any) -> Any:

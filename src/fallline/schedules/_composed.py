@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
-from ._base import Schedule, ScheduleLike, at, least, line, since
+from ._base import Schedule, ScheduleLike, at, line
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,8 +53,9 @@ class LinearWarmup(Schedule):
         self._numbers("start_factor", high=1.0)
 
     def _value(self, step: Any) -> Any:
-        factor = line(self.start_factor, 1.0, least(step, self.steps) / self.steps)
-        return factor * at(self.schedule, since(step, self.steps))
+        share = _arrays.capped(step, self.steps) / _arrays.held(step, self.steps)
+        rest = at(self.schedule, _arrays.since(step, self.steps))
+        return line(self.start_factor, 1.0, share) * rest
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,9 +106,10 @@ class Piecewise(Schedule):
             value: Any = self.values[i]
             if self.interpolate and i < len(self.boundaries):
                 length = starts[i + 1] - start
-                share = least(since(step, start), length) / length
+                gone = _arrays.capped(_arrays.since(step, start), length)
+                share = gone / _arrays.held(step, length)
                 value = line(value, self.values[i + 1], share)
-            result = _arrays.choose(step >= start, value, result)
+            result = _arrays.choose(_arrays.reached(step, start), value, result)
         return result
 
 
@@ -150,10 +152,11 @@ class Join(Schedule):
         starts = (0, *self.boundaries)
         result: Any = 0.0
         for i, (schedule, start) in enumerate(zip(self.schedules, starts, strict=True)):
-            clock = since(step, start)
+            clock = _arrays.since(step, start)
             if i < len(self.boundaries):
-                clock = least(clock, starts[i + 1] - start - 1)
-            result = _arrays.choose(step >= start, at(schedule, clock), result)
+                clock = _arrays.capped(clock, starts[i + 1] - start - 1)
+            value = at(schedule, clock)
+            result = _arrays.choose(_arrays.reached(step, start), value, result)
         return result
 
 

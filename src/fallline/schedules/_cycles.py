@@ -7,10 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from .. import _arrays
+from .._arrays import _checks
 from ._base import Schedule, half_cosine, least, line
-
-# Steps are 32-bit integers under jax.jit, so no period starts later than this.
-_LAST = 2**31 - 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,18 +62,19 @@ class CosineRestarts(Schedule):
         self._numbers("minimum", high=self.initial)
         self._counts("steps", "multiplier")
 
-    def _periods(self) -> Iterator[tuple[int, float]]:
+    def _periods(self, last: float) -> Iterator[tuple[int, float]]:
         start, length = self.steps, self.steps * self.multiplier
-        while start <= _LAST:
-            yield start, float(length)  # the last may be too long for 32 bits
+        while start <= last:
+            yield start, float(length)  # the last may be too long for the step's integers
             start, length = start + length, length * self.multiplier
 
     def _value(self, step: Any) -> Any:
         if self.multiplier == 1:
-            return half_cosine(self.initial, self.minimum, step % self.steps / self.steps)
+            share = _arrays.remainder(step, self.steps) / _arrays.held(step, self.steps)
+            return half_cosine(self.initial, self.minimum, share)
         clock, period = step, float(self.steps)
         # Not by a logarithm: it may round to the wrong side of a restart.
-        for start, length in self._periods():
+        for start, length in self._periods(_arrays.largest(step)):
             reached = step >= start
             if reached is False:
                 break  # an int needs only the periods before it; a symbol is never False
@@ -141,9 +140,8 @@ class OneCycle(Schedule):
         self._positive("div_factor", "final_div_factor")
         self._choice("shape", ("cosine", "linear"))
         if self.ascent * self.steps <= 1:
-            share = self.ascent * self.steps
-            msg = f"{self._place('ascent')} makes {share:g} of the steps, expected more than 1"
-            raise ValueError(msg)
+            expected = f"a share of more than one of {self.steps} steps"
+            raise ValueError(_checks.unlike(self._place("ascent"), self.ascent, expected))
 
     def _value(self, step: Any) -> Any:
         low = self.maximum / self.div_factor
@@ -151,7 +149,8 @@ class OneCycle(Schedule):
         between = half_cosine if self.shape == "cosine" else line
         peak, last = self.ascent * self.steps - 1, self.steps - 1
         up = between(low, self.maximum, least(step, peak) / peak)
-        down = between(self.maximum, final, (least(step, last) - peak) / (last - peak))
+        gone = _arrays.capped(step, last) - peak
+        down = between(self.maximum, final, gone / (last - peak))
         return _arrays.choose(step <= peak, up, down)
 
 
@@ -210,10 +209,13 @@ class Cyclic(Schedule):
 
     def _value(self, step: Any) -> Any:
         down = self.up if self.down is None else self.down
-        place = step % (self.up + down)
-        height = least(place / self.up, (self.up + down - place) / down)
+        whole = self.up + down
+        place = _arrays.remainder(step, whole)
+        rise = place / _arrays.held(step, self.up)
+        fall = (_arrays.held(step, whole) - place) / _arrays.held(step, down)
+        height = least(rise, fall)
         if self.shape == "triangular2":
-            height = height * _arrays.power(0.5, step // (self.up + down))
+            height = height * _arrays.power(0.5, _arrays.periods(step, whole))
         elif self.shape == "exp_range":
             height = height * _arrays.power(self.decay, step)
         return line(self.minimum, self.maximum, height)

@@ -79,7 +79,7 @@ class Step(Schedule):
         self._positive("factor")
 
     def _value(self, step: Any) -> Any:
-        return self.initial * _arrays.power(self.factor, step // self.every)
+        return self.initial * _arrays.power(self.factor, _arrays.periods(step, self.every))
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,7 +119,8 @@ class MultiStep(Schedule):
         self._positive("factor")
 
     def _value(self, step: Any) -> Any:
-        passed = sum(_arrays.choose(step >= milestone, 1, 0) for milestone in self.milestones)
+        reached = (_arrays.reached(step, milestone) for milestone in self.milestones)
+        passed = sum(_arrays.choose(one, 1, 0) for one in reached)
         return self.initial * _arrays.power(self.factor, passed)
 
 
@@ -163,7 +164,8 @@ class Exponential(Schedule):
         self._counts("every")
 
     def _value(self, step: Any) -> Any:
-        return self.initial * _arrays.power(self.decay, step / self.every)
+        share = step / _arrays.held(step, self.every)
+        return self.initial * _arrays.power(self.decay, share)
 
 
 @dataclass(frozen=True, repr=False)
@@ -253,5 +255,5 @@ class InverseSqrt(Schedule):
         self._counts("warmup")
 
     def _value(self, step: Any) -> Any:
-        t = step + 1
-        return self.maximum * least(t / self.warmup, _arrays.square_root(self.warmup / t))
+        t, warmup = step + 1.0, _arrays.held(step, self.warmup)
+        return self.maximum * least(t / warmup, _arrays.square_root(warmup / t))

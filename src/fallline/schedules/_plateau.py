@@ -59,8 +59,9 @@ class ReduceOnPlateau(Schedule):
     As ``torch.optim.lr_scheduler.ReduceLROnPlateau``. A metric that is NaN is no improvement. A
     share of the best metric means little where metrics are negative or near zero: take
     ``threshold_mode="abs"`` there. Under ``jax.jit`` the value of the tracing stays; pass
-    ``plateau.value`` as an argument instead. The state is not in that of an `Optimizer`: save
-    `state_dict` beside it.
+    ``plateau.value`` as an argument instead. Where an `Optimizer` is given it, wherever it stands
+    inside a rule, its state is part of `Optimizer.state_dict` and of the files of
+    `Optimizer.save`, and is restored with them.
 
     Examples
     --------
@@ -93,8 +94,7 @@ class ReduceOnPlateau(Schedule):
         self._positive("factor", below=1.0)
         self._choice("mode", ("min", "max"))
         self._choice("threshold_mode", ("rel", "abs"))
-        for name in ("patience", "cooldown"):
-            _checks.count(self._place(name), getattr(self, name))
+        self._counts("patience", "cooldown", low=0)
         self.value = self.initial
         self.best = math.inf if self.mode == "min" else -math.inf
         self.bad = self.waiting = 0

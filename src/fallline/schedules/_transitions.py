@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from ._base import Schedule, half_cosine, least, line
+from .. import _arrays
+from ._base import Schedule, half_cosine, line
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +54,8 @@ class Polynomial(Schedule):
         self._positive("power")
 
     def _value(self, step: Any) -> Any:
-        left = (self.steps - least(step, self.steps)) / self.steps
+        steps = _arrays.held(step, self.steps)
+        left = (steps - _arrays.capped(step, self.steps)) / steps
         return line(self.final, self.initial, left**self.power)
 
 
@@ -105,4 +107,5 @@ class Cosine(Schedule):
         self._counts("steps")
 
     def _value(self, step: Any) -> Any:
-        return half_cosine(self.initial, self.final, least(step, self.steps) / self.steps)
+        share = _arrays.capped(step, self.steps) / _arrays.held(step, self.steps)
+        return half_cosine(self.initial, self.final, share)

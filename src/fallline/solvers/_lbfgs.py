@@ -169,6 +169,4 @@ class LBFGS(Solver):
 
     def __post_init__(self) -> None:
         """Check the length of the history."""
-        if _checks.count("history", self.history) == 0:
-            msg = "history: is 0, expected at least 1; SteepestDescent has none"
-            raise ValueError(msg)
+        object.__setattr__(self, "history", _checks.count("history", self.history, 1))

@@ -189,12 +189,10 @@ def minimize(
         stop = run.default_stop
     if max_iterations is None:
         max_iterations = 1000 if a_rule else 15000
-    _checks.count("max_iterations", max_iterations)
+    max_iterations = _checks.count("max_iterations", max_iterations)
     idle = a_rule and callback is None and stop is None
     every = check_every if check_every is not None else (max_iterations or 1) if idle else 1
-    if _checks.count("check_every", every) == 0:
-        msg = "check_every: is 0, expected at least 1"
-        raise ValueError(msg)
+    every = _checks.count("check_every", every, 1)
     _check_condition(stop)
     if batched:
         return MinimizeResult(

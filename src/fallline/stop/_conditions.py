@@ -1,14 +1,4 @@
-"""When to stop: conditions on the records of a run, combined with ``|`` and ``&``.
-
-A condition is a frozen dataclass without memory; `watch` makes what remembers one run's values,
-and `judge` the same for many problems side by side.
-
-Examples
---------
->>> from fallline import stop
->>> stop.GradientNorm(1e-8) | stop.MaxTime(60)
-GradientNorm(tolerance=1e-08) | MaxTime(seconds=60)
-"""
+"""The conditions, and the judges that they make of themselves."""
 
 from __future__ import annotations
 
@@ -17,15 +7,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from . import _arrays
-from ._arrays import _checks
-
-__all__ = [
-    "Condition", "GradientNorm", "MaxEvaluations", "MaxTime", "NonFinite", "NotImproved",
-    "ParameterChange", "RelativeDecrease", "Target", "Verdict",
-]  # fmt: skip
+from .. import _arrays
+from .._arrays import _checks
+from ._watch import Watch
 
 
 @dataclass(frozen=True)
@@ -47,17 +33,35 @@ class Verdict:
     status: int = 0
 
 
-Watch = Callable[[Any], Verdict | None]
 # What a record holds, in order: truths, for a batch an array or one for all, and their verdicts.
 # The judges below know of no difference: they compute with what numbers and arrays share.
 Findings = Sequence[tuple[Any, Verdict]]
 Judge = Callable[[Any], Findings]
+Epsilon = Callable[[], float]  # the precision of the numbers
+Memory = dict[str, Any]  # what a judge remembers: numbers, or the memories of its parts
 
 
 class Condition:
     """Base of the conditions."""
 
-    def watch(self, epsilon: float) -> Watch:
+    _needs: ClassVar[tuple[str, ...]] = ()  # of what a loop of one's own has to hand over
+
+    def start(self, every: int = 1) -> Watch:
+        """Return what watches a loop of your own by this condition, from now on.
+
+        Parameters
+        ----------
+        every : int, default 1
+            Calls for one look: between two looks nothing is read from a device.
+
+        Returns
+        -------
+        Watch
+            To be called once in each iteration.
+        """
+        return Watch(self, every)
+
+    def watch(self, epsilon: float) -> Callable[[Any], Verdict | None]:
         """Return what judges the records of one run, in their order.
 
         Parameters
@@ -70,7 +74,7 @@ class Condition:
         callable
             From a record to a `Verdict`, or `None` to go on.
         """
-        judge = self._judge(epsilon)
+        judge = self.judge(epsilon)
         return lambda record: next((verdict for holds, verdict in judge(record) if holds), None)
 
     def judge(self, epsilon: float) -> Judge:
@@ -87,10 +91,13 @@ class Condition:
             From a record to pairs of a truth, or an array of one for each problem, and the
             `Verdict` where it holds; the first pair that holds counts.
         """
-        return self._judge(epsilon)
+        return self._judge(lambda: epsilon, {})
 
-    def _judge(self, epsilon: float) -> Judge:
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         raise NotImplementedError
+
+    def _parts(self) -> tuple[Condition, ...]:
+        return (self,)
 
     def __or__(self, other: Condition) -> Condition:
         """Stop when either holds."""
@@ -102,29 +109,35 @@ class Condition:
 
 
 @dataclass(frozen=True, repr=False)
-class _Either(Condition):
+class _Two(Condition):
     one: Condition
     other: Condition
 
+    def _judges(self, epsilon: Epsilon, memory: Memory) -> tuple[Judge, Judge]:
+        memory |= {"one": {}, "other": {}}
+        one = self.one._judge(epsilon, memory["one"])
+        return one, self.other._judge(epsilon, memory["other"])
+
+    def _parts(self) -> tuple[Condition, ...]:
+        return (*self.one._parts(), *self.other._parts())
+
+
+class _Either(_Two):
     def __repr__(self) -> str:
         return f"{self.one!r} | {self.other!r}"
 
-    def _judge(self, epsilon: float) -> Judge:
-        one, other = self.one._judge(epsilon), self.other._judge(epsilon)
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
+        one, other = self._judges(epsilon, memory)
         return lambda record: [*one(record), *other(record)]
 
 
-@dataclass(frozen=True, repr=False)
-class _Both(Condition):
-    one: Condition
-    other: Condition
-
+class _Both(_Two):
     def __repr__(self) -> str:
         sides = (f"({c!r})" if isinstance(c, _Either) else repr(c) for c in (self.one, self.other))
         return " & ".join(sides)
 
-    def _judge(self, epsilon: float) -> Judge:
-        one, other = self.one._judge(epsilon), self.other._judge(epsilon)
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
+        one, other = self._judges(epsilon, memory)
 
         def judge(record: Any) -> Findings:
             pairs = itertools.product(one(record), other(record))
@@ -153,12 +166,13 @@ class GradientNorm(Condition):
     """
 
     tolerance: float = 1e-5
+    _needs = ("gradient",)
 
     def __post_init__(self) -> None:
         """Check the tolerance."""
         _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def _judge(self, epsilon: float) -> Judge:
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the gradient is at most {self.tolerance:g}")
         return lambda record: [(record.gradient_norm <= self.tolerance, good)]
 
@@ -176,22 +190,21 @@ class RelativeDecrease(Condition):
     """
 
     tolerance: float | None = None
+    _needs = ("value",)
 
     def __post_init__(self) -> None:
         """Check the tolerance."""
         if self.tolerance is not None:
             _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def _judge(self, epsilon: float) -> Judge:
-        tolerance = self.tolerance
-        if tolerance is None:
-            tolerance = 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon
-        before = math.inf
-        good = Verdict(f"the objective fell by a fraction of at most {tolerance:.2g}")
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
+        memory["before"] = math.inf
 
         def judge(record: Any) -> Findings:
-            nonlocal before
-            last, before = before, record.value
+            tolerance = _least_fall(epsilon()) if self.tolerance is None else self.tolerance
+            good = Verdict(f"the objective fell by a fraction of at most {tolerance:.2g}")
+            last = memory["before"]
+            before = memory["before"] = record.value
             fall = last - before
             small = fall <= tolerance
             for value in (last, before):
@@ -199,6 +212,10 @@ class RelativeDecrease(Condition):
             return [((fall >= 0) & small & (last < math.inf), good)]
 
         return judge
+
+
+def _least_fall(epsilon: float) -> float:
+    return 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon
 
 
 @dataclass(frozen=True)
@@ -212,12 +229,13 @@ class ParameterChange(Condition):
     """
 
     tolerance: float
+    _needs = ("params",)
 
     def __post_init__(self) -> None:
         """Check the tolerance."""
         _checks.number("tolerance", self.tolerance, 0.0, math.inf)
 
-    def _judge(self, epsilon: float) -> Judge:
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the point changed by a fraction of at most {self.tolerance:g}")
 
         def judge(record: Any) -> Findings:
@@ -244,10 +262,17 @@ class MaxTime(Condition):
         """Check the time."""
         _checks.number("seconds", self.seconds, 0.0, math.inf)
 
-    def _judge(self, epsilon: float) -> Judge:
-        end = time.monotonic() + self.seconds
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
+        memory["seconds"], last = 0.0, time.monotonic()
         over = Verdict(f"{self.seconds:g} seconds have passed", False, 1)
-        return lambda record: [(time.monotonic() >= end, over)]
+
+        def judge(record: Any) -> Findings:
+            nonlocal last
+            before, last = last, time.monotonic()
+            memory["seconds"] += last - before
+            return [(memory["seconds"] >= self.seconds, over)]
+
+        return judge
 
 
 @dataclass(frozen=True)
@@ -264,9 +289,9 @@ class MaxEvaluations(Condition):
 
     def __post_init__(self) -> None:
         """Check the number."""
-        _checks.count("n", self.n)
+        object.__setattr__(self, "n", _checks.count("n", self.n))
 
-    def _judge(self, epsilon: float) -> Judge:
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         over = Verdict(f"the objective was evaluated {self.n} times", False, 1)
         return lambda record: [(record.evaluations >= self.n, over)]
 
@@ -285,23 +310,22 @@ class NotImproved(Condition):
 
     iterations: int
     by: float = 0.0
+    _needs = ("value",)
 
     def __post_init__(self) -> None:
         """Check both."""
-        _checks.count("iterations", self.iterations)
+        object.__setattr__(self, "iterations", _checks.count("iterations", self.iterations))
         _checks.number("by", self.by, 0.0, math.inf)
 
-    def _judge(self, epsilon: float) -> Judge:
-        best: Any = math.inf
-        since: Any = 0
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
+        memory |= {"best": math.inf, "since": 0}
         over = Verdict(f"nothing better in {self.iterations} iterations", True, 0)
 
         def judge(record: Any) -> Findings:
-            nonlocal best, since
-            better = record.value < best - self.by
-            best = _arrays.choose(better, record.value, best)
-            since = _arrays.choose(better, record.iteration, since)
-            return [(record.iteration - since >= self.iterations, over)]
+            better = record.value < memory["best"] - self.by
+            memory["best"] = _arrays.choose(better, record.value, memory["best"])
+            memory["since"] = _arrays.choose(better, record.iteration, memory["since"])
+            return [(record.iteration - memory["since"] >= self.iterations, over)]
 
         return judge
 
@@ -317,8 +341,13 @@ class Target(Condition):
     """
 
     value: float
+    _needs = ("value",)
 
-    def _judge(self, epsilon: float) -> Judge:
+    def __post_init__(self) -> None:
+        """Check the value."""
+        _checks.number("value", self.value, -math.inf, math.inf)
+
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the objective is at most {self.value:g}")
         return lambda record: [(record.value <= self.value, good)]
 
@@ -327,7 +356,9 @@ class Target(Condition):
 class NonFinite(Condition):
     """The value or the gradient is not finite; `fallline.minimize` always watches for this."""
 
-    def _judge(self, epsilon: float) -> Judge:
+    _needs = ("value",)
+
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
 
         def judge(record: Any) -> Findings:
             broken = record.broken

@@ -1,0 +1,62 @@
+"""Looks at the values of arrays, each 0-d on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _arrays
+from ._shards import gathered, is_sharded, local
+
+
+def same_values(x: Any, y: Any) -> Any:
+    """Tell whether two arrays hold equal numbers, NaN as well: a 0-d truth on their device."""
+    xp = _arrays.namespace(x)
+    both = zip(_parts(x), _parts(y), strict=True)
+    with _arrays.guard(x)():
+        found = [xp.all((a == b) | ((a != a) & (b != b))) for a, b in both]
+        return _arrays.unscalar(found[0] if len(found) == 1 else xp.logical_and(*found))
+
+
+def different(pairs: Sequence[tuple[Any, Any]]) -> list[int]:
+    """Return which pairs of arrays hold different values: one read if there are none.
+
+    Of distributed arrays each process compares its own part, so that none waits for another.
+    """
+    here = [(local(x), local(y)) for x, y in pairs]
+    looks = [same_values(x, y) for x, y in here]
+    if not looks:
+        return []
+    first = here[0][0]
+    with _arrays.guard(first)():
+        same = _arrays.beside(looks[0], first)
+        for look in looks[1:]:
+            same = same * _arrays.beside(look, first)
+    if _arrays.to_float(same):
+        return []
+    return [i for i, look in enumerate(looks) if not _arrays.to_float(look)]
+
+
+def largest_part(x: Any) -> Any:
+    """Return the largest magnitude of a real or imaginary part: real, 0-d, on the device."""
+    xp = _arrays.namespace(x)
+    if is_sharded(x):
+        return xp.max(gathered(largest_part(local(x)), x))
+    with _arrays.guard(x)():
+        if 0 in x.shape:
+            return _arrays.full(x, 0.0, _arrays.compute_dtype(x), shape=())
+        found = [xp.max(xp.abs(part)) for part in _parts(_arrays.widened(x))]
+        return _arrays.unscalar(found[0] if len(found) == 1 else xp.maximum(*found))
+
+
+def sum_squares(x: Any, unit: float) -> Any:
+    """Return the sum of squared magnitudes in a unit: real, 0-d, on the device."""
+    xp = _arrays.namespace(x)
+    if is_sharded(x):
+        return xp.sum(gathered(sum_squares(local(x), unit), x))
+    with _arrays.guard(x)():
+        return _arrays.unscalar(xp.sum(_arrays.abs2(_arrays.widened(x) / unit)))
+
+
+def _parts(x: Any) -> tuple[Any, ...]:
+    return _arrays.parts(x) if _arrays.is_complex(x) else (x,)

@@ -1,0 +1,241 @@
+"""Conditions in loops that somebody wrote."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from .. import _arrays
+from .._arrays import _checks, _looks
+from .._arrays._trees import Structure
+
+
+class Watch:
+    """A condition in a loop of your own, made by `Condition.start`: true once it holds.
+
+    Attributes
+    ----------
+    verdict : Verdict or None
+        Why to stop; `None` as long as there is no reason.
+    calls : int
+        How often it was called: iterations and evaluations are counted by this.
+
+    Notes
+    -----
+    Of every `every` calls the last one looks, and what the condition does not look at is not read.
+    For `ParameterChange` the parameters of the call before a look are copied on their device. The
+    precision for `RelativeDecrease` is that of the arrays given, and double where there are none.
+
+    Examples
+    --------
+    >>> import fallline as fl
+    >>> watch = (fl.stop.Target(0.1) | fl.stop.MaxEvaluations(100)).start()
+    >>> value = 1.0
+    >>> while not watch(value):
+    ...     value = value / 2
+    >>> value, watch.calls, watch.verdict.message, watch.verdict.success
+    (0.0625, 5, 'the objective is at most 0.1', True)
+    """
+
+    def __init__(self, condition: Any, every: int = 1) -> None:
+        self.condition, self.every = condition, _checks.count("every", every, 1)
+        self.verdict: Any = None
+        self.calls = 0
+        self._before: Any = None
+        self._epsilon, self._memory = 2.0**-52, dict[str, Any]()
+        self._judge = condition._judge(lambda: self._epsilon, self._memory)
+
+    def __repr__(self) -> str:
+        """Return what is watched for, and what was found."""
+        found = f", {self.verdict.message}" if self.verdict else ""
+        return f"<Watch for {self.condition!r}, {self.calls} calls{found}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made: its judges have a memory of their own."""
+        return _made, (self.condition, self.every, self.state_dict(), self.verdict)
+
+    def __call__(self, value: Any = None, *, gradient: Any = None, params: Any = None) -> bool:
+        """Take note of an iteration, and tell whether to stop.
+
+        Parameters
+        ----------
+        value : float or 0-d array, optional
+            The objective.
+        gradient, params : array or tree of arrays, optional
+            The gradient, for `GradientNorm`, and the point, for `ParameterChange`.
+
+        Returns
+        -------
+        bool
+            Whether there is a `verdict`.
+
+        Raises
+        ------
+        TypeError
+            If something is missing that the condition looks at.
+        """
+        given = {"value": value, "gradient": gradient, "params": params}
+        parts = self.condition._parts()
+        for part in parts:
+            for name in part._needs:
+                if given[name] is None:
+                    msg = f"{name}: is None, expected what {part!r} looks at"
+                    raise TypeError(msg)
+        if self.verdict is None:
+            self.calls += 1
+            look = Look(value, gradient, params, self.calls, self._before)
+            if self.calls % self.every == 0:
+                self._epsilon = look.epsilon
+                self.verdict = next((v for holds, v in self._judge(look) if holds), None)
+            if any("params" in part._needs for part in parts):
+                ahead = (self.calls + 1) % self.every == 0
+                self._before = look.copied() if ahead else None
+        return self.verdict is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the condition remembers, as plain numbers."""
+        return {"calls": self.calls, "memory": copy.deepcopy(self._memory)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state; of the time only what had passed at its last look counts.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned, of the same condition.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is of another one; nothing has changed then.
+        """
+        mine = {"calls": self.calls, "memory": self._memory}
+        saved = _checks.like_numbers("state_dict", mine, state_dict)
+        self.calls = _checks.count("state_dict['calls']", saved["calls"])
+        _fill(self._memory, saved["memory"])
+        self.verdict = self._before = None
+
+
+def _made(condition: Any, every: int, state: dict[str, Any], verdict: Any) -> Watch:
+    watch = Watch(condition, every)
+    watch.load_state_dict(state)
+    watch.verdict = verdict
+    return watch
+
+
+def _fill(memory: dict[str, Any], saved: dict[str, Any]) -> None:
+    # In place: the judges hold these dicts.
+    for key, x in saved.items():
+        if isinstance(x, dict):
+            _fill(memory[key], x)
+        else:
+            memory[key] = x
+
+
+class Look:
+    """An iteration of somebody's own loop, as the judges of conditions see one.
+
+    Parameters
+    ----------
+    value, gradient, params : object
+        What was handed over, checked when it is looked at.
+    calls : int
+        Iterations so far, this one included.
+    before : list of arrays or None
+        The leaves of params in the iteration before.
+    """
+
+    def __init__(self, value: Any, gradient: Any, params: Any, calls: int, before: Any) -> None:
+        self._given, self._before = {"gradient": gradient, "params": params}, before
+        self._value, self.iteration, self.evaluations = value, calls - 1, calls
+
+    @cached_property
+    def value(self) -> float:
+        """The objective: a read from its device."""
+        x = self._value
+        if not _arrays.is_array(x):
+            return _checks.real("value", x)
+        if math.prod(x.shape) != 1:
+            raise ValueError(_checks.mismatch("value", "shape", tuple(x.shape), ()))
+        if _arrays.is_complex(x):
+            raise TypeError(_checks.mismatch("value", "dtype", _arrays.dtype_name(x), "real"))
+        return _arrays.to_float(x)
+
+    @cached_property
+    def gradient_norm(self) -> float:
+        """The largest magnitude of an element of the gradient: a read from its device."""
+        return _largest([g for _, g in self.leaves("gradient")])
+
+    def change(self) -> tuple[float, float]:
+        """Return the Euclidean norms of the last step and of the point: reads from the device."""
+        now = [p for _, p in self.leaves("params")]
+        if self._before is None:
+            return math.inf, _norm(now)
+        return _norm([_minus(p, old) for p, old in zip(now, self._before, strict=True)]), _norm(now)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the value or the gradient, if there is one, is not finite."""
+        return bool(self.not_finite())
+
+    def not_finite(self) -> str:
+        """Return in words what is not finite; empty if all is."""
+        names = {"value": self.value}
+        if self._given["gradient"] is not None:
+            names["gradient"] = self.gradient_norm
+        found = (name for name, x in names.items() if not math.isfinite(x))
+        return next(
+            (f"the {name} is not finite in iteration {self.iteration}" for name in found), ""
+        )
+
+    @property
+    def epsilon(self) -> float:
+        """The precision of the arrays that were handed over; that of double without any."""
+        arrays = [x for name in self._given for _, x in self.leaves(name)]
+        arrays += [self._value] if _arrays.is_array(self._value) else []
+        found = [_arrays.EPSILON.get(_arrays.dtype_name(x), 0.0) for x in arrays]
+        return max([2.0**-52, *found])
+
+    def leaves(self, name: str) -> Iterator[tuple[str, Any]]:
+        """Yield the arrays of the gradient or the params with their names, after a check."""
+        if self._given[name] is None:
+            return
+        structure = Structure(self._given[name])
+        leaves = structure.flatten(self._given[name], name)
+        for path, x in zip(structure.paths, leaves, strict=True):
+            if x is not None:
+                place, x = _checks.where(name, path), _arrays.unscalar(x)
+                _checks.floating(place, x)
+                yield place, _arrays.detached(x)
+
+    def copied(self) -> list[Any]:
+        """Return copies of the leaves of params, on their device."""
+        return [_arrays.moved(p, p, p.dtype) for _, p in self.leaves("params")]
+
+
+def _minus(x: Any, y: Any) -> Any:
+    with _arrays.guard(x)():
+        return _arrays.unscalar(_arrays.widened(x) - _arrays.widened(y))
+
+
+def _largest(leaves: list[Any]) -> float:
+    # The largest part of several arrays, put together on the device of the first.
+    found = [_looks.largest_part(x) for x in leaves]
+    if not found:
+        return 0.0
+    with _arrays.guard(found[0])():
+        xp = _arrays.namespace(found[0])
+        largest = xp.max(xp.stack([_arrays.beside(x, found[0]) for x in found]))
+        return _arrays.to_float(_arrays.unscalar(largest))
+
+
+def _norm(leaves: list[Any]) -> float:
+    # Scaled by the largest part, so that no square leaves the range.
+    peak = _largest(leaves)
+    if not 0 < peak < math.inf:
+        return peak
+    squares = [_looks.sum_squares(x, peak) for x in leaves]
+    return peak * math.sqrt(sum(_arrays.to_float(x) for x in squares))

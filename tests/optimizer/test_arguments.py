@@ -1,0 +1,74 @@
+"""What an Optimizer is given beside arrays, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fallline as fl
+
+
+def test_transforms_come_in_a_sequence():
+    clip = fl.gradients.ClipByGlobalNorm(1.0)
+    for one, shown in (
+        (clip, r"ClipByGlobalNorm\(limit=1.0\)"),
+        ("clip", "'clip'"),
+        (None, "None"),
+    ):
+        with pytest.raises(TypeError, match=f"^gradients: is {shown}, expected a sequence of tran"):
+            fl.Optimizer(np.ones(2), fl.SGD(1.0), gradients=one)
+    for given in ((clip,), [clip], (x for x in [clip])):
+        x = np.zeros(2)
+        fl.Optimizer(x, fl.SGD(1.0), gradients=given).step(np.asarray([3.0, 4.0]))
+        np.testing.assert_allclose(x, [-0.6, -0.8])
+
+
+@pytest.mark.parametrize("order", [">f8", "<f8", ">c8"])
+def test_transform_takes_either_order_of_bytes(order):
+    x = np.asarray([1.0, 2.0], order)
+    opt = fl.Optimizer(x, fl.SGD(0.5, momentum=0.9))
+    opt.step(np.asarray([2.0, 2.0], order))
+    opt.transform(lambda x: 2 * x)  # NumPy gives the processor's order
+    np.testing.assert_array_equal(x, [0.0, 2.0])
+    np.testing.assert_array_equal(opt.state["b"], [4.0, 4.0])
+    assert x.dtype == order
+    with pytest.raises(TypeError, match="params: dtype after f is float16, expected "):
+        opt.transform(lambda x: abs(x).astype("f2"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "remedy"),
+    [
+        (fl.Rprop(), ""),
+        (fl.Lookahead(fl.Rprop()), ""),
+        (fl.Adam(complex_moment="components"), "; use complex_moment='modulus'"),
+        (fl.Lookahead(fl.Adam(complex_moment="components")), "; use complex_moment='modulus'"),
+    ],
+    ids=repr,
+)
+def test_a_remedy_is_one_that_the_rule_has(rule, remedy):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        fl.Optimizer(np.ones(2, complex), rule, penalty=fl.L1(0.1))
+    assert str(caught.value).endswith(f"differ between real and imaginary parts{remedy}")
+
+
+def test_counts_of_numpy_become_counts(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    found = []
+    for step in (np.int64(7), 7):
+        x = {"w": backend.array(np.ones(2))}
+        opt = fl.Optimizer(x, fl.Adam(0.1))
+        opt.state["w"]["step"] = step
+        assert type(opt.state["w"]["step"]) is int
+        opt.step({"w": backend.array(np.ones(2))})
+        saved = opt.state_dict()
+        saved["state"]["w"]["step"] = step
+        opt.load_state_dict(saved)
+        assert type(opt.state["w"]["step"]) is int
+        opt.step({"w": backend.array(np.ones(2))})
+        found.append(backend.numpy(x["w"]))
+    np.testing.assert_array_equal(*found)
+    for bad in (True, 1.5, -1):
+        with pytest.raises((TypeError, ValueError), match=r"\['step'\]: is .* an integer >= 0"):
+            opt.state["w"]["step"] = bad
