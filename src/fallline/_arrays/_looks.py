@@ -49,14 +49,5 @@ def largest_part(x: Any) -> Any:
         return _arrays.unscalar(found[0] if len(found) == 1 else xp.maximum(*found))
 
 
-def sum_squares(x: Any, unit: float) -> Any:
-    """Return the sum of squared magnitudes in a unit: real, 0-d, on the device."""
-    xp = _arrays.namespace(x)
-    if is_sharded(x):
-        return xp.sum(gathered(sum_squares(local(x), unit), x))
-    with _arrays.guard(x)():
-        return _arrays.unscalar(xp.sum(_arrays.abs2(_arrays.widened(x) / unit)))
-
-
 def _parts(x: Any) -> tuple[Any, ...]:
     return _arrays.parts(x) if _arrays.is_complex(x) else (x,)

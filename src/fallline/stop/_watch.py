@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from .. import _arrays
-from .._arrays import _checks, _looks
+from .._arrays import _checks, _looks, _reductions
 from .._arrays._trees import Structure
 
 
@@ -233,9 +233,4 @@ def _largest(leaves: list[Any]) -> float:
 
 
 def _norm(leaves: list[Any]) -> float:
-    # Scaled by the largest part, so that no square leaves the range.
-    peak = _largest(leaves)
-    if not 0 < peak < math.inf:
-        return peak
-    squares = [_looks.sum_squares(x, peak) for x in leaves]
-    return peak * math.sqrt(sum(_arrays.to_float(x) for x in squares))
+    return math.hypot(*(_arrays.to_float(_reductions.norm(x)) for x in leaves))
