@@ -76,11 +76,14 @@ class Transform:
         list of array or None
             New arrays.
         """
+        return self._applied_with(self.measure(grads) if self.measured else (), grads)
+
+    def _applied_with(self, measured: Sequence[Any], grads: Leaves) -> list[Any]:
         numbers = SimpleNamespace(**self.weights())
-        found = self.measure(grads) if self.measured else [None] * len(grads)
+        found = ((number,) for number in measured) if self.measured else ((),) * len(grads)
         return [
-            None if g is None else self._applied(numbers, g, () if number is None else (number,))
-            for g, number in zip(grads, found, strict=True)
+            None if g is None else self._applied(numbers, g, given)
+            for g, given in zip(grads, found, strict=True)
         ]
 
     def _applied(self, numbers: Any, g: Any, given: tuple[Any, ...]) -> Any:
@@ -180,6 +183,10 @@ class ClipByGlobalNorm(ClipByNorm):
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the one factor, on the device of each leaf."""
         return self.factors(self.norm(grads), grads)
+
+    def clipped(self, norm: Any, grads: Leaves) -> list[Any]:
+        """Return `apply` of gradients whose norm is known."""
+        return self._applied_with(self.factors(norm, grads), grads)
 
 
 def _scale(limit: float, norm: Any) -> Any:

@@ -141,13 +141,17 @@ def _rules(
     for transform in before:
         if isinstance(transform, ClipByGlobalNorm):
             norm = transform.norm(grads)
-        grads = transform.apply(grads)
+            grads = transform.clipped(norm, grads)
+        else:
+            grads = transform.apply(grads)
     grads = _with_slopes(leaves, grads)
     scales = None
     if fused and fused[0].measured:
         if isinstance(fused[0], ClipByGlobalNorm):
             norm = fused[0].norm(grads)
-        scales = fused[0].measure(grads)
+            scales = fused[0].factors(norm, grads)
+        else:
+            scales = fused[0].measure(grads)
     guarded = keep is not None and options.nonfinite == "skip"
     given: list[list[Any]] = []
     for i, g in enumerate(grads):
