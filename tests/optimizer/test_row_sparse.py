@@ -152,3 +152,25 @@ def test_what_takes_dense_gradients_only():
             fl.Optimizer(x, rule, **options).step(g)
     with pytest.raises(ValueError, match="has no rows"):
         fl.Optimizer(np.ones(()), fl.SGD()).step(g)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("row", [-1, 4])
+def test_rows_that_are_not_there_are_refused_where_the_host_can_see_them(library, row):
+    xp = pytest.importorskip(library)
+    table = xp.ones((4, 2))
+    opt = fl.Optimizer(table, fl.SGD(1.0))
+    g = fl.RowSparse(xp.asarray([3, row]), xp.ones((2, 2)))
+    with pytest.raises(ValueError, match=rf"grads.indices: {row} is outside of 4 rows"):
+        opt.step(g)
+    assert float(table.sum()) == 8
+
+
+def test_values_that_are_a_parameter_which_is_written_are_refused():
+    params = {"a": np.ones((3, 2)), "b": np.zeros((3, 2))}
+    opt = fl.Optimizer(params, fl.SGD(1.0))
+    row = np.asarray([0])
+    grads = {"a": fl.RowSparse(row, np.full((1, 2), 5.0)), "b": fl.RowSparse(row, params["a"][:1])}
+    with pytest.raises(ValueError, match=r"grads\['b'\]: shares memory with params\['a'\]"):
+        opt.step(grads)
+    assert np.all(params["a"] == 1)

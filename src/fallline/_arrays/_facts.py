@@ -132,6 +132,11 @@ def on_host(x: Array) -> bool:
     return isinstance(x, np.ndarray)
 
 
+def in_host_memory(x: Array) -> bool:
+    """Tell whether the host reads an array without a wait: NumPy's, and torch's on the CPU."""
+    return isinstance(x, np.ndarray) or (family(x) == "torch" and x.device.type == "cpu")
+
+
 def compute_dtype(x: Array) -> Any:
     """Return the real dtype in which an array's update is computed."""
     return getattr(namespace(x), COMPUTE[dtype_name(x)])

@@ -31,7 +31,8 @@ class RowSparse:
     gradient does, bit for bit where no row occurs twice; for the others it is the lazy form, as
     that of ``torch.optim.SparseAdam``. The bias corrections follow the count of the whole leaf.
     Rules that look at whole leaves (LAMB, LARS, Adafactor, Muon) take dense gradients only. On a
-    device, finding rows that occur several times waits for it, and indices are not checked.
+    device, finding rows that occur several times waits for it, and indices are not checked; they
+    are for NumPy's arrays and torch's in the memory of the host.
 
     Examples
     --------
@@ -77,7 +78,7 @@ class RowSparse:
         if _arrays.dtype_name(self.values) != _arrays.dtype_name(p):
             names = _arrays.dtype_name(self.values), _arrays.dtype_name(p)
             raise TypeError(_checks.mismatch(f"{place}.values", "dtype", *names))
-        if _arrays.on_host(p) and self.indices.size:
+        if _arrays.in_host_memory(p) and self.indices.shape[0]:
             low, high = int(self.indices.min()), int(self.indices.max())
             if low < 0 or high >= p.shape[0]:
                 msg = f"{place}.indices: {low if low < 0 else high} is outside of {p.shape[0]} rows"
