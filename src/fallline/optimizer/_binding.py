@@ -146,7 +146,8 @@ class Binding:
                 place = _checks.where("params", path)
                 if plan is not None:
                     assert r is not None
-                    found = resized(place, started(p, plan, step), found, state, r)
+                    with _arrays.guard(p)():
+                        found = resized(place, started(p, plan, step), found, state, r)
                 elif leaf is not None and leaf.shape != p.shape:
                     found = None  # the state of a frozen leaf of another shape
             states.append(found)
@@ -196,10 +197,9 @@ class Binding:
 
     def check_gradients(self, gradients: list[Any]) -> None:
         """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars."""
-        if len(self.last) == len(gradients) and all(map(is_, gradients, self.last)):
-            kinds = [None if g is None else (g.shape, g.dtype) for g in gradients]
-            if kinds == self.shapes:
-                return
+        same = len(self.last) == len(gradients) and all(map(is_, gradients, self.last))
+        if same and list(map(_layout, gradients)) == self.shapes:
+            return
         self.last, self.sparse = [], False
         memory = self.memory
         for leaf, g in zip(self.leaves, gradients, strict=True):
@@ -215,7 +215,7 @@ class Binding:
             if not leaf.immutable and memory.may_hold(values):
                 memory.check(leaf.name("grads"), values, own=own)
         if self.light and not self.sparse:
-            self.shapes = [None if g is None else (g.shape, g.dtype) for g in gradients]
+            self.shapes = list(map(_layout, gradients))
             self.last = gradients
 
     def _check_rows(self, leaf: Leaf) -> None:
@@ -280,6 +280,11 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
         None if one is None or p is None else one.suited(place, p)
         for one, p, place in zip(rules, leaves, places, strict=True)
     ]
+
+
+def _layout(g: Any) -> tuple[Any, Any]:
+    # Of whatever is given for a frozen leaf, too.
+    return getattr(g, "shape", None), getattr(g, "dtype", None)
 
 
 def _key(leaf: Leaf) -> tuple[object, bool]:
