@@ -82,9 +82,11 @@ class LeafTerms:
                 with _arrays.guard(p)():
                     inside = self.constraint(p)
                 _checks.gradient(place, p, _arrays.unscalar(inside))
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RuntimeError) as error:
                 text = str(error)
-                raise type(error)(text if text.startswith(place) else f"{place}: {text}") from error
+                # Shapes that do not fit are a RuntimeError of torch's.
+                kind = ValueError if type(error) is RuntimeError else type(error)
+                raise kind(text if text.startswith(place) else f"{place}: {text}") from error
 
     def applied(
         self, plan: Face, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
@@ -129,6 +131,7 @@ def _lengths(plan: Face, rule: Rule, scalars: dict[str, Any], p: Any, slots: lis
     found = rule.lengths(PairNamespace(xp) if paired else xp, s, *slots)
     if paired and not isinstance(found, float | int):
         found = found.re
+    found = _arrays.unscalar(found)  # of a 0-d leaf of NumPy
     return xp.broadcast_to(found, p.shape) if _arrays.is_array(found) else found
 
 
