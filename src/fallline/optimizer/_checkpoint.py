@@ -14,7 +14,6 @@ from .._arrays import _checks
 from ..rules import Rule
 from . import _describe, _remember
 from ._binding import Binding
-from ._carry import started
 from ._leaf import Leaf, LeafState
 from ._step import StepMemory
 
@@ -392,10 +391,3 @@ def _read_factors(leaf: Leaf, saved: SavedLeaf) -> dict[str, Any]:
         like = _like(leaf.name(f"{name}_factors"), leaf.p, x)
         found[name] = _arrays.moved(x.read(like), like, like.dtype)
     return found
-
-
-def fresh(leaf: Leaf, step: int) -> LeafState | None:
-    """Return the state of a leaf that has not been updated."""
-    if leaf.p is None or leaf.plan is None:
-        return None
-    return LeafState(started(leaf.p, leaf.plan, step), 0, leaf.rule)
