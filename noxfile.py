@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,17 @@ def gpu(session: nox.Session) -> None:
     require_cuda(session)
     session.install("-e", ".[cuda12]", *group("test"))
     session.run("pytest", "--backend=cupy", env={"FALLLINE_REQUIRE_CUDA": "1"})
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Run random sequences on random Optimizers: ``nox -s fuzz -- [sequences [seed]]``."""
+    session.install("-e", ".", *group("test"))
+    default = ["20000", str(secrets.randbelow(2**32))]
+    sequences, seed = [*session.posargs, *default[len(session.posargs) :]]
+    session.log(f"{sequences} sequences with seed {seed}")
+    env = {"FALLLINE_FUZZ_SEQUENCES": sequences, "FALLLINE_FUZZ_SEED": seed}
+    session.run("pytest", "tests/optimizer/test_machine.py", "-k", "many", env=env)
 
 
 @nox.session(default=False)

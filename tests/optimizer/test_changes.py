@@ -90,6 +90,13 @@ def test_the_rule_given_back_leaf_by_leaf_is_still_the_rule_of_new_leaves():
     assert opt.rule["b"] == fl.SGD(0.5)
 
 
+def test_one_rule_for_all_is_the_rule_of_new_leaves_though_nothing_else_changes():
+    opt = fl.Optimizer({"w": np.zeros((2, 2))}, lambda path, x: fl.SGD(0.5 if x.ndim > 1 else 9.0))
+    opt.rule = fl.SGD(0.5)
+    opt.rebind({"w": np.zeros((2, 2)), "b": np.zeros(2)})
+    assert opt.rule["b"] == fl.SGD(0.5)
+
+
 def rule_of_a_module(path, leaf):
     return fl.SGD(0.5)
 
@@ -253,6 +260,13 @@ def test_an_interrupt_while_something_is_taken_over_leaves_what_was(monkeypatch)
     assert opt.step_count == 2
 
 
+def test_state_beyond_the_range_of_a_new_dtype_is_moved_without_a_warning():
+    opt = fl.Optimizer({"w": np.ones(2)}, fl.Adam(0.1))
+    opt.step({"w": np.full(2, 1e100)})
+    opt.rebind({"w": np.ones(2, "float32")})
+    assert np.all(np.isinf(opt.state["w"]["v"]))
+
+
 # -- copies of the parameter ----------------------------------------------------------------------
 
 
@@ -269,6 +283,27 @@ def test_a_master_copy_follows_what_others_write_into_the_parameter(engine, dtyp
     opt.step(np.ones(4, dtype))
     expected = np.float32([3 - 2.0**-12, 3 - 2.0**-12, -4 * 2.0**-12, -4 * 2.0**-12])
     np.testing.assert_array_equal(opt.state["master"], expected)
+
+
+@pytest.mark.parametrize("end", [None, fl.L2Ball(100.0)], ids=repr)
+def test_a_skipped_step_leaves_master_copies_as_they_are(end, backend):
+    if backend.name in ("numpy-readonly", "array_api_strict"):
+        pytest.skip("an Optimizer writes half precision")
+    params = backend.tree({"x": np.ones(3, "float16")})
+    options = {"nonfinite": "skip", "master_weights": True, "constraint": end}
+    opt = fl.Optimizer(params, fl.SGD(2.0**-14), **options)
+    bad = np.asarray([np.nan, 1.0, 1.0], "float16")
+    for g in (np.ones(3, "float16"), bad):
+        opt.step(backend.tree({"x": g}))
+    expected = np.full(3, 1 - 2.0**-14, "float32")
+    np.testing.assert_array_equal(backend.numpy(opt.state["x"]["master"]), expected)
+    assert opt.skipped == 1
+    if not backend.immutable:
+        opt.params["x"][:2] = 3.0
+        for g in (bad, bad):
+            opt.step(backend.tree({"x": g}))
+        np.testing.assert_array_equal(backend.numpy(opt.state["x"]["master"]), expected)
+        np.testing.assert_array_equal(backend.numpy(opt.params["x"]), [3.0, 3.0, 1.0])
 
 
 def test_lookahead_takes_what_others_wrote_before_its_k_steps_begin():
@@ -403,6 +438,27 @@ def test_a_complex_slot_is_a_pair_for_a_penalty_on_groups_too():
         found.append(x)
     # A projection in a metric ends after a fixed number of iterations.
     np.testing.assert_allclose(found[1], found[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("end", [{"penalty": fl.GroupL1(0.5)}, {"constraint": fl.L2Ball(2.0)}])
+def test_a_leaf_without_axes_has_the_step_lengths_of_its_rule(end):
+    found = []
+    for shape in ((), (1,)):
+        x = np.full(shape, 3.0)
+        opt = fl.Optimizer(x, fl.Adam(0.1), **end)
+        for _ in range(3):
+            opt.step(np.full(shape, 0.1))
+        found.append(x.reshape(()))
+    assert found[0] == found[1]
+
+
+def test_a_constraint_that_does_not_fit_is_named_on_every_library(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    params = backend.tree({"w": np.ones((3, 2))})
+    mask = fl.Support(backend.array(np.ones((4, 2), bool)))
+    with pytest.raises((TypeError, ValueError), match=r"^constraint\['w'\]: "):
+        fl.Optimizer(params, fl.SGD(0.1), constraint={"w": mask})
 
 
 # -- accumulation ---------------------------------------------------------------------------------

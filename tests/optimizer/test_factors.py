@@ -136,6 +136,37 @@ def test_factors_move_and_are_saved_with_their_leaf(tmp_path):
     assert moved.rate_factors["x"] is RATES
 
 
+def test_one_number_for_all_leaves_stays_one_for_leaves_to_come():
+    def make(rate):
+        return fl.Optimizer({"a": np.ones(2)}, fl.AdamW(0.1), rate_factors=rate)
+
+    opt = make(0.5)
+    opt.load_state_dict(opt.state_dict())
+    opt.transform(lambda x: x[::-1].copy())
+    assert opt.rate_factors == 0.5
+    assert opt.decay_factors is None
+    opt.rebind({"a": np.ones(2), "b": np.ones(2)})
+    other = make(0.25)
+    other.load_state_dict(make(0.5).state_dict())
+    assert other.rate_factors == {"a": 0.5}
+    factors = np.asarray([0.5, 2.0])
+    other.load_state_dict(make({"a": factors}).state_dict())
+    np.testing.assert_array_equal(other.rate_factors["a"], factors)
+
+
+def test_loaded_factors_keep_their_dtype_and_are_copies():
+    def make():
+        factors = {"a": np.asarray([0.1, 0.7])}
+        return fl.Optimizer({"a": np.ones(2, "float16")}, fl.SGD(0.1), rate_factors=factors)
+
+    saved = make().state_dict()
+    opt = make()
+    opt.load_state_dict(saved)
+    saved["factors"]["a"]["rate"][...] = 9.0
+    np.testing.assert_array_equal(opt.rate_factors["a"], [0.1, 0.7])
+    assert opt.rate_factors["a"].dtype == np.float64
+
+
 def test_factors_reach_the_step_lengths_of_penalties_and_constraints():
     # Zero is the solution of a large penalty, and a rate of zero keeps an element where it is.
     x = np.ones((3, 4))

@@ -76,6 +76,27 @@ def test_touched_rows_are_updated_and_the_others_rest(rule, backend):
     assert opt.state["x"]["step"] == 3
 
 
+def test_a_library_without_assignment_to_several_rows():
+    strict = pytest.importorskip("array_api_strict")
+    x = strict.ones((4, 2), dtype=strict.float64)
+    opt = fl.Optimizer({"x": x}, fl.SGD(0.5, momentum=0.9))
+    values = strict.ones((2, 2), dtype=strict.float64)
+    opt.step({"x": fl.RowSparse(strict.asarray([3, 0]), values)})
+    np.testing.assert_array_equal(np.asarray(x._array)[:, 0], [0.5, 1.0, 1.0, 0.5])
+    assert opt.step_count == 1
+
+
+def test_a_frozen_leaf_s_gradient_is_not_looked_at():
+    params = {"a": np.ones((3, 2)), "b": np.ones(2)}
+    for options in ({}, {"nonfinite": "skip"}):
+        opt = fl.Optimizer(params, {"a": None, "b": fl.SGD(0.5)}, **options)
+        given = fl.RowSparse(np.asarray([0]), np.ones((1, 2)))
+        for other in (given, given, np.ones(7), "nothing"):
+            opt.step({"a": other, "b": np.ones(2)})
+        assert opt.step_count == 4
+        assert np.all(params["a"] == 1)
+
+
 def test_lazy_adam_is_torch_s():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(2)

@@ -157,6 +157,38 @@ def test_a_run_with_frozen_leaves_goes_on_with_the_same_rules(tmp_path):
         assert new.state["b"]["step"] == opt.state["b"]["step"]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "complex128"])
+def test_the_state_of_a_frozen_leaf_is_loaded_whatever_its_dtypes(dtype, tmp_path):
+    # Some slots are wider than the leaf, or real beside a complex one.
+    def make(rule, **options):
+        params = {"w": np.ones(2, dtype), "b": np.ones(2, dtype)}
+        return fl.Optimizer(params, rule, **options)
+
+    opt = make(fl.Adam(0.1), gradients=[gradients.Accumulate(2)], master_weights=True)
+    frozen = {"w": fl.Adam(0.1), "b": None}
+    for _ in range(3):
+        opt.step({"w": np.ones(2, dtype), "b": np.ones(2, dtype)})
+    opt.rule = frozen
+    opt.save(tmp_path / "run.npz")
+    for load in ("load", "load_state_dict"):
+        new = make(frozen, gradients=[gradients.Accumulate(2)], master_weights=True)
+        getattr(new, load)(tmp_path / "run.npz" if load == "load" else opt.state_dict())
+        for name, x in opt.state["b"].items():
+            np.testing.assert_array_equal(new.state["b"][name], x)
+            assert name == "step" or new.state["b"][name].dtype == x.dtype
+
+
+def test_a_frozen_leaf_of_another_dtype_keeps_and_loads_its_state():
+    opt = fl.Optimizer({"w": np.ones(2), "b": np.ones(2)}, fl.Adam(0.1))
+    opt.step({"w": np.ones(2), "b": np.ones(2)})
+    opt.rule = frozen = {"w": fl.Adam(0.1), "b": None}
+    opt.rebind({"w": np.ones(2), "b": np.ones(2, "float32")})
+    new = fl.Optimizer({"w": np.ones(2), "b": np.ones(2, "float32")}, frozen)
+    new.load_state_dict(opt.state_dict())
+    assert new.state["b"]["m"].dtype == np.float64
+    np.testing.assert_array_equal(new.state["b"]["m"], opt.state["b"]["m"])
+
+
 # -- averages ------------------------------------------------------------------------------------
 
 

@@ -156,7 +156,8 @@ class Binding:
                 place = _checks.where("params", path)
                 if plan is not None:
                     assert r is not None
-                    found = resized(place, started(p, plan, step), found, state, r)
+                    with _arrays.guard(p)():
+                        found = resized(place, started(p, plan, step), found, state, r)
                 elif leaf is not None and leaf.shape != p.shape:
                     found = None  # the state of a frozen leaf of another shape
             states.append(found)
@@ -299,6 +300,11 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
         None if one is None or p is None else one.suited(place, p)
         for one, p, place in zip(rules, leaves, places, strict=True)
     ]
+
+
+def _layout(g: Any) -> tuple[Any, Any]:
+    # Of whatever is given for a frozen leaf, too.
+    return getattr(g, "shape", None), getattr(g, "dtype", None)
 
 
 def _key(leaf: Leaf) -> tuple[object, bool]:

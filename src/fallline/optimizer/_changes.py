@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _trees
+from ..rules import Rule
 from ._binding import Binding, rules
 from ._carry import transformed
 from ._checkpoint import FACTORS
+from ._factors import gathered
 from ._snapshots import Snapshots
 
 _KEEP: Any = object()
@@ -60,7 +62,8 @@ class Changes(Snapshots):
         same = all(leaf.rule == one for leaf, one in zip(old.leaves, new, strict=True))
         self._bound = old.with_rules(new, self._memory.steps)
         # The rules of now, given back leaf by leaf, say nothing new about leaves to come.
-        self._spec = self._spec if same else rule
+        leaf_by_leaf = not callable(rule) and not isinstance(rule, Rule)
+        self._spec = self._spec if same and leaf_by_leaf else rule
 
     @property
     def learning_rate(self) -> Any:
@@ -165,7 +168,10 @@ class Changes(Snapshots):
                 factors[name][index] = factor
             if leaf.immutable or new[index].shape != leaf.shape or not _arrays.is_writable(leaf.p):
                 arrays[index] = new[index]
-        trees = {f"{n}_factors": self._tree(x) for n, x in factors.items() if _some(x)}
+        trees = {}
+        for name, values in factors.items():
+            option = f"{name}_factors"
+            trees[option] = gathered(bound.structure, values, getattr(options, option))
         kept = [leaf.rule for leaf in bound.leaves]
         after = bound.rebound(
             bound.params, bound.structure, kept, states, self._memory.steps,
@@ -220,11 +226,6 @@ class Changes(Snapshots):
             params, structure, new, state, self._memory.steps, old.options.replaced(**changes)
         )
         self._spec = spec
-
-
-def _some(factors: Sequence[Any]) -> bool:
-    """Tell whether there is a factor."""
-    return any(x is not None for x in factors)
 
 
 def _given(**options: Any) -> dict[str, Any]:

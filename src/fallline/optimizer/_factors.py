@@ -7,11 +7,12 @@ in the decay, so that it follows from its values for a few pairs of these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._trees import Structure
 from ..rules import Rule
 
 # The fields that factors multiply.
@@ -36,6 +37,15 @@ def checked(place: str, value: Any, p: Any) -> Any:
         msg = _checks.mismatch(place, "shape", shape, f"one that broadcasts to {whole}")
         raise ValueError(msg)
     return value
+
+
+def gathered(structure: Structure, values: Sequence[Any], given: Any) -> Any:
+    """Return the factors of all leaves as an option: as it was given, if none or that number."""
+    found = [x for x in values if x is not None]
+    number = isinstance(given, float | int) and not any(map(_arrays.is_array, found))
+    if not found or (number and all(x == given for x in found)):
+        return given
+    return structure.unflatten(list(values))
 
 
 def with_fields(rule: Rule, **fields: float) -> Rule:

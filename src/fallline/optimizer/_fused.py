@@ -242,13 +242,14 @@ class Composed(Face):
             new = self.penalty.formula(xp, numbers, new)
         if self.constraint is not None and self.projects:
             new = self.constraint.formula(xp, operands, new)
-        result = [new, *after]
+        result, before = [new, *after], [w, *slots]
+        if self.master:
+            result.append(new)
+            before.append(old[len(slots)])
         if self.guarded:
             whole = reads["keep"] != 0.0
-            pairs = zip(result, [w, *slots], strict=True)
-            result = [select(xp, whole, value, before) for value, before in pairs]
-        if self.master:
-            result.append(result[0])
+            pairs = zip(result, before, strict=True)
+            result = [select(xp, whole, value, kept) for value, kept in pairs]
         if self.accumulates:
             result.append(_zeros(xp, old[-1]))
         return tuple(result)

@@ -122,13 +122,14 @@ class Group:
         names = ["p", *leaf.names]
         found = dict(zip(names, arrays, strict=True))
         with leaf.guard():
-            new = leaf.terms.applied(self.plan, scalars, found, leaf.p)
-            if isinstance(self.plan, Composed) and self.plan.guarded:
-                new = leaf.xp.where(numbers[-1] != 0.0, new, _arrays.widened(found["p"]))
-            new = _arrays.unscalar(new)
-            found["p"] = _arrays.cast(new, leaf.p)
+            new = _arrays.unscalar(leaf.terms.applied(self.plan, scalars, found, leaf.p))
+            ended = {"p": _arrays.cast(new, leaf.p)}
             if "master" in found:
-                found["master"] = new
+                ended["master"] = new
+            if isinstance(self.plan, Composed) and self.plan.guarded:
+                whole = numbers[-1] != 0.0
+                ended = {n: leaf.xp.where(whole, x, found[n]) for n, x in ended.items()}
+        found |= {name: _arrays.unscalar(x) for name, x in ended.items()}
         return [found[name] for name in names]
 
     def run_rows(

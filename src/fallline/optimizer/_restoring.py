@@ -177,7 +177,8 @@ def _state(leaf: Leaf, saved: SavedLeaf, writes: list[tuple[Any, Any]]) -> LeafS
         if held is None or held.shape != x.shape or _arrays.dtype_name(held) != x.dtype:
             held = None  # of a frozen leaf that has no such state
         if held is None or leaf.immutable:
-            like = _like(leaf.p, x) if held is None else held
+            place = f"{leaf.name('state')}[{name!r}]"
+            like = _like(place, leaf.p, x) if held is None else held
             slots[name] = _arrays.moved(x.read(like), like, like.dtype)
         else:
             slots[name] = held
@@ -185,11 +186,13 @@ def _state(leaf: Leaf, saved: SavedLeaf, writes: list[tuple[Any, Any]]) -> LeafS
     return LeafState(slots, int(saved.count), maker, given=saved.given)
 
 
-def _like(p: Any, x: Stored) -> Any:
-    # An array on the device of `p` in the shape and dtype of a stored one.
-    dtype = next(
-        d for d in (p.dtype, _arrays.compute_dtype(p)) if str(d).rpartition(".")[2] == x.dtype
-    )
+def _like(place: str, p: Any, x: Stored) -> Any:
+    # An array on the device of a parameter in the shape and dtype of a stored one.
+    dtype = p.dtype if _arrays.dtype_name(p) == x.dtype else None
+    dtype = dtype or getattr(_arrays.namespace(p), x.dtype, None)
+    if dtype is None:
+        expected = f"one of {_arrays.library(p)}"
+        raise TypeError(_checks.mismatch(place, "dtype", x.dtype, expected))
     with _arrays.guard(p)():
         return _arrays.full(p, 0.0, dtype, shape=x.shape)
 
@@ -212,7 +215,6 @@ def _read_factors(leaf: Leaf, saved: SavedLeaf) -> dict[str, Any]:
         if not isinstance(x, Stored):
             found[name] = float(x)
             continue
-        with _arrays.guard(leaf.p)():
-            like = _arrays.full(leaf.p, 0.0, _arrays.compute_dtype(leaf.p), shape=x.shape)
-        found[name] = x.read(like)
+        like = _like(leaf.name(f"{name}_factors"), leaf.p, x)
+        found[name] = _arrays.moved(x.read(like), like, like.dtype)
     return found

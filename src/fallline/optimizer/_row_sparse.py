@@ -108,7 +108,12 @@ def put_rows(x: Any, indices: Any, new: Any) -> Any:
     if _arrays.is_immutable(x):
         return x.at[indices].set(new)
     with _arrays.on_device(x):
-        x[indices, ...] = new
+        if _arrays.family(x) in ("numpy", "torch", "cupy"):
+            x[indices, ...] = new
+            return x
+        # The standard has no assignment to several rows.
+        for i, row in enumerate(_arrays.to_numpy(indices).tolist()):
+            x[row, ...] = new[i, ...]
     return x
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from .. import _arrays
 from .._arrays import _checks, _files, _trees
-from . import _checkpoint, _describe, _remember, _restoring, _saving
+from . import _checkpoint, _describe, _factors, _remember, _restoring, _saving
 from ._binding import Binding
 from ._checkpoint import Snapshot
 from ._leaf import Leaf, LeafState
@@ -195,10 +195,10 @@ def _with(bound: Binding, restored: Restored) -> Binding:
         leaves.append(Leaf(leaf.index, leaf.path, p, leaf.rule, leaf.plan, leaf.terms, state))
     if not any(restored.factors):
         return bound.twin(leaves)
-    trees = {
-        f"{name}_factors": bound.structure.unflatten([row.get(name) for row in restored.factors])
-        for name in _checkpoint.FACTORS
-    }
+    trees = {}
+    for name in _checkpoint.FACTORS:
+        option, values = f"{name}_factors", [row.get(name) for row in restored.factors]
+        trees[option] = _factors.gathered(bound.structure, values, getattr(bound.options, option))
     return bound.rebound(
         bound.params, bound.structure, [leaf.rule for leaf in leaves],
         [leaf.state for leaf in leaves], restored.steps, options=bound.options.replaced(**trees),

@@ -122,9 +122,11 @@ def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:
     try:
         with _arrays.guard(p)():
             _checks.gradient(place, p, _arrays.unscalar(f(p)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         text = str(error)
-        raise type(error)(text if text.startswith(place) else f"{place}: {text}") from error
+        # Shapes that do not fit are a RuntimeError of torch's.
+        kind = ValueError if type(error) is RuntimeError else type(error)
+        raise kind(text if text.startswith(place) else f"{place}: {text}") from error
 
 
 def _lengths(plan: Face, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]) -> Any:
