@@ -604,7 +604,7 @@ def test_clear_errors(backend):
             gives(number, lambda x: x["w"]),
             {},
             ValueError,
-            r"gradient: is an? \w+, expected a dict",
+            r"gradient: is an? [\w.]+, expected a dict",
         ),
         (
             gives(number, lambda x: {**x, "b": x["w"]}),

@@ -41,6 +41,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "ns_coefficients": ("coefficients",),
 }
 PAIRS = ("betas", "etas", "step_sizes")
+# Names that are spoken with a vowel first.
+AN = ("ndarray", "mlx.array")
 # Libraries whose names are not written as their packages'.
 TITLES = {"numpy": "NumPy", "cupy": "CuPy", "jax": "JAX"}
 
@@ -290,7 +292,7 @@ def described(x: object) -> str:
     name = type(x).__name__
     if name.lower() == "array":  # of some other library
         name = f"{type(x).__module__.partition('.')[0]}.{name}"
-    return f"{'an' if name[0] in 'AEIOUaeiou' or name == 'ndarray' else 'a'} {name}"
+    return f"{'an' if name[0] in 'AEIOUaeiou' or name in AN else 'a'} {name}"
 
 
 def _closest(name: str, known: Sequence[str]) -> list[str]:
