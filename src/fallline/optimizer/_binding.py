@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from operator import attrgetter, is_
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from . import _sharded
 from ._carry import adopted, carried, resized, started
 from ._fused import Composed
 from ._group import Group
-from ._leaf import Leaf, LeafState, check_still_writable, stepped
+from ._leaf import Leaf, LeafState, check_writable, stepped, still_writable
 from ._options import StepOptions
 from ._row_sparse import RowSparse
 
@@ -27,6 +28,7 @@ from ._row_sparse import RowSparse
 REMEMBERED = 3 << 19
 # What of an array may be changed in place.
 _KIND = attrgetter("shape", "dtype")
+_ABSENT = partial(is_, None)
 
 
 class Binding:
@@ -214,7 +216,8 @@ class Binding:
 
         What is asked of the parameters in every step is asked here too.
         """
-        self.check_written()
+        if not still_writable(self.stepped):
+            self.check_written()
         if (
             len(self.last) == len(gradients)
             and all(map(is_, gradients, self.last))
@@ -254,16 +257,21 @@ class Binding:
             raise TypeError(msg)
 
     def calls(self, gradients: Sequence[Any], step: int) -> list[Any]:
-        """Return (group, scalars, leaves of the group by number) for those that share a count."""
+        """Return (group, scalars, leaves by number, gradients) for leaves that share a count."""
         calls = []
         for group in self.groups:
             fixed = group.plan.at(step)
-            counts: dict[int, list[int]] = {}
-            for i, leaf in enumerate(group.leaves):
-                if gradients[leaf.index] is not None:
-                    counts.setdefault(leaf.state.count, []).append(i)  # type: ignore[union-attr]
-            for count, which in counts.items():
-                calls.append((group, fixed.scalars(count + 1), which))
+            taken = [gradients[i] for i in group.indices]
+            counts = {state.count for state in group.states}
+            if len(counts) == 1 and not any(map(_ABSENT, taken)):
+                calls.append((group, fixed.scalars(counts.pop() + 1), group.all, taken))
+                continue
+            shared: dict[int, list[int]] = {}
+            for i, (state, g) in enumerate(zip(group.states, taken, strict=True)):
+                if g is not None:
+                    shared.setdefault(state.count, []).append(i)
+            for count, which in shared.items():
+                calls.append((group, fixed.scalars(count + 1), which, [taken[i] for i in which]))
         return calls
 
     def replace(self, new: Mapping[int, Any]) -> None:
@@ -275,7 +283,10 @@ class Binding:
 
     def check_written(self) -> None:
         """Check that all parameters can still be written."""
-        check_still_writable(self.leaves, self.stepped)
+        if not still_writable(self.stepped):
+            for leaf in self.leaves:
+                if leaf.rule is not None and leaf.p is not None:
+                    check_writable(leaf.name("params"), leaf.p)
 
 
 def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | None]:

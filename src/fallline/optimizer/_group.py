@@ -31,7 +31,9 @@ class Group:
     """
 
     def __init__(self, leaves: list[Leaf], chosen: str) -> None:
-        self.leaves = leaves
+        self.leaves, self.indices = leaves, [leaf.index for leaf in leaves]
+        self.states = [leaf.state for leaf in leaves if leaf.state is not None]
+        self.all = list(range(len(leaves)))
         first = leaves[0]
         assert first.plan is not None
         self.plan = first.plan

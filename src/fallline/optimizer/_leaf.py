@@ -161,13 +161,10 @@ def stepped(leaves: Sequence[Leaf]) -> list[Any]:
     return [leaf.p for leaf in leaves if leaf.rule is not None and isinstance(leaf.p, np.ndarray)]
 
 
-def check_still_writable(leaves: Sequence[Leaf], arrays: Sequence[Any]) -> None:
-    """Check that no array of `stepped` was made read-only since it was bound.
+def still_writable(arrays: Sequence[Any]) -> bool:
+    """Tell whether no array of `stepped` was made read-only since it was bound.
 
     The engines hold views of these arrays, which stay writable. This is asked in every step, and
     takes 50 ns an array.
     """
-    if not all(map(_writeable, arrays)):
-        for leaf in leaves:
-            if leaf.rule is not None and leaf.p is not None:
-                check_writable(leaf.name("params"), leaf.p)
+    return all(map(_writeable, arrays))

@@ -219,7 +219,7 @@ class Optimizer(Changes):
         RuntimeError
             If an earlier step was interrupted while it wrote, or another one is running.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(False):
             raise self._busy()
         try:
             self._owner = get_ident()
@@ -253,7 +253,7 @@ class Optimizer(Changes):
         array or tree of arrays
             `params`; nothing has changed if nothing was held.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(False):
             raise self._busy()
         try:
             self._owner = get_ident()

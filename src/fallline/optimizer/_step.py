@@ -185,33 +185,27 @@ def run(
     """Run the rules: first those whose new values are made apart, then those that write."""
     ready: list[Ready] = []
     direct = []
-    done: list[Leaf] = []
-    for group, scalars, which in bound.calls(grads, step):
+    done: list[LeafState] = []
+    for group, scalars, which, taken in bound.calls(grads, step):
+        states = group.states
+        done += states if which is group.all else [states[i] for i in which]
         if not (group.apart or group.reads or bound.sparse):
-            leaves = [group.leaves[i] for i in which]
-            direct.append((group.runner, scalars, which, [grads[leaf.index] for leaf in leaves]))
-            done += leaves
+            direct.append((group.runner, scalars, which, taken))
             continue
         numbers = [() if given is None else given[group.leaves[i].index] for i in which]
         if bound.sparse:
-            dense = []
-            for i, row in zip(which, numbers, strict=True):
-                g = grads[group.leaves[i].index]
+            rows = list(zip(which, taken, numbers, strict=True))
+            for i, g, row in rows:
                 if isinstance(g, RowSparse):
                     ready.append(group.run_rows(scalars, i, g, row))
-                    done.append(group.leaves[i])
-                else:
-                    dense.append((i, row))
-            which, numbers = [i for i, _ in dense], [row for _, row in dense]
-        leaves = [group.leaves[i] for i in which]
-        taken = [grads[leaf.index] for leaf in leaves]
+            dense = [row for row in rows if not isinstance(row[1], RowSparse)]
+            which, taken, numbers = ([row[k] for row in dense] for k in range(3))
         if group.reads and which:
             group.fill(scalars, which, taken, numbers)
         if group.apart:
             ready += group.run_apart(scalars, which, taken, numbers)
         else:
             direct.append((group.runner, scalars, which, taken))
-        done += leaves
     for runner, scalars, which, taken in direct:
         runner.run(scalars, which, taken, begin)
     if ready:
@@ -220,11 +214,11 @@ def run(
             with leaf.guard():
                 leaf.put(arrays, rows)
         bound.replace({leaf.index: leaf.p for leaf, _, _ in ready if leaf.immutable})
-    for leaf in done:
-        leaf.state.count += 1  # type: ignore[union-attr]
+    for state in done:
+        state.count += 1
     if bound.options.k > 1:
-        for leaf in done:
-            leaf.state.given = False  # type: ignore[union-attr]
+        for state in done:
+            state.given = False
 
 
 # -- accumulation -------------------------------------------------------------------------------
