@@ -103,3 +103,43 @@ def test_what_cannot_be_carried_over():
         fl.from_torch(oracle, {"w": np.zeros(3)})
     with pytest.raises(TypeError, match="no rule for torch's LBFGS"):
         fl.from_torch(torch.optim.LBFGS([x]))
+
+
+def test_parameters_are_matched_in_the_order_of_their_containers():
+    names = [f"layer{i}" for i in range(11)]  # sorted, layer10 comes before layer2
+    tensors = {name: torch.zeros(2, requires_grad=True) for name in names}
+    groups = [
+        {"params": [tensors[name] for name in names[:4]]},
+        {"params": [tensors[name] for name in names[4:]], "lr": 0.5},
+    ]
+    theirs = torch.optim.Adam(groups, lr=0.1)
+    for i, name in enumerate(names):
+        tensors[name].grad = torch.full((2,), float(i))
+    theirs.step()
+    for params in (
+        {name: np.zeros(2) for name in names},
+        [{"b": np.zeros(2), "a": np.zeros(2)}, *(np.zeros(2) for _ in names[2:])],
+    ):
+        opt = fl.from_torch(theirs, params)
+        leaves = [opt._bound.leaves[i] for i in opt._bound.structure.own_order(params)]
+        for i, leaf in enumerate(leaves):
+            np.testing.assert_allclose(leaf.state.slots["m"], 0.1 * i, rtol=1e-6)
+            assert leaf.rule.learning_rate == (0.1 if i < 4 else 0.5)
+
+
+def test_a_module_is_matched_by_the_names_of_its_parameters():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2))
+    theirs = torch.optim.AdamW(module.named_parameters(), lr=0.1)
+    module(torch.ones(1, 3)).sum().backward()
+    theirs.step()
+    flat = {name: p.detach().numpy().copy() for name, p in module.named_parameters()}
+    turned = dict(reversed(flat.items()))  # another order, the same names
+    nested = {"0": {"bias": flat["0.bias"], "weight": flat["0.weight"]}}
+    nested["1"] = {"bias": flat["1.bias"], "weight": flat["1.weight"]}
+    for params in (flat, turned, nested):
+        opt = fl.from_torch(theirs, params)
+        for name, p in module.named_parameters():
+            state = opt.state
+            for key in [name] if params is not nested else name.split("."):
+                state = state[key]
+            np.testing.assert_array_equal(state["m"], theirs.state[p]["exp_avg"].numpy())
