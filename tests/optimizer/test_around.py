@@ -357,6 +357,24 @@ def test_reads_from_the_device(nonfinite, backend, monkeypatch):
         assert len(reads) == (step if nonfinite == "skip" else 0)  # how the step before ended
 
 
+def test_a_transform_of_a_user_meets_leaves_without_axes(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+
+    class Half(gradients.Transform):
+        whole = True
+
+        def apply(self, grads):
+            return [None if g is None else g * 0.5 for g in grads]  # NumPy makes scalars here
+
+    params = backend.tree({"a": np.asarray(0.0), "b": np.zeros(1)})
+    chain = [Half(), gradients.ClipByGlobalNorm(1.0)]
+    opt = fl.Optimizer(params, fl.SGD(1.0), gradients=chain)
+    opt.step(backend.tree({"a": np.asarray(6.0), "b": np.full(1, 8.0)}))
+    assert float(backend.numpy(opt.params["a"])) == pytest.approx(-0.6)
+    assert float(backend.numpy(opt.gradient_norm)) == pytest.approx(5.0)
+
+
 # -- mistakes --------------------------------------------------------------------------------
 
 

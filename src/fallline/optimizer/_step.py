@@ -144,6 +144,7 @@ def _rules(
             grads = transform.clipped(norm, grads)
         else:
             grads = transform.apply(grads)
+        grads = [_arrays.unscalar(g) for g in grads]  # NumPy's, of arrays without axes
     grads = _with_slopes(leaves, grads)
     scales = None
     if fused and fused[0].measured:
