@@ -176,17 +176,20 @@ class Changes(Base):
         return moved.mean(axis=axes, keepdims=True)
 
     @rule(
-        kind=st.sampled_from(["copied", "added", "removed", "resized", "moved", "retyped"]),
+        kind=st.sampled_from(
+            ["copied", "added", "removed", "resized", "moved", "retyped", "added"]
+        ),
         state=st.sampled_from(["keep", "keep", "pad", "pad", "reset"]),
         given=st.tuples(st.booleans(), st.sampled_from([True, True, True, False])),
         which=INDEX,
         names=st.tuples(NAMES, NAMES),
-        opened=st.booleans(),
+        opened=st.sampled_from([True, True, False]),
         seed=SEEDS,
     )
     def rebind(self, kind, state, given, which, names, opened, seed):
         if opened and "accumulate" in self.make.transforms:
-            self.make_step("step", ["ordinary", "none"], True, seed)
+            kinds = ["ordinary", "none"]
+            self.make_step("step", kinds[:: 1 - seed % 2 * 2], True, seed)
         old, new = self.first.values(), {}
         path = self.paths[which % len(self.paths)]
         if path == () and kind in ("added", "removed", "moved"):
@@ -206,7 +209,7 @@ class Changes(Base):
                 other = {"float64": "float32", "float32": "float64"}
                 new[key] = x.astype(other.get(x.dtype.name, x.dtype))
         if kind == "added":
-            name = "a" if seed % 2 else f"k{seed % 5}"
+            name = "a" if seed % 3 else f"k{seed % 5}"
             place = (name,) if all(isinstance(key[0], str) for key in new) else None
             if place and place not in new and len(self.paths) < 6:
                 new[place] = parts.numbers(rng, (2, 3), "float64")
