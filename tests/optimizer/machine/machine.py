@@ -171,10 +171,17 @@ class Machine(Changes):
         content = self.first.before()
         self.kept.append((saved, file, self.make, set(self.given), self.first.kinds(), content))
 
-    @rule(which=INDEX, cross=st.booleans(), saved=st.sampled_from([False, False, True]))
-    def restore(self, which, cross, saved):
-        if not self.kept:
+    @rule(
+        which=INDEX,
+        cross=st.booleans(),
+        saved=st.sampled_from([False, False, True]),
+        last=st.sampled_from(["kept", "nothing", "nothing", "adopted"]),
+    )
+    def restore(self, which, cross, saved, last):
+        if last == "kept" or not self.kept:
             self.keep(file=cross)
+        if last == "adopted":
+            self.adopt(which, which)
         self.load(which, cross, saved)
 
     def load(self, which, cross, saved, wrap=lambda f: f, name="load"):

@@ -178,7 +178,7 @@ class Fading(gradients.Transform):
         self.factor = 1.0
 
     def apply(self, grads):
-        self.factor = max(self.factor / 2, 0.125)
+        self.factor = 1.25 - self.factor
         with np.errstate(all="ignore"):
             return [None if g is None else _arrays.widened(g) * self.factor for g in grads]
 

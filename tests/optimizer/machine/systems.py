@@ -12,7 +12,7 @@ import torch
 import fallline as fl
 from fallline import _arrays
 from fallline._arrays import _memory
-from fallline.optimizer import _checkpoint, _remember
+from fallline.optimizer import _checkpoint
 from tests.helpers import bits
 
 from . import parts
@@ -98,9 +98,8 @@ class System:
     @property
     def plateaus(self):
         """The schedules that follow a metric, each once."""
-        bound = self.opt._bound
-        found = _remember.remembering(bound.options, bound.leaves).values()
-        return list({id(x): x for x in found if hasattr(x, "update")}.values())
+        found = (x for leaf in self.opt._bound.leaves for x in within(leaf.rule))
+        return list({id(x): x for x in found}.values())
 
     @property
     def scale(self):
@@ -150,6 +149,18 @@ class System:
                 raise
             return True
         return False
+
+
+def within(x):
+    """Return the schedules that follow a metric in a rule, at any depth."""
+    if isinstance(x, fl.schedules.ReduceOnPlateau):
+        yield x
+    elif isinstance(x, tuple | list):
+        for part in x:
+            yield from within(part)
+    elif isinstance(x, fl.rules.Rule | fl.schedules.Schedule):
+        for part in vars(x).values():
+            yield from within(part)
 
 
 def same(a, b, *, exact=True, rough=False, what=""):
