@@ -13,6 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+pytest.importorskip("torch", reason="the machine compares with torch's tensors")
+pytest.importorskip("array_api_strict", reason="the machine compares with array-api-strict")
+
 from .machine.base import Base
 from .machine.machine import Machine
 
