@@ -19,7 +19,7 @@ def test_integers_of_every_library_are_counts(backend):
     x = backend.array(np.asarray([3, 5]))
     assert _checks.count("n", np.int64(3)) == 3
     assert type(_checks.count("n", np.uint8(3))) is int
-    if backend.name != "array_api_strict":  # there the conversion stands for a read
+    if backend.name not in ("array_api_strict", "dpnp"):  # there the conversion is a read
         assert type(_checks.count("n", x[0, ...])) is int
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline import _arrays, gradients
+from fallline import _arrays, gradients, penalties
 from fallline.engine import numba_
 from tests.cases import AROUND, COMPLEX, LOW, MASK
 from tests.helpers import bits, draw, patch_arrays, same_bits
@@ -373,6 +373,17 @@ def test_a_transform_of_a_user_meets_leaves_without_axes(backend):
     opt.step(backend.tree({"a": np.asarray(6.0), "b": np.full(1, 8.0)}))
     assert float(backend.numpy(opt.params["a"])) == pytest.approx(-0.6)
     assert float(backend.numpy(opt.gradient_norm)) == pytest.approx(5.0)
+
+
+def test_the_norm_of_leaves_without_axes_has_its_penalty_too():
+    params = {"a": np.asarray(1.0), "b": np.ones(2)}
+    plain = fl.Optimizer(
+        params, fl.SGD(1.0), penalty=penalties.TotalVariation(0.1),
+        gradients=[gradients.ClipByGlobalNorm(1.0)],
+    )  # fmt: skip
+    plain.step({"a": np.asarray(6.0), "b": np.full(2, 8.0 / np.sqrt(2))})
+    assert plain.gradient_norm == pytest.approx(10.0)
+    assert plain.params["a"] == pytest.approx(0.4)
 
 
 # -- mistakes --------------------------------------------------------------------------------

@@ -310,5 +310,6 @@ def _with_slopes(leaves: Sequence[Leaf], grads: list[Any]) -> list[Any]:
             grads = list(grads)
             with leaf.guard():
                 slope = leaf.terms.penalty.gradient(leaf.p)
-                grads[leaf.index] = _arrays.widened(g) + _arrays.widened(slope)
+                total = _arrays.widened(g) + _arrays.widened(slope)
+                grads[leaf.index] = _arrays.unscalar(total)
     return grads
