@@ -190,6 +190,14 @@ def _float(backend, x):
     return float(x if isinstance(x, float) else backend.numpy(x))
 
 
+def test_the_norm_of_infinity_beside_nan_is_nan(backend):
+    x, y = (backend.array(np.asarray([1.0, bad])) for bad in (np.inf, np.nan))
+    found = _reductions.norm(x, y)
+    assert np.isnan(found if isinstance(found, float) else backend.numpy(found))
+    grads = gradients.ClipByGlobalNorm(1.0).apply([x, y])
+    assert all(np.isnan(backend.numpy(g)).all() for g in grads)
+
+
 def test_a_norm_allocates_little():
     tracemalloc.start()
     for x in (np.ones(2_000_000, "float32"), np.ones((2000, 1000), "complex64")[:, ::2]):

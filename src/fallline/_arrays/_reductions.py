@@ -35,9 +35,14 @@ def norm(*arrays: Any) -> Any:
     first = parts[0]
     if _arrays.on_host(first):
         with np.errstate(all="ignore"):
-            return math.hypot(*(_root(block) for part in parts for block in _blocks(part)))
+            return hypotenuse([_root(block) for part in parts for block in _blocks(part)])
     with _arrays.guard(first)():
         return _on_device([piece for part in parts for piece in _pieces(part)])
+
+
+def hypotenuse(sides: Sequence[float]) -> float:
+    """Return the root of a sum of squares: NaN if one of them is, beside infinity too."""
+    return math.nan if any(map(math.isnan, sides)) else math.hypot(*sides)
 
 
 def _norms(x: Any) -> Sequence[Any]:

@@ -233,4 +233,4 @@ def _largest(leaves: list[Any]) -> float:
 
 
 def _norm(leaves: list[Any]) -> float:
-    return math.hypot(*(_arrays.to_float(_reductions.norm(x)) for x in leaves))
+    return _reductions.hypotenuse([_arrays.to_float(_reductions.norm(x)) for x in leaves])

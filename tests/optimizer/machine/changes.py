@@ -207,7 +207,8 @@ class Changes(Base):
                 new[*key[:-1], f"m{seed % 7}" if isinstance(key[-1], str) else key[-1]] = x
             elif kind == "retyped":
                 other = {"float64": "float32", "float32": "float64"}
-                new[key] = x.astype(other.get(x.dtype.name, x.dtype))
+                with np.errstate(over="ignore"):  # 1e200 becomes infinite
+                    new[key] = x.astype(other.get(x.dtype.name, x.dtype))
         if kind == "added":
             name = "a" if seed % 3 else f"k{seed % 5}"
             place = (name,) if all(isinstance(key[0], str) for key in new) else None
