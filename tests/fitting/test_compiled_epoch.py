@@ -492,6 +492,27 @@ def test_a_damaged_sparse_matrix_is_not_run(scanned):
             _compiled_epoch._sparse(bad)
 
 
+def test_a_rate_that_a_callback_lowers_is_summed_as_it_was(scanned):
+    # By a rule that weighs each step by its rate.
+    class Lower(Callback):
+        def __init__(self, rate):
+            self.rate = rate
+
+        def on_epoch(self, run):
+            flows.append(run.optimizer.state_dict()["flow"])
+            self.rate.update(1.0)
+
+    found, runs, flows = data("binary", "float64"), [], []
+    for engine in ("auto", "eager"):
+        rate = fl.schedules.ReduceOnPlateau(0.5, factor=0.5, patience=0)
+        rule = fl.ScheduleFreeSGD(fl.schedules.LinearWarmup(rate, steps=9))
+        options = {"method": rule, "callbacks": [Lower(rate)], "epochs": 4}
+        runs.append(fitted(found, engine, **options))
+    assert scanned == [7, 1] * 4
+    same(*runs)
+    assert flows[:4] == flows[4:]
+
+
 def test_a_failing_schedule_leaves_the_steps_before(scanned):
     def rate(step):
         if step == 40:

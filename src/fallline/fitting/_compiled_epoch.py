@@ -196,6 +196,8 @@ class Scan:
         steps = len(outcome.values)
         for state, start in starts:
             state.count = start + steps
+        for memory in self.bound.memories:
+            memory.commit(step + steps)
         opt._memory.advance(step + steps - opt._memory.steps)
         opt._unfinished = False
 

@@ -16,7 +16,7 @@ from .._arrays import _checks, _memory, _trees
 from ..engine.trace import trace
 from ..rules import Rule
 from . import _sharded
-from ._carry import adopted, carried, resized, started
+from ._carry import adopted, carried, memories, owned, resized, started
 from ._fused import Composed
 from ._group import Group
 from ._leaf import Leaf, LeafState, check_writable, stepped, still_writable
@@ -52,6 +52,8 @@ class Binding:
         State to keep, for each leaf.
     arrays : sequence of arrays, optional
         The leaves, where these are about to take the place of those in `params`.
+    before : sequence of Rule or None, optional
+        The rules with whose memory those of the leaves go on.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Binding:
         step: int = 0,
         states: Sequence[LeafState | None] | None = None,
         arrays: Sequence[Any] | None = None,
+        before: Sequence[Rule | None] | None = None,
     ) -> None:
         self.params, self.structure, self.engine, self.options = params, structure, engine, options
+        rules = owned(rules, [None] * len(rules) if before is None else before)
         found = structure.flatten(params, "params") if arrays is None else arrays
         _sharded.check(structure, found, rules, options)
         plans = options.plans(structure, found, rules)
@@ -90,6 +94,7 @@ class Binding:
                 groups.setdefault((*_key(leaf), *place), []).append(leaf)
         self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
         self.stepped = stepped(self.leaves)
+        self.memories = memories(leaf.rule for leaf in self.leaves)
         terms = any(not leaf.terms.empty for leaf in self.leaves)
         self.surrounded = terms or not self.options.trivial
         self.last: list[Any] = []
@@ -119,11 +124,12 @@ class Binding:
         *,
         options: StepOptions | None = None,
         arrays: Sequence[Any] | None = None,
+        before: Sequence[Rule | None] | None = None,
     ) -> Binding:
         """Return a binding of other things by the same engine."""
         return Binding(
             params, structure, rules, step=step, states=states, engine=self.engine,
-            options=self.options if options is None else options, arrays=arrays,
+            options=self.options if options is None else options, arrays=arrays, before=before,
         )  # fmt: skip
 
     def with_rules(
@@ -138,7 +144,7 @@ class Binding:
         ]
         return self.rebound(
             self.params, self.structure, new, states, step, options=options,
-            arrays=[leaf.p for leaf in self.leaves],
+            arrays=[leaf.p for leaf in self.leaves], before=[leaf.rule for leaf in self.leaves],
         )  # fmt: skip
 
     def with_params(
@@ -146,12 +152,13 @@ class Binding:
         step: int, options: StepOptions,
     ) -> Binding:  # fmt: skip
         """Return a binding of other arrays; leaves are matched by path, `state` as in `rebind`."""
-        before = {leaf.path: leaf for leaf in self.leaves}
+        old = {leaf.path: leaf for leaf in self.leaves}
         leaves = structure.flatten(params, "params")
         plans = options.plans(structure, leaves, new)
-        states = []
+        states: list[LeafState | None] = []
+        before: list[Rule | None] = []
         for path, p, r, (plan, _) in zip(structure.paths, leaves, new, plans, strict=True):
-            leaf, found = before.get(path), None
+            leaf, found = old.get(path), None
             if leaf is not None and p is not None and state != "reset":
                 found = carried(leaf, r, plan, step)
             if found is not None:
@@ -163,7 +170,8 @@ class Binding:
                 elif leaf is not None and leaf.shape != p.shape:
                     found = None  # the state of a frozen leaf of another shape
             states.append(found)
-        return self.rebound(params, structure, new, states, step, options=options)
+            before.append(None if leaf is None or state == "reset" else leaf.rule)
+        return self.rebound(params, structure, new, states, step, options=options, before=before)
 
     def with_entry(self, index: int, name: str, value: Any) -> Binding:
         """Return a binding with another array in a slot of a leaf; check it first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import _arrays
@@ -43,6 +43,47 @@ def related(new: Rule, old: Rule | None) -> bool:
     if inner == (None, None):
         return True
     return None not in inner and related(*inner)  # type: ignore[arg-type]
+
+
+def memory_of(rule: Rule | None) -> Any:
+    """Return what a rule, or the one it is wrapped around, remembers beside slots; or `None`."""
+    while rule is not None and rule.memory is None:
+        rule = rule.wrapped
+    return None if rule is None else rule.memory
+
+
+def memories(rules: Iterable[Rule | None]) -> list[Any]:
+    """Return what rules remember beside slots; equal ones have it in common."""
+    found = {id(x): x for x in map(memory_of, rules) if x is not None}
+    return list(found.values())
+
+
+def owned(rules: Sequence[Rule | None], before: Sequence[Rule | None]) -> list[Rule | None]:
+    """Return rules whose memory belongs to one binding, and goes on from those before.
+
+    Equal rules run together and share a memory: that of the first leaf which brings one along.
+    """
+    keys = [_identity(rule) for rule in rules]
+    past: dict[Any, Any] = {}
+    for key, rule, old in zip(keys, rules, before, strict=True):
+        memory = memory_of(old)
+        if key is not None and memory is not None and related(rule, old):  # type: ignore[arg-type]
+            past.setdefault(key, memory.state_dict())
+    found = {key: rule.owned() for key, rule in zip(keys, rules, strict=True) if key and rule}
+    for key, state in past.items():
+        memory_of(found[key]).load_state_dict(state)
+    return [found.get(key, rule) for key, rule in zip(keys, rules, strict=True)]
+
+
+def _identity(rule: Rule | None) -> Any:
+    # What equal rules that remember something have in common; `None` for others.
+    if memory_of(rule) is None:
+        return None
+    try:
+        hash(rule)
+    except TypeError:
+        return id(rule)
+    return rule
 
 
 def carried(leaf: Leaf, new: Rule | None, plan: Face | None, step_count: int) -> LeafState | None:

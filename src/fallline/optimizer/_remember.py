@@ -2,7 +2,8 @@
 
 Schedules that follow a metric, the scale of a loss, transforms and schedules of a user's own: an
 object with ``state_dict`` and ``load_state_dict``, wherever it stands in a rule, a schedule, a
-transform, a penalty or a constraint.
+transform, a penalty or a constraint. And the `memory` of a rule, which may be empty: files that
+were written before rules had one are read, and so are those of a rule that needs none here.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from functools import partial
 from typing import Any
 
 from .. import _arrays
+from ..rules import Rule
 from ._leaf import Leaf
 from ._options import StepOptions
+
+MEMORY = ".memory"  # of a rule, in paths
 
 
 def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Any]:
@@ -41,6 +45,8 @@ def _within(path: str, x: Any, above: tuple[int, ...]) -> Iterator[tuple[str, An
     above = (*above, id(x))
     for name, part in _parts(x):
         yield from _within(path + name, part, above)
+    if isinstance(x, Rule) and x.memory is not None:
+        yield path + MEMORY, x.memory
 
 
 def _parts(x: Any) -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ class Restored(NamedTuple):
     states: list[LeafState | None]
     params: dict[int, Any]
     factors: list[dict[str, Any]]
-    remembered: tuple[str, dict[str, Any], dict[str, Any]]
+    remembered: dict[str, Any]
     differ: list[str]
 
 
@@ -114,7 +114,7 @@ def _same_class(name: str, ours: Any, theirs: Any, place: str) -> None:
             _same_class(f"{name}.{field}", value, saved, place)
 
 
-def _remembered(bound: Binding, snapshot: Snapshot) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _remembered(bound: Binding, snapshot: Snapshot) -> dict[str, Any]:
     here = _remember.remembering(bound.options, bound.leaves)
     flow = snapshot.flow
     rows = flow.get("gradients", [])
@@ -124,8 +124,15 @@ def _remembered(bound: Binding, snapshot: Snapshot) -> tuple[str, dict[str, Any]
         msg = f"{snapshot.place}['flow']['schedules']: is {schedules!r}, expected a dict"
         raise TypeError(msg)
     saved |= schedules
+    # The memory of a rule may be absent on either side.
+    saved = {path: x for path, x in saved.items() if path in here or not _is_memory(path)}
+    saved = {path: {} for path in here if _is_memory(path)} | saved
     _remember.check(snapshot.place, here, saved, flow.get("classes"))
-    return snapshot.place, here, saved
+    return saved
+
+
+def _is_memory(path: Any) -> bool:
+    return isinstance(path, str) and path.endswith(_remember.MEMORY)
 
 
 def _check_leaf(leaf: Leaf, saved: SavedLeaf, place: str) -> None:

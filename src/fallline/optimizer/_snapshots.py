@@ -114,7 +114,8 @@ class Snapshots:
                 f"{'; '.join(restored.differ)}"
             )
             warnings.warn(msg, UserWarning, stacklevel=3)
-        _remember.load(*restored.remembered)
+        here = _remember.remembering(after.options, after.leaves)
+        _remember.load(snapshot.place, here, restored.remembered)
         self._unfinished = True
         for target, value in restored.writes:
             with _arrays.guard(target)():
@@ -158,7 +159,7 @@ class Snapshots:
         )
         self._bound = Binding(
             saved["params"], structure, saved["rules"], engine=saved["engine"],
-            options=saved["options"], states=saved["states"],
+            options=saved["options"], states=saved["states"], before=saved["rules"],
         )  # fmt: skip
 
     def __deepcopy__(self, known: dict[int, Any]) -> Self:

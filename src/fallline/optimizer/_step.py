@@ -28,6 +28,7 @@ class Awaited(NamedTuple):
     steps: int
     last: int
     skipped: int
+    memories: list[tuple[Any, Any]]
 
 
 class StepMemory:
@@ -64,6 +65,8 @@ class StepMemory:
         if not awaited.read():
             for state, count in awaited.counts:
                 state.count = count
+            for memory, held in awaited.memories:
+                memory.load_state_dict(held)
             self.steps, self.last = awaited.steps, awaited.last
             self.skipped = awaited.skipped + 1
         self.awaited = None
@@ -169,7 +172,8 @@ def _rules(
         stepped = [leaf.state for leaf, g in zip(leaves, grads, strict=True) if g is not None]
         counts = [(state, state.count) for state in stepped if state is not None]
         read = _arrays.begin_read(keep)
-        awaited = Awaited(read, counts, memory.steps, memory.last, memory.skipped)
+        held = [(x, x.state_dict()) for x in bound.memories]
+        awaited = Awaited(read, counts, memory.steps, memory.last, memory.skipped, held)
     run(bound, grads, given, memory.steps, begin)
     memory.advance()
     memory.awaited = awaited
@@ -217,6 +221,8 @@ def run(
         bound.replace({leaf.index: leaf.p for leaf, _, _ in ready if leaf.immutable})
     for state in done:
         state.count += 1
+    for memory in bound.memories:
+        memory.commit(step + 1)
     if bound.options.k > 1:
         for state in done:
             state.given = False

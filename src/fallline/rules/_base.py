@@ -136,6 +136,19 @@ class Rule(Face):
         """The rule around which this one is wrapped, if there is one."""
         return None
 
+    @property
+    def memory(self) -> Any:
+        """What the rule has to remember of earlier steps beside slots, or `None`.
+
+        An object with ``state_dict`` and ``load_state_dict``, which takes an empty state for none,
+        and with ``commit(steps)``, which is called when a step was made.
+        """
+        return None
+
+    def owned(self) -> Self:
+        """Return this with a memory of its own that is empty."""
+        return self
+
     def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
         """Return how far a unit of gradient moves each element, from the new slots.
 
@@ -183,9 +196,13 @@ class Rule(Face):
 
     def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
         """Return the numbers among the fields, schedules read at a global step."""
-        fixed = self.at(step)
-        names = [field.name for field in dataclasses.fields(self) if "low" in field.metadata]  # type: ignore[arg-type]
-        return {name: getattr(fixed, name) for name in names}
+        return {
+            field.name: self._read(field, step)
+            if field.name in self._schedules
+            else getattr(self, field.name)
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if "low" in field.metadata
+        }
 
     # -- the pure form ----------------------------------------------------------------------------
 

@@ -68,6 +68,11 @@ class Lookahead(Rule):
         inner = self._inner.suited(place, p)
         return self if inner is self.rule else dataclasses.replace(self, rule=inner)
 
+    def owned(self) -> Self:
+        """Return this around the inner rule with a memory of its own."""
+        inner = self._inner.owned()
+        return self if inner is self.rule else dataclasses.replace(self, rule=inner)
+
     def at(self, step: Any) -> Self:
         """Return this with the numbers of both at a global step."""
         fixed, inner = super().at(step), self._inner.at(step)

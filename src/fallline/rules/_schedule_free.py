@@ -2,19 +2,83 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import _arrays
-from .._arrays import _trees
+from .._arrays import _checks, _trees
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import descent
 
 # Steps of a schedule that count under jax.jit; the largest rate is reached by then.
 HORIZON = 1 << 14
-# Steps, the largest rate, and the sum of the squares of the largest so far.
-START = (0, 0.0, 0.0)
+
+
+class WeightSum(NamedTuple):
+    """The weights of a schedule: steps, the largest rate, the sum of the squares of the largest."""
+
+    steps: int = 0
+    largest: float = 0.0
+    total: float = 0.0
+
+    def after(self, schedule: Callable[[int], Any], steps: int) -> WeightSum:
+        """Return the sum at a later number of steps."""
+        _, largest, total = self
+        for step in range(self.steps, steps):
+            largest = max(largest, float(schedule(step)))
+            total += largest * largest
+        return WeightSum(steps, largest, total)
+
+    @property
+    def span(self) -> float:
+        """The sum over its last term; where no rate was above 0 yet, all points are one."""
+        return self.total / (self.largest * self.largest) if self.largest else 1.0
+
+
+class Weights:
+    """What is summed of a schedule after the last step that was made, and what was asked for since.
+
+    A rate that follows a metric, or a function of a user's that reads it elsewhere, cannot be asked
+    what it was: an `Optimizer` keeps this, and its files do.
+    """
+
+    def __init__(self, schedule: Any) -> None:
+        self.schedule = schedule
+        self.sum = self._asked = WeightSum()
+
+    def span(self, step: int) -> float:
+        """Return the sum of the weights up to a step, that one included, over the last of them."""
+        self._asked = self._until(step).after(self.schedule, step + 1)
+        return self._asked.span
+
+    def _until(self, steps: int) -> WeightSum:
+        found = [x for x in (self._asked, self.sum) if x.steps <= steps]
+        return max(found, key=lambda x: x.steps, default=WeightSum())
+
+    def commit(self, steps: int) -> None:
+        """Keep the sum with the rates that were asked for, as so many steps are made now."""
+        self.sum = self._until(steps).after(self.schedule, steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sum as plain numbers."""
+        return self.sum._asdict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned; from nothing if it is empty."""
+        new = WeightSum()
+        if state:
+            if set(state) != set(new._fields):
+                names = sorted(map(str, state))
+                raise ValueError(_checks.mismatch("state", "entries", names, sorted(new._fields)))
+            steps = _checks.count("state['steps']", state["steps"])
+            names = ["largest", "total"]
+            new = WeightSum(
+                steps, *(_checks.number(f"state[{n!r}]", state[n], 0.0, math.inf) for n in names)
+            )
+        self.sum = self._asked = new
 
 
 class ScheduleFreeSGD(Rule):
@@ -46,9 +110,10 @@ class ScheduleFreeSGD(Rule):
     is called momentum, and optax's, which reads a schedule one step further on in the weights.
 
     With a number as rate :math:`c_t = 1/t`, where :math:`t` counts the updates of the leaf. With a
-    schedule the weights are summed over the global steps, from the first one, by the rule itself,
-    which remembers the last sum; under ``jax.jit`` from a table of 16384 steps, whose largest
-    rate stays from then on. A leaf that joined late counts no less than its own updates.
+    schedule the weights are summed over the global steps, from the first one: each rate as it was
+    in its step, which an `Optimizer` and its files keep; under ``jax.jit`` from a table of 16384
+    steps, whose largest rate stays from then on. A leaf that joined late counts no less than its
+    own updates.
 
     References
     ----------
@@ -72,33 +137,46 @@ class ScheduleFreeSGD(Rule):
     weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
 
-    # The sum of the weights of a schedule over the present one, and what was summed so far.
+    # The sum of the weights of a schedule over the present one, and what is summed so far.
     _span: ClassVar[Any] = math.inf
-    _seen: ClassVar[tuple[int, float, float]] = START
+    _weights: ClassVar[Weights]
+
+    def _check(self) -> None:
+        object.__setattr__(self, "_weights", Weights(self.learning_rate))
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("ahead", counted=False),)
 
+    @property
+    def memory(self) -> Weights | None:
+        """The sum of the weights, if the rate is a schedule."""
+        return self._weights if callable(self.learning_rate) else None
+
+    def owned(self) -> Self:
+        """Return this with a sum of its own, of which nothing is summed yet."""
+        twin = copy.copy(self)
+        twin._check()
+        return twin
+
     def at(self, step: Any) -> Self:
         """Return this with its schedules replaced by numbers, and the weights summed."""
         fixed = super().at(step)
-        if callable(self.learning_rate):
-            fixed.__dict__["_span"] = self._spanned(step)
+        if not callable(self.learning_rate):
+            return fixed
+        if _arrays.is_traced(step):
+            fixed.__dict__["_span"] = self._traced_span(step)
+        else:
+            fixed.__dict__["_span"] = self._weights.span(int(step))
         return fixed
 
-    def _spanned(self, step: Any) -> Any:
-        # The sum of the weights over the last one.
-        if _arrays.is_traced(step):
-            table = [_over(x) for x in _summed(self.learning_rate, START, HORIZON)]
-            last = _arrays.choose(step < HORIZON, step, HORIZON - 1)
-            return _arrays.namespace(step).asarray(table)[last] + (step - last)
-        steps = int(step) + 1
-        seen = self._seen if self._seen[0] <= steps else START
-        seen = [seen, *_summed(self.learning_rate, seen, steps)][-1]
-        if seen[0] > self._seen[0]:
-            self.__dict__["_seen"] = seen
-        return _over(seen)
+    def _traced_span(self, step: Any) -> Any:
+        sums = [WeightSum()]
+        for n in range(HORIZON):
+            sums.append(sums[-1].after(self.learning_rate, n + 1))
+        last = _arrays.choose(step < HORIZON, step, HORIZON - 1)
+        table = _arrays.namespace(step).asarray([x.span for x in sums[1:]])
+        return table[last] + (step - last)
 
     def scalars(self, t: Any) -> dict[str, Any]:
         share = 1 / _arrays.choose(self._span < t, self._span, t)
@@ -227,18 +305,3 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
         return s.learning_rate / self._divisor(xp, s, slots[1])
-
-
-def _summed(schedule: Any, seen: tuple[int, float, float], n: int) -> Any:
-    # Yield what was summed, step by step up to n steps.
-    count, largest, total = seen
-    for step in range(count, n):
-        largest = max(largest, float(schedule(step)))
-        total += largest * largest
-        yield step + 1, largest, total
-
-
-def _over(seen: tuple[int, float, float]) -> float:
-    # The sum over its last term; where no rate was above 0 yet, all points are one.
-    _, largest, total = seen
-    return total / (largest * largest) if largest else 1.0

@@ -36,8 +36,8 @@ RATES = st.sampled_from(["plateau", *parts.RATES])
 CHOICES = {
     "penalty": [None, None, *parts.PENALTIES],
     "constraint": [None, None, *parts.CONSTRAINTS, "mask"],
-    "rates": [None, None, None, "number", "array", "channel"],
-    "decays": [None, None, None, "number", "array"],
+    "rates": [None, None, None, "number", "numbers", "array", "channel"],
+    "decays": [None, None, None, "number", "numbers", "array"],
 }
 # How a refusal begins: with the place that it is about.
 PLACES = (
@@ -194,8 +194,7 @@ class Base(RuleBasedStateMachine):
             if outcome is not None:
                 assert re.search(refusal, str(outcome)), (name, type(outcome), str(outcome))
         if refused is not None:
-            self.met[name, "refused"] += 1
-            self.met[name.partition(":")[0], "refused"] += 1
+            self.met["refused", name] += 1
         return refused is None
 
     def _count(self, name):

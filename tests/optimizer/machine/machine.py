@@ -24,6 +24,7 @@ GRADIENTS = (
 STRANGE = {"norm": "value", "value": "norm", "scale": "user"}
 FAULTS = st.sampled_from([MemoryError, KeyboardInterrupt])
 AT = st.sampled_from(list(TARGETS))
+CALLS = st.sampled_from([1, 1, 1, 2, 3, 4, 6, 8])
 
 
 class Machine(Changes):
@@ -307,14 +308,16 @@ class Machine(Changes):
 
     # -- errors in the middle ------------------------------------------------------------------
 
-    @rule(at=AT, n=st.integers(1, 8), fault=FAULTS, which=INDEX, seed=SEEDS)
+    @rule(at=AT, n=CALLS, fault=FAULTS, which=INDEX, seed=SEEDS)
     def interrupted_step(self, at, n, fault, which, seed):
         self.interrupt("step", at, n, fault, which, seed)
 
     @rule(
-        what=st.sampled_from(["rules", "move", "load", "load", "option", "flush", "discard"]),
+        what=st.sampled_from(
+            ["rules", "move", "load", "load", "option", "option", "flush", "flush", "discard"]
+        ),
         at=AT,
-        n=st.integers(1, 8),
+        n=CALLS,
         fault=FAULTS,
         which=INDEX,
         seed=SEEDS,
@@ -354,6 +357,8 @@ class Machine(Changes):
             field = list(CHOICES)[which % 4]
             self.change_option(field, CHOICES[field][seed % len(CHOICES[field])], wrap, name)
         else:
+            if "accumulate" in self.make.transforms and not self.given:
+                self.make_step("step", ["ordinary"], True, seed)
             self.finish_window(what, wrap, name)
 
     def _through(self, system, operation, target, n, error, what):

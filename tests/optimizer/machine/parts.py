@@ -151,9 +151,7 @@ class Spec:
         return tree({p: n and self._rule(n, plateau) for p, n in self.names.items()})
 
     def _rule(self, name, plateau):
-        # Known, see test_saved: the weights of schedule-free rules forget rates of before.
-        fixed = name.startswith("free") and self.rate not in ("number", "cosine")
-        return RULES[name](RATES["cosine" if fixed else self.rate](plateau))
+        return RULES[name](RATES[self.rate](plateau))
 
     def by_leaf(self, leaves):
         """Return the same, leaf by leaf."""
