@@ -32,11 +32,11 @@ TEAMS = [
     ("fresh", "torch"), ("blocked", "strict"), ("fresh",), ("torch",),
 ]  # fmt: skip
 NAMES = st.sampled_from(list(parts.RULES))
-RATES = st.sampled_from(["plateau", *parts.RATES])
+RATES = st.sampled_from([*["plateau"] * 4, *parts.RATES])
 CHOICES = {
     "penalty": [None, None, *parts.PENALTIES],
     "constraint": [None, None, *parts.CONSTRAINTS, "mask"],
-    "rates": [None, None, None, "number", "numbers", "array", "channel"],
+    "rates": [None, None, None, "number", "number", "numbers", "array", "channel", "channel"],
     "decays": [None, None, None, "number", "numbers", "array"],
 }
 # How a refusal begins: with the place that it is about.
