@@ -159,6 +159,7 @@ class Run:
         self.history.add("gradient_norm", record.gradient_norm)
         self._finish_epoch(record.value)
         if self._ends:
+            self.params = self.copied()
             self.end(self._ends[0][0], status=self._ends[0][1])
             raise StoppedError
         return False

@@ -96,7 +96,7 @@ class Record:
     Attributes
     ----------
     x : tree
-        The point, on its device.
+        The point, on its device: read-only, or a copy where a library has no such arrays.
     value : float
         The objective there, smooth penalties included.
     gradient : tree
@@ -122,13 +122,13 @@ class Record:
 
     @property
     def x(self) -> Any:
-        """The point."""
-        return self._space.unpack(self._x)
+        """The point; its arrays are read-only, or copies where a library has no such arrays."""
+        return self._space.shown(self._x)
 
     @property
     def gradient(self) -> Any:
-        """The gradient."""
-        return self._space.unpack(self._gradient)
+        """The gradient, like `x`."""
+        return self._space.shown(self._gradient)
 
     def change(self) -> tuple[float, float]:
         """Return the Euclidean norms of the last step and of the point: a read from the device."""
@@ -299,7 +299,7 @@ class Run:
     @property
     def x(self) -> Any:
         """The current point."""
-        return self.space.unpack(self.at.x)
+        return self.space.shown(self.at.x)
 
     @x.setter
     def x(self, new: Any) -> None:

@@ -218,7 +218,8 @@ def minimize(
     evaluations = run.objective.evaluations
     return MinimizeResult(
         message=verdict.message, success=verdict.success, status=verdict.status, fun=at.value,
-        x=at.x, nit=run.iteration, jac=at.gradient, nfev=evaluations, njev=evaluations,
+        x=run.space.unpack(at._x), nit=run.iteration, jac=run.space.unpack(at._gradient),
+        gradient_norm=at.gradient_norm, nfev=evaluations, njev=evaluations,
         history=look.history,
     )  # fmt: skip
 
