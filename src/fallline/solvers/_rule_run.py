@@ -99,5 +99,8 @@ def copied(structure: Structure, tree: Any) -> Any:
     """Return a tree of copies of its arrays; those that cannot be written stay."""
     leaves = structure.flatten(tree, "x")
     return structure.unflatten(
-        [p if p is None or _arrays.is_immutable(p) else _arrays.moved(p, p, p.dtype) for p in leaves]
+        [
+            p if p is None or _arrays.is_immutable(p) else _arrays.moved(p, p, p.dtype)
+            for p in leaves
+        ]
     )
