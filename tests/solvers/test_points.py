@@ -86,3 +86,18 @@ def test_the_result_belongs_to_the_caller():
     found = fl.minimize(lambda x: (np.sum((x - 3) ** 2), 2 * (x - 3)), np.zeros(2))
     found.x[0] = found.jac[0] = 1.0
     assert found.x[0] == 1.0
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_result_has_its_gradient_and_the_norm_of_it(method):
+    def fun(x):
+        return np.sum((x - 3) ** 2), 2 * (x - 3)
+
+    found = fl.minimize(fun, np.zeros(2), method=method, max_iterations=5, stop=None)
+    assert np.all(found.jac == fun(found.x)[1])
+    if not isinstance(method, fl.ProximalGradient):
+        assert found.gradient_norm == np.max(np.abs(found.jac))
+    many = fl.minimize(
+        lambda x: (np.sum((x - 3) ** 2, axis=1), 2 * (x - 3)), np.zeros((4, 2)), batched=True
+    )
+    assert np.all(many.gradient_norm == np.max(np.abs(many.jac), axis=1))

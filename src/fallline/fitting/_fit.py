@@ -12,6 +12,7 @@ import numpy as np
 from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
 from .._arrays import _checks
+from .._arrays._results import Result
 from ..data import Batches
 from ..objectives._linear_model import LinearModel, check_params, dense_like, is_sparse
 from ..penalties import L1, ElasticNet
@@ -21,7 +22,7 @@ from ._run import InterruptedRunError, Run, StoppedError
 from ._run_record import RunRecord, described
 
 
-class FitResult(dict[str, Any]):
+class FitResult(Result):
     """What `fit` found; entries are attributes too.
 
     Attributes
@@ -48,25 +49,11 @@ class FitResult(dict[str, Any]):
         What ran, on what, and how it went; ``record.save("run.json")``.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an entry."""
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __repr__(self) -> str:
-        """Return one line for each entry."""
-        shown = {name: x for name, x in self.items() if name not in ("objective", "record")}
-        width = max(map(len, shown))
-        indent = "\n" + " " * (width + 2)
-        return "\n".join(
-            f"{k:>{width}}: {str(v).replace(chr(10), indent)}" for k, v in shown.items()
-        )
+    _hidden = ("objective", "record")
 
     def __dir__(self) -> list[str]:
         """Return the names of the entries."""
-        return [*self, "predict"]
+        return [*super().__dir__(), "predict"]
 
     def predict(self, X: Any) -> Any:
         """Return the predictions of the objective with these parameters.

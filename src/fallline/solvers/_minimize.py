@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import stop as conditions
 from .._arrays import _checks
+from .._arrays._results import Result
 from ..stop import Verdict
 from . import _methods
 from ._base import NoProgress, Record
@@ -18,7 +19,7 @@ from ._rule_run import RuleRun
 from .batched import BatchedRuleRun, finish, start_batch
 
 
-class MinimizeResult(dict[str, Any]):
+class MinimizeResult(Result):
     """What `minimize` found, with SciPy's names; entries are attributes too.
 
     Attributes
@@ -29,6 +30,8 @@ class MinimizeResult(dict[str, Any]):
         The objective at `x`, penalties included.
     jac : tree
         The gradient at `x`, without that of penalties that are not smooth.
+    gradient_norm : float
+        The largest element of it in magnitude, as in records.
     nit, nfev, njev : int
         Iterations; evaluations of the objective and of its gradient.
     success : bool
@@ -42,30 +45,12 @@ class MinimizeResult(dict[str, Any]):
 
     Notes
     -----
-    Of a batch, ``fun, nit, success, status`` are arrays with an entry for each problem, of the
-    library and on the device of `x0`; `nfev` counts evaluations of all of them, and `message` says
-    how many ended why.
+    Of a batch, ``fun, gradient_norm, nit, success, status`` are arrays with an entry for each
+    problem, of the library and on the device of `x0`; `nfev` counts evaluations of all of them, and
+    `message` says how many ended why.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an entry."""
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __repr__(self) -> str:
-        """Return one line for each entry."""
-        width = max(map(len, self))
-        lines = []
-        for name, value in self.items():
-            shown = f"{{{', '.join(value)}}}" if name == "history" else str(value)
-            lines.append(f"{name:>{width}}: " + shown.replace("\n", "\n" + " " * (width + 2)))
-        return "\n".join(lines)
-
-    def __dir__(self) -> list[str]:
-        """Return the names of the entries."""
-        return list(self)
+    _named = ("history",)
 
 
 _RECORDED: dict[str, Callable[[Record], Any]] = {

@@ -181,6 +181,7 @@ class _Look:
             "x": space.unpack(at.x),
             "nit": self._run.iteration,
             "jac": space.unpack(at.gradient),
+            "gradient_norm": at.norm,
             "nfev": evaluations,
             "njev": evaluations,
             "history": self._history,
