@@ -110,7 +110,7 @@ class Progress(Callback):
         """Move it, with the newest numbers beside."""
         names = [n for n in ("loss", "validation_loss") if n in run.history]
         self._bar.set_postfix({n: f"{run.history.last(n):.4g}" for n in names}, refresh=False)
-        self._bar.update()
+        self._bar.update(run.epoch - self._bar.n)
 
     def on_end(self, run: Any) -> None:
         """Leave it as it is."""
@@ -196,14 +196,16 @@ def _newest(run: Any) -> dict[str, float]:
 
 
 class Checkpoint(Callback):
-    """A file from which ``fit(..., resume=path)`` goes on, bit for bit.
+    """A file from which ``fit(..., resume=path)`` or `minimize` goes on, bit for bit.
+
+    `fit` writes them for rules, `minimize` for rules and solvers.
 
     Parameters
     ----------
     path : str or path
         The file; each new one replaces the old, whole or not at all.
     every : int, default 1
-        Epochs between two files.
+        Epochs between two files; in `minimize`, iterations.
     steps : int, optional
         Steps between two files, instead.
     """
@@ -211,12 +213,6 @@ class Checkpoint(Callback):
     def __init__(self, path: Any, every: int = 1, *, steps: int | None = None) -> None:
         self.path, self.every = path, _checks.count("every", every, 1)
         self.steps = None if steps is None else _checks.count("steps", steps, 1)
-
-    def on_start(self, run: Any) -> None:
-        """Check that there is something to save."""
-        if run.optimizer is None:
-            msg = "callbacks: Checkpoint is for rules; a solver starts again from params="
-            raise TypeError(msg)
 
     @property
     def watches_steps(self) -> bool:

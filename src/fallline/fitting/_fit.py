@@ -321,6 +321,10 @@ def _solve(
     run: Run, method: Solver, arrays: Any, iterations: int | None, penalty: Any, constraint: Any,
     condition: Any,
 ) -> None:  # fmt: skip
+    if any(isinstance(hook, callbacks.Checkpoint) for hook in run.hooks):
+        msg = "callbacks: Checkpoint is for rules; a solver starts again from params="
+        raise TypeError(msg)
+
     def fun(x: Any) -> Any:
         return run.evaluated(x, arrays)
 

@@ -50,7 +50,7 @@ class Run:
         self, evaluate: Callable[..., Any], params: Any, hooks: Sequence[Any], *, validation: Any,
         weighted: bool,
     ) -> None:  # fmt: skip
-        self._evaluate, self.params, self._hooks = evaluate, params, hooks
+        self._evaluate, self.params, self.hooks = evaluate, params, hooks
         self._validation, self._weighted = validation, weighted
         self.optimizer: Optimizer | None = None
         self.epoch = self.step = 0
@@ -136,7 +136,7 @@ class Run:
     def begin(self) -> None:
         """Tell the callbacks."""
         self._clock = time.perf_counter()
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.on_start(self)
 
     def end(
@@ -154,8 +154,6 @@ class Run:
         """Take note of a solver's iteration; tell whether to end."""
         self.epoch, self.step, self.loss = record.iteration, record.evaluations, record.value
         self.params = record.x
-        if record.value < self._best[0]:
-            self._best = record.value, record.x
         self.history.add("gradient_norm", record.gradient_norm)
         self._finish_epoch(record.value)
         if self._ends:
@@ -171,7 +169,7 @@ class Run:
         now = time.perf_counter()
         self.history.add("seconds", now - self._clock)
         self._clock = now
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.on_epoch(self)
 
     def _validated(self) -> Any:
@@ -221,7 +219,7 @@ class Run:
 
     def _one_epoch(self) -> bool:
         # Tells whether there were batches.
-        step_hooks = [hook for hook in self._hooks if hook.watches_steps]
+        step_hooks = [hook for hook in self.hooks if hook.watches_steps]
         self._note_rng()
         try:
             if step_hooks or self._ends or not self._scannable():

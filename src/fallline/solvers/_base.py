@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,10 +115,10 @@ class Record:
     iteration: int
     evaluations: int
     step_length: float
-    _space: Space
-    _x: Any
-    _gradient: Any
-    _before: Any
+    _space: Space = field(repr=False)
+    _x: Any = field(repr=False)
+    _gradient: Any = field(repr=False)
+    _before: Any = field(repr=False)
 
     @property
     def x(self) -> Any:
@@ -149,6 +149,9 @@ class Record:
         leaf = self._space.worst(self._gradient)
         what = "value" if math.isfinite(self.gradient_norm) or leaf is None else f"gradient{leaf}"
         return f"the {what} is not finite in iteration {self.iteration}"
+
+
+INTERRUPTED = "interrupted; this is the best point so far"
 
 
 class NoProgress(ArithmeticError):
@@ -224,6 +227,8 @@ class Run:
     """
 
     proximal: ClassVar[bool] = False
+    # What later steps depend on: the attributes that a file has to keep.
+    remembers: ClassVar[tuple[str, ...]] = ("iteration", "at", "_before", "_d")
     default_stop: ClassVar[Condition | None] = GradientNorm() | RelativeDecrease()
 
     def __init__(
@@ -236,6 +241,7 @@ class Run:
         gradient: Callable[..., Any] | None = None,
         penalty: Any = None,
         constraint: Any = None,
+        begin: bool = True,
     ) -> None:
         self.solver = solver
         smooth = None if self.proximal else penalty
@@ -245,7 +251,17 @@ class Run:
         self.space = self.objective.space
         self.iteration = 0
         self._setup(penalty, constraint)
-        self._begin(self.space.pack(x0, "x0"))
+        if begin:
+            self._begin(self.space.pack(x0, "x0"))
+
+    def state(self) -> dict[str, Any]:
+        """Return what later steps depend on, by name."""
+        return {name: getattr(self, name) for name in self.remembers}
+
+    def restore(self, state: dict[str, Any], record: Record) -> None:
+        """Go on from what `state` returned, at a record; nothing is evaluated."""
+        for name in self.remembers:
+            setattr(self, name, state[name])
 
     def _refuse(self, x0: Any, penalty: Any, constraint: Any) -> None:
         name = type(self.solver).__name__

@@ -16,6 +16,7 @@ class ConjugateGradientRun(Run):
     """Three inner products for each evaluation: g g, g d, and g with the gradient before."""
 
     solver: ConjugateGradient
+    remembers = (*Run.remembers, "_square", "_length", "_t", "_fresh")
 
     def _restart(self) -> None:
         self._downhill(float(self.at.measured[0]))

@@ -22,6 +22,7 @@ class LBFGSRun(Run):
     """
 
     solver: LBFGS
+    remembers = (*Run.remembers, "_rows", "_slots", "_yy", "_inverse", "_sy", "_square", "_first")
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
         self._rows = self.space.zeros(3 + 2 * self.solver.history)

@@ -26,6 +26,7 @@ class ProximalGradientRun(Run):
 
     solver: ProximalGradient
     proximal = True
+    remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth")
     default_stop = GradientNorm()
 
     def _setup(self, penalty: Any, constraint: Any) -> None:

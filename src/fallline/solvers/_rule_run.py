@@ -24,6 +24,7 @@ class RuleRun:
     """
 
     default_stop = None
+    remembers = ("iteration",)
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class RuleRun:
         *,
         penalty: Any = None,
         constraint: Any = None,
+        begin: bool = True,
         **options: Any,
     ) -> None:
         self.objective = Objective(fun, x0, **options)
@@ -54,7 +56,8 @@ class RuleRun:
         )
         self.iteration = 0
         self._seen: Any = None
-        self._evaluate()
+        if begin:
+            self._evaluate()
 
     def _evaluate(self) -> None:
         # The function gets arrays of its own: it may keep them, and the next step writes ours.
@@ -66,6 +69,17 @@ class RuleRun:
                 if p is not None and p.valued and leaf is not None:
                     value = value + p.value(leaf)
         self._now = x, value, gradient  # at once: an interruption finds what belongs together
+
+    def state(self) -> dict[str, Any]:
+        """Return what later steps depend on, beside the Optimizer and the last record."""
+        return {"iteration": self.iteration}
+
+    def restore(self, state: dict[str, Any], record: Record) -> None:
+        """Go on from what `state` returned, at the last record; nothing is evaluated."""
+        self.iteration = state["iteration"]
+        self._seen = record._x
+        gradient = self.space.unpack(record._gradient)
+        self._now = copied(self.space.structure, self.optimizer.params), record.value, gradient
 
     def advance(self) -> None:
         """Make one iteration without a record."""

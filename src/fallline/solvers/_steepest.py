@@ -19,6 +19,7 @@ class SteepestDescentRun(Run):
     """The direction is always the negative gradient."""
 
     solver: SteepestDescent
+    remembers = (*Run.remembers, "_values", "_t")
 
     def _restart(self) -> None:
         square = float(self.at.measured[0])

@@ -61,20 +61,24 @@ class Condition:
         """
         return Watch(self, every)
 
-    def watch(self, epsilon: float) -> Callable[[Any], Verdict | None]:
+    def watch(
+        self, epsilon: float, memory: Memory | None = None
+    ) -> Callable[[Any], Verdict | None]:
         """Return what judges the records of one run, in their order.
 
         Parameters
         ----------
         epsilon : float
             Precision of the numbers.
+        memory : dict, optional
+            An empty one in which the numbers are kept that are remembered from record to record.
 
         Returns
         -------
         callable
             From a record to a `Verdict`, or `None` to go on.
         """
-        judge = self.judge(epsilon)
+        judge = self._judge(lambda: epsilon, {} if memory is None else memory)
         return lambda record: next((verdict for holds, verdict in judge(record) if holds), None)
 
     def judge(self, epsilon: float) -> Judge:

@@ -115,7 +115,7 @@ class Watch:
         mine = {"calls": self.calls, "memory": self._memory}
         saved = _checks.like_numbers("state_dict", mine, state_dict)
         self.calls = _checks.count("state_dict['calls']", saved["calls"])
-        _fill(self._memory, saved["memory"])
+        fill(self._memory, saved["memory"])
         self.verdict = self._before = None
 
 
@@ -126,11 +126,11 @@ def _made(condition: Any, every: int, state: dict[str, Any], verdict: Any) -> Wa
     return watch
 
 
-def _fill(memory: dict[str, Any], saved: dict[str, Any]) -> None:
-    # In place: the judges hold these dicts.
+def fill(memory: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Put saved numbers into the memory of judges, in place: they hold these dicts."""
     for key, x in saved.items():
         if isinstance(x, dict):
-            _fill(memory[key], x)
+            fill(memory[key], x)
         else:
             memory[key] = x
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import _arrays
 from ...stop import Condition, NonFinite, Verdict
-from .._base import Record, Solver, no_step
+from .._base import INTERRUPTED, Record, Solver, no_step
 from .._lbfgs import LBFGS
 from .._steepest import SteepestDescent
 from ._rule_run import BatchedRuleRun
@@ -77,10 +77,14 @@ def finish(
     """
     run.limit = max_iterations
     look = _Look(run, stop, max_iterations, callback, keep)
-    while look():
-        run.advance()
-        while run.ticks % every and run.ticks != max_iterations:
+    try:
+        while look():
             run.advance()
+            while run.ticks % every and run.ticks != max_iterations:
+                run.advance()
+    except KeyboardInterrupt:
+        if not look.interrupted():
+            raise
     return look.result()
 
 
@@ -150,6 +154,18 @@ class _Look:
         self._mark(run.stuck & run.at_precision(), Verdict(no_step(True)))
         self._mark(run.stuck, Verdict(no_step(False), False, 2))
         return best, broken
+
+    def interrupted(self) -> bool:
+        """End what has not ended, each problem at its best point; tell whether there are any."""
+        run, best = self._run, self._best
+        if best is None:
+            return False
+        with _arrays.guard(run.space.like)():
+            going = self._codes == 0
+            self._mark(True, Verdict(INTERRUPTED, False, 98))
+            run.freeze(self._codes == 0, going, best)
+        self._read = _arrays.to_numpy(self._codes)
+        return True
 
     def _mark(self, holds: Any, verdict: Verdict) -> None:
         if holds is False:
