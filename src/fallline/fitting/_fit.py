@@ -321,7 +321,7 @@ def _solve(
     run: Run, method: Solver, arrays: Any, iterations: int | None, penalty: Any, constraint: Any,
     condition: Any,
 ) -> None:  # fmt: skip
-    if any(isinstance(hook, callbacks.Checkpoint) for hook in run.hooks):
+    if any(isinstance(hook, callbacks.Checkpoint) for hook in run._hooks):
         msg = "callbacks: Checkpoint is for rules; a solver starts again from params="
         raise TypeError(msg)
 

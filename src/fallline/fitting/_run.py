@@ -50,7 +50,7 @@ class Run:
         self, evaluate: Callable[..., Any], params: Any, hooks: Sequence[Any], *, validation: Any,
         weighted: bool,
     ) -> None:  # fmt: skip
-        self._evaluate, self.params, self.hooks = evaluate, params, hooks
+        self._evaluate, self.params, self._hooks = evaluate, params, hooks
         self._validation, self._weighted = validation, weighted
         self.optimizer: Optimizer | None = None
         self.epoch = self.step = 0
@@ -136,7 +136,7 @@ class Run:
     def begin(self) -> None:
         """Tell the callbacks."""
         self._clock = time.perf_counter()
-        for hook in self.hooks:
+        for hook in self._hooks:
             hook.on_start(self)
 
     def end(
@@ -169,7 +169,7 @@ class Run:
         now = time.perf_counter()
         self.history.add("seconds", now - self._clock)
         self._clock = now
-        for hook in self.hooks:
+        for hook in self._hooks:
             hook.on_epoch(self)
 
     def _validated(self) -> Any:
@@ -219,7 +219,7 @@ class Run:
 
     def _one_epoch(self) -> bool:
         # Tells whether there were batches.
-        step_hooks = [hook for hook in self.hooks if hook.watches_steps]
+        step_hooks = [hook for hook in self._hooks if hook.watches_steps]
         self._note_rng()
         try:
             if step_hooks or self._ends or not self._scannable():
