@@ -75,3 +75,10 @@ def test_results_of_large_problems_are_short():
         lambda x: (np.sum(x * x, axis=1), 2 * x), np.ones((300, 2)), batched=True
     )  # fmt: skip
     assert len(repr(many).splitlines()) == len(many)
+
+
+def test_a_record_prints_its_numbers_only():
+    run = fl.LBFGS().start(lambda x: (np.sum(x * x), 2 * x), np.ones(2))
+    words = repr(run.record)
+    assert words.startswith("Record(value=2.0, gradient_norm=2.0, iteration=0, evaluations=1")
+    assert "_x" not in words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -115,10 +115,10 @@ class Record:
     iteration: int
     evaluations: int
     step_length: float
-    _space: Space = field(repr=False)
-    _x: Any = field(repr=False)
-    _gradient: Any = field(repr=False)
-    _before: Any = field(repr=False)
+    _space: Space
+    _x: Any
+    _gradient: Any
+    _before: Any
 
     @property
     def x(self) -> Any:
@@ -137,6 +137,11 @@ class Record:
         step, size = numbers(self._space, 0.0, [xp.sum(d * d), xp.sum(x * x)])[1:]
         return math.sqrt(step), math.sqrt(size)
 
+    def __repr__(self) -> str:
+        """Return the class and the numbers."""
+        names = [f.name for f in fields(self) if not f.name.startswith("_")]
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+
     @property
     def broken(self) -> Any:
         """Whether the value or the gradient is not finite."""
@@ -151,9 +156,6 @@ class Record:
         return f"the {what} is not finite in iteration {self.iteration}"
 
 
-INTERRUPTED = "interrupted; this is the best point so far"
-
-
 class NoProgress(ArithmeticError):
     """No step lowers the objective; `at_precision` if rounding alone explains it."""
 
@@ -165,6 +167,9 @@ class NoProgress(ArithmeticError):
 def no_step(at_precision: bool) -> str:
     """Return why a solver makes no progress."""
     return f"no step {'at this precision ' if at_precision else ''}lowers the objective"
+
+
+INTERRUPTED = "interrupted; this is the best point so far"
 
 
 @dataclass(frozen=True)
@@ -226,9 +231,9 @@ class Run:
         Steps done.
     """
 
-    proximal: ClassVar[bool] = False
     # What later steps depend on: the attributes that a file has to keep.
     remembers: ClassVar[tuple[str, ...]] = ("iteration", "at", "_before", "_d")
+    proximal: ClassVar[bool] = False
     default_stop: ClassVar[Condition | None] = GradientNorm() | RelativeDecrease()
 
     def __init__(

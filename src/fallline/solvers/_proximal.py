@@ -25,8 +25,8 @@ class ProximalGradientRun(Run):
     """Smooth penalties join the objective; the others, and the constraints, are the map P."""
 
     solver: ProximalGradient
-    proximal = True
     remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth")
+    proximal = True
     default_stop = GradientNorm()
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
