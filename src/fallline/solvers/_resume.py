@@ -183,6 +183,8 @@ class _Writer:
             return {"kind": "array", "name": self._member(x)}
         if isinstance(x, deque):
             return {"kind": "deque", "most": x.maxlen, "of": [self.pack(v) for v in x]}
+        if isinstance(x, tuple):
+            return {"kind": "tuple", "of": [self.pack(v) for v in x]}
         if isinstance(x, list):
             return [self.pack(v) for v in x]
         values = {n: self.pack(getattr(x, n)) for n in _fields(type(x))}
@@ -214,6 +216,8 @@ class _Reader:
             return {name: self._named(name, value) for name, value in x.items()}
         if kind in ("host", "array"):
             return self._array(x["name"], ours=kind == "array")
+        if kind == "tuple":
+            return tuple(self.unpack(x["of"]))
         if kind == "deque":
             return deque(self.unpack(x["of"]), maxlen=x["most"])
         cls = _KINDS[kind]
