@@ -154,6 +154,8 @@ class Run:
         """Take note of a solver's iteration; tell whether to end."""
         self.epoch, self.step, self.loss = record.iteration, record.evaluations, record.value
         self.params = record.x
+        if record.value < self._best[0]:
+            self._best = record.value, record.x
         self.history.add("gradient_norm", record.gradient_norm)
         self._finish_epoch(record.value)
         if self._ends:

@@ -67,15 +67,12 @@ class Look:
         verdict = self._judged(record)
         if first:
             return verdict
-        if self._callback is not None:
-            try:
-                ended = bool(self._callback(record))
-            except StopIteration:
-                ended = True
-            if ended and verdict is None:
-                verdict = Verdict("the callback stopped the run", False, 99)
+        if self._callback is not None and _ends(self._callback, record):
+            verdict = verdict or Verdict("the callback stopped the run", False, 99)
         for hook in self._hooks:
-            hook.on_epoch(self.view)
+            if _ends(hook.on_epoch, self.view):
+                self.view.stop("a callback stopped the run", status=99)
+        self.view.write()
         return verdict or self.view.verdict
 
     def _judged(self, record: Record) -> Verdict | None:
@@ -100,6 +97,13 @@ class Look:
         """Take note of where the run was cut off, and return the reason."""
         self._compare(record, broken=bool(record.broken))
         return Verdict(INTERRUPTED, False, 98)
+
+
+def _ends(callback: Callable[[Any], Any], seen: Any) -> bool:
+    try:
+        return bool(callback(seen))
+    except StopIteration:
+        return True
 
 
 class _Newest(dict[str, float]):
@@ -138,6 +142,7 @@ class View:
         self.optimizer = run.optimizer if isinstance(run, RuleRun) else None
         self.verdict: Verdict | None = None
         self.history = _Newest()
+        self._paths: list[Any] = []
 
     def move(self, record: Record) -> None:
         """Go to another record."""
@@ -167,14 +172,19 @@ class View:
         self.verdict = self.verdict or Verdict(message, status == 0, status)
 
     def save(self, path: Any) -> None:
-        """Write a file from which `minimize` goes on.
+        """Write a file from which `minimize` goes on, once all callbacks were called.
 
         Parameters
         ----------
         path : str or path
             Where.
         """
-        _resume.save(path, self._run, self._method, self.look)
+        self._paths.append(path)
+
+    def write(self) -> None:
+        """Write the files that callbacks asked for."""
+        while self._paths:
+            _resume.save(self._paths.pop(0), self._run, self._method, self.look)
 
 
 def hooks(given: Sequence[Any], progress: bool) -> list[callbacks.Callback]:
