@@ -556,3 +556,18 @@ def test_complex_state_does_not_lose_a_part_to_a_real_parameter(state, shape):
     opt.step({"z": np.ones(shape)})
     opt.rebind({"z": np.ones(shape, complex)}, state=state)
     np.testing.assert_array_equal(opt.state["z"]["b"], np.ones(shape, complex))
+
+
+def test_a_sum_that_somebody_wrote_is_forgotten_with_its_step(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    params = backend.tree({"x": np.ones(2)})
+    opt = fl.Optimizer(params, fl.SGD(0.5), gradients=[gradients.Accumulate(2)], nonfinite="skip")
+    opt.step({"x": None})
+    opt.state["x"]["sum"] = backend.array(np.ones(2))
+    opt.step({"x": backend.array(np.asarray([np.nan, 0.0]))})
+    np.testing.assert_array_equal(backend.numpy(opt.state["x"]["sum"]), np.zeros(2))
+    assert opt.skipped == 1
+    for _ in range(2):
+        opt.step({"x": backend.array(np.ones(2))})
+    np.testing.assert_array_equal(backend.numpy(opt.params["x"]), np.full(2, 0.5))
