@@ -13,7 +13,8 @@ from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..penalties import L1, ElasticNet, as_penalty
 from ..stop import Condition, RelativeDecrease, RelativeGradient
-from ._search import NoProgress, Trial
+from ._search import NoProgress as NoProgress
+from ._search import Trial
 from ._space import Space, numbers
 
 
@@ -238,7 +239,7 @@ class Run:
     _tried = 1.0  # the first step length of the last search
     _probe: Trial | None = None  # and what was found there
     default_stop: ClassVar[Condition | None] = RelativeGradient() | RelativeDecrease(
-        1e-7, times=3, floor=0.0
+        times=3, floor=0.0
     )
 
     def __init__(

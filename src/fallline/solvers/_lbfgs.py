@@ -26,9 +26,9 @@ class LBFGSRun(Run):
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
         self._rows = self.space.zeros(3 + 2 * self.solver.history)
-        self._reach = 1.0  # of the last step, in the space
 
     def _restart(self) -> None:
+        self._reach = 1.0  # of the last step, in the space
         square = float(self.at.measured[0])
         self.at.slope = self._downhill(self._uphill(self.at), square)
 

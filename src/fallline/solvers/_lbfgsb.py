@@ -119,8 +119,8 @@ class LBFGSB(LBFGS):
     r"""L-BFGS between bounds, for smooth objectives.
 
     Elements at a bound to which the negative gradient points stay there; for the others the
-    quasi-Newton step is projected on the bounds [1]_. How far it goes is searched along this path as
-    by ``LBFGS``, whose points these are where no bound is met.
+    quasi-Newton step is projected on the bounds [1]_. How far it goes is searched along this path
+    as by ``LBFGS``, whose points these are where no bound is met.
 
     Parameters
     ----------

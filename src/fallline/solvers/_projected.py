@@ -48,7 +48,8 @@ class ProjectedRun(LBFGSRun):
         value, gradient = self.objective(x)
         pseudo = self._pseudo(x, gradient)
         penalty = self._penalty(x)
-        arrays, path = [self.space.peak(pseudo), *penalty], []
+        arrays = [self.space.peak(pseudo), *penalty]
+        path: Sequence[Any] = ()
         if self._d is None:
             arrays.append(pseudo @ pseudo)
         else:

@@ -71,7 +71,7 @@ class ProximalGradientRun(Run):
     def _begin(self, x: Any) -> None:
         self._before: Any = None
         self._previous: Any = None
-        self._theta, self._d, self._bent = 1.0, None, False
+        self._theta, self._d, self._bent = 0.0, None, False
         x = self._map(x, 0.0)
         value, gradient = self.objective(x)
         penalty = self._penalty(x)
@@ -97,9 +97,10 @@ class ProximalGradientRun(Run):
         t = self._fixed or self._t
         theta = 0.5 * (1 + math.sqrt(1 + 4 * self._theta**2 * self._t / t))
         beta = (self._theta - 1) / theta if self.solver.accelerated else 0.0
-        start = self._extrapolated(beta) if beta > 0 and self._previous is not None else None
-        if start is None:
-            start, theta = _Point(self.at.x, self._smooth, self.at.gradient), max(theta, 1.0)
+        start = _Point(self.at.x, self._smooth, self.at.gradient)
+        if beta > 0:
+            ahead = self._extrapolated(beta)
+            start, theta = (start, 1.0) if ahead is None else (ahead, theta)
         longest = math.inf
         while True:
             trial, longest, turned = self._compared(start, t)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
 UNBOUNDED = "the objective falls without bound along a line"
 
 
@@ -30,7 +29,6 @@ class Trial:
     def finite(self) -> bool:
         """Whether value and slope are numbers."""
         return math.isfinite(self.value) and math.isfinite(self.slope)
-
 
     def after(self, first: float) -> Trial:
         """Return this with a note whether the search went back from its first step length."""

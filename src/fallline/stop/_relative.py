@@ -114,11 +114,20 @@ class RelativeDecrease(Condition):
             small = (fall >= 0) & small & (last < math.inf)
             if self.times == 1:
                 return [(small, good)]
-            small = small & (record.shortened == 0)
-            count = memory["small"] = _arrays.choose(small, memory["small"] + 1, 0)
+            short = getattr(record, "shortened", False)  # of runs that search
+            small = small & (~short if _arrays.is_array(short) else not short)
+            count = memory["small"] = _counted(small) * (memory["small"] + 1)
             return [(count >= self.times, good)]
 
         return judge
+
+
+def _counted(truth: Any) -> Any:
+    # 1 or 0.
+    if not _arrays.is_array(truth):
+        return int(truth)
+    xp = _arrays.namespace(truth)
+    return xp.astype(truth, xp.int32)
 
 
 def _least_fall(epsilon: float) -> float:

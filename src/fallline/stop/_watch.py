@@ -65,7 +65,8 @@ class Watch:
         value : float or 0-d array, optional
             The objective.
         gradient, params : array or tree of arrays, optional
-            The gradient, for `GradientNorm`, and the point, for `ParameterChange`.
+            The gradient, for `GradientNorm`, the point, for `ParameterChange`, and both, for
+            `RelativeGradient`.
 
         Returns
         -------
@@ -173,6 +174,8 @@ class Look:
 
     def scaled_gradient(self) -> float:
         """Return the largest product of the gradient and the point, which counts as at least 1."""
+        structure = Structure(self._given["params"])
+        structure.flatten(self._given["gradient"], "gradient")  # of the same structure
         pairs = zip(self.leaves("gradient"), self.leaves("params"), strict=True)
         return _largest([_scaled(place, g, p) for (place, g), (_, p) in pairs])
 
@@ -234,8 +237,7 @@ def _scaled(place: str, g: Any, p: Any) -> Any:
         xp = _arrays.namespace(p)
         parts = (_arrays.parts(x) if _arrays.is_complex(x) else (x,) for x in (g, p))
         products = [
-            a * xp.where(xp.abs(b) > 1, b, xp.ones_like(b))
-            for a, b in zip(*parts, strict=True)
+            a * xp.where(xp.abs(b) > 1, b, xp.ones_like(b)) for a, b in zip(*parts, strict=True)
         ]
         return _arrays.unscalar(xp.stack(products))
 
