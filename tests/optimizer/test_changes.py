@@ -538,3 +538,36 @@ def test_a_schedule_waits_while_steps_are_skipped(backend):
     opt.step(backend.tree({"x": np.ones(1)}))
     assert float(backend.numpy(opt.params["x"])[0]) == pytest.approx(-0.2)
     assert (opt.step_count, opt.skipped, opt.state["x"]["step"]) == (2, 5, 2)
+
+
+@pytest.mark.parametrize("state", ["keep", "pad"])
+@pytest.mark.parametrize("shape", [(2,), (3,)])
+def test_complex_state_does_not_lose_a_part_to_a_real_parameter(state, shape):
+    opt = fl.Optimizer({"z": np.ones(2, complex)}, fl.SGD(0.1, momentum=0.9))
+    opt.step({"z": np.full(2, 1 + 2j)})
+    before = opt.state_dict()
+    if shape == (2,) or state == "pad":
+        with pytest.raises(TypeError, match=r"params\['z'\]: dtype is real, expected complex"):
+            opt.rebind({"z": np.ones(shape)}, state=state)
+        np.testing.assert_equal(opt.state_dict(), before)
+    opt.rebind({"z": np.ones(shape)}, state="reset")
+    assert opt.state["z"]["b"].dtype == "float64"
+    # The other way around nothing is lost.
+    opt.step({"z": np.ones(shape)})
+    opt.rebind({"z": np.ones(shape, complex)}, state=state)
+    np.testing.assert_array_equal(opt.state["z"]["b"], np.ones(shape, complex))
+
+
+def test_a_sum_that_somebody_wrote_is_forgotten_with_its_step(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    params = backend.tree({"x": np.ones(2)})
+    opt = fl.Optimizer(params, fl.SGD(0.5), gradients=[gradients.Accumulate(2)], nonfinite="skip")
+    opt.step({"x": None})
+    opt.state["x"]["sum"] = backend.array(np.ones(2))
+    opt.step({"x": backend.array(np.asarray([np.nan, 0.0]))})
+    np.testing.assert_array_equal(backend.numpy(opt.state["x"]["sum"]), np.zeros(2))
+    assert opt.skipped == 1
+    for _ in range(2):
+        opt.step({"x": backend.array(np.ones(2))})
+    np.testing.assert_array_equal(backend.numpy(opt.params["x"]), np.full(2, 0.5))

@@ -106,6 +106,11 @@ def rebound(opt, dial, tmp_path):
     return opt
 
 
+def transformed(opt, dial, tmp_path):
+    opt.transform(lambda x: x[::-1])
+    return opt
+
+
 def on_top(opt, dial, tmp_path):
     opt.save(tmp_path / "run.npz")
     dial.value, kept = 100.0, dial.value
@@ -124,8 +129,8 @@ def after_a_look(opt, dial, tmp_path):
 
 CHANGES = [
     reloaded, in_memory, on_one_that_went_another_way, loaded_beside_factors,
-    with_the_rules_of_the_file, with_an_equal_rule, with_other_options, rebound, on_top,
-    after_a_look,
+    with_the_rules_of_the_file, with_an_equal_rule, with_other_options, rebound,
+    transformed, on_top, after_a_look,
     lambda opt, *_: copy.deepcopy(opt),
     lambda opt, *_: copy.copy(opt),
     lambda opt, *_: pickle.loads(pickle.dumps(opt)),

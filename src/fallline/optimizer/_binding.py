@@ -124,7 +124,7 @@ class Binding:
         *,
         options: StepOptions | None = None,
         arrays: Sequence[Any] | None = None,
-        before: Sequence[Rule | None] | None = None,
+        before: Sequence[Rule | None],
     ) -> Binding:
         """Return a binding of other things by the same engine."""
         return Binding(

@@ -187,6 +187,9 @@ def resized(place: str, fresh: dict[str, Any], old: LeafState, state: str, rule:
     result: dict[str, Any] = {}
     for name, new in fresh.items():
         x = old.slots[name]
+        if _arrays.is_complex(x) and not _arrays.is_complex(new):
+            msg = _checks.mismatch(place, "dtype", "real", "complex")
+            raise TypeError(f"{msg}, as {name!r} of its state is; choose state='reset'")
         if tuple(x.shape) == tuple(new.shape):
             same = x.dtype == new.dtype and _arrays.device(x) == _arrays.device(new)
             result[name] = x if same else _arrays.moved(x, new, new.dtype)

@@ -176,6 +176,7 @@ class Changes(Snapshots):
         after = bound.rebound(
             bound.params, bound.structure, kept, states, self._memory.steps,
             options=options.replaced(**trees), arrays=arrays,
+            before=[leaf.rule for leaf in bound.leaves],
         )  # fmt: skip
         self._unfinished = True
         replaced = {}

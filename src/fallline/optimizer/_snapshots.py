@@ -203,7 +203,7 @@ def _with(bound: Binding, restored: Restored) -> Binding:
     return bound.rebound(
         bound.params, bound.structure, [leaf.rule for leaf in leaves],
         [leaf.state for leaf in leaves], restored.steps, options=bound.options.replaced(**trees),
-        arrays=[leaf.p for leaf in leaves],
+        arrays=[leaf.p for leaf in leaves], before=[leaf.rule for leaf in leaves],
     )  # fmt: skip
 
 

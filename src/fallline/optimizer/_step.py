@@ -123,6 +123,9 @@ def _finish(
         begin()
         memory.skipped += 1
         norm = None
+        for leaf, g in zip(leaves, grads, strict=True):
+            if options.k > 1 and g is not None and leaf.state is not None:
+                leaf.state.given = True  # its sum was part of what is left out
     _forget_sums(leaves)
     if scale is not None:
         scale.take(after)

@@ -12,7 +12,8 @@ import numpy as np
 from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..penalties import L1, ElasticNet, as_penalty
-from ..stop import Condition, GradientNorm, RelativeDecrease
+from ..stop import Condition, RelativeDecrease, RelativeGradient
+from ._search import NoProgress as NoProgress
 from ._search import Trial
 from ._space import Space, numbers
 
@@ -108,6 +109,8 @@ class Record:
         Iterations done, evaluations of the objective so far.
     step_length : float
         Of the last step, in units of its direction.
+    shortened : bool
+        Whether the line search had to go back from a longer step.
     """
 
     value: float
@@ -119,6 +122,9 @@ class Record:
     _x: Any
     _gradient: Any
     _before: Any
+    shortened: Any = False
+    _steep: Any = None  # what is to vanish, if that is not the gradient, times `_unit`
+    _unit: float = 1.0
 
     @property
     def x(self) -> Any:
@@ -129,6 +135,20 @@ class Record:
     def gradient(self) -> Any:
         """The gradient, like `x`."""
         return self._space.shown(self._gradient)
+
+    def scaled_gradient(self) -> Any:
+        """Return the largest product of `gradient_norm`'s elements and the point's, as at least 1.
+
+        One read from the device.
+        """
+        xp, x = self._space.xp, self._x
+        steep = self._gradient if self._steep is None else self._steep
+        size = xp.abs(x)
+        products = steep * xp.where(size > 1, size, xp.ones_like(size))
+        return self._read(self._space.peak(products)) / self._unit
+
+    def _read(self, number: Any) -> Any:
+        return float(numbers(self._space, 0.0, [number])[1])
 
     def change(self) -> tuple[float, float]:
         """Return the Euclidean norms of the last step and of the point: a read from the device."""
@@ -154,14 +174,6 @@ class Record:
         leaf = self._space.worst(self._gradient)
         what = "value" if math.isfinite(self.gradient_norm) or leaf is None else f"gradient{leaf}"
         return f"the {what} is not finite in iteration {self.iteration}"
-
-
-class NoProgress(ArithmeticError):
-    """No step lowers the objective; `at_precision` if rounding alone explains it."""
-
-    def __init__(self, message: str, *, at_precision: bool) -> None:
-        super().__init__(message)
-        self.at_precision = at_precision
 
 
 def no_step(at_precision: bool) -> str:
@@ -234,7 +246,11 @@ class Run:
     # What later steps depend on: the attributes that a file has to keep.
     remembers: ClassVar[tuple[str, ...]] = ("iteration", "at", "_before", "_d")
     proximal: ClassVar[bool] = False
-    default_stop: ClassVar[Condition | None] = GradientNorm() | RelativeDecrease()
+    _tried = 1.0  # the first step length of the last search
+    _probe: Trial | None = None  # and what was found there
+    default_stop: ClassVar[Condition | None] = RelativeGradient() | RelativeDecrease(
+        times=3, floor=0.0
+    )
 
     def __init__(
         self,
@@ -307,7 +323,10 @@ class Run:
         """Forget the curvature."""
 
     def _line(self, t: float) -> Trial:
-        return self._evaluated(t, self.at.x + t * self._d)
+        trial = self._evaluated(t, self.at.x + t * self._d)
+        if t == self._tried:
+            self._probe = trial
+        return trial
 
     def _advance(self) -> Trial:
         raise NotImplementedError
@@ -331,12 +350,14 @@ class Run:
         """Where the run stands."""
         at = self.at
         return Record(
-            at.value, self._stationarity(), self.iteration, self.objective.evaluations, at.t,
-            self.space, at.x, at.gradient, self._before,
+            at.value, at.norm, self.iteration, self.objective.evaluations, at.t,
+            self.space, at.x, at.gradient, self._before, at.shortened, *self._vanishing,
         )  # fmt: skip
 
-    def _stationarity(self) -> float:
-        return self.at.norm
+    @property
+    def _vanishing(self) -> tuple[Any, float]:
+        """What is to vanish, if that is not the gradient, and what it is to be divided by."""
+        return self.at.pseudo, 1.0
 
     def step(self) -> Record:
         """Make one iteration.
@@ -370,7 +391,14 @@ class Run:
             yield record
 
     def _failed(self) -> NoProgress:
-        at = self.at
-        expected = abs(at.slope)
-        small = np.isfinite(expected) and expected <= 100 * self.noise
-        return NoProgress(no_step(bool(small)), at_precision=bool(small))
+        # What the step was expected to gain: by its slope, and by the curvature that its first
+        # trial saw; against what the rounding of the value and of the point explain. Where the
+        # slope is zero beside a gradient that is not, its square was out of range.
+        at, probe, xp = self.at, self._probe, self.space.xp
+        gain = abs(at.slope) * self._tried
+        if probe is not None and probe.finite and (bend := probe.slope - at.slope) > 0:
+            gain = min(gain, 0.5 * abs(at.slope) * probe.t * (abs(at.slope) / bend))
+        moved = float(numbers(self.space, 0.0, [xp.abs(at.gradient) @ xp.abs(at.x)])[1])
+        noise = self.noise + self.space.epsilon * moved
+        small = math.isfinite(gain) and gain <= 100 * noise and not gain == 0 < at.norm
+        return NoProgress(no_step(small), at_precision=small)

@@ -111,8 +111,9 @@ def minimize(
         SciPy's form of a ``Box``, for one array; `None` is no bound. ``"lbfgs"`` then means
         ``LBFGSB``.
     stop : Condition, optional
-        From `fallline.stop`. By default ``GradientNorm() | RelativeDecrease()``; for proximal
-        gradients ``GradientNorm()``; for update rules none.
+        From `fallline.stop`. By default ``RelativeGradient() | RelativeDecrease(times=3,
+        floor=0)``, which know no units of the objective; for proximal gradients
+        ``RelativeGradient()``; for update rules none.
     max_iterations : int, optional
         By default 15000; 1000 for update rules.
     callback : callable, optional
@@ -169,7 +170,7 @@ def minimize(
     >>> res.x
     array([3., 3.])
     >>> res.message
-    'the gradient is at most 1e-05'
+    'the gradient is at most 1e-08 of the objective'
     """
     keep = {name: _recorder(name) for name in record}
     method = _methods.get(method)

@@ -182,47 +182,6 @@ class GradientNorm(Condition):
 
 
 @dataclass(frozen=True)
-class RelativeDecrease(Condition):
-    r"""The objective fell by no more than a fraction of its size.
-
-    .. math:: 0 \le f_k - f_{k+1} \le \text{tolerance} \cdot \max(|f_k|, |f_{k+1}|, 1)
-
-    Parameters
-    ----------
-    tolerance : float, optional
-        By default 1e7 times the precision in double, twice the precision below.
-    """
-
-    tolerance: float | None = None
-    _needs = ("value",)
-
-    def __post_init__(self) -> None:
-        """Check the tolerance."""
-        if self.tolerance is not None:
-            _checks.number("tolerance", self.tolerance, 0.0, math.inf)
-
-    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
-        memory["before"] = math.inf
-
-        def judge(record: Any) -> Findings:
-            tolerance = _least_fall(epsilon()) if self.tolerance is None else self.tolerance
-            good = Verdict(f"the objective fell by a fraction of at most {tolerance:.2g}")
-            last = memory["before"]
-            before = memory["before"] = record.value
-            fall = last - before
-            small = fall <= tolerance
-            for value in (last, before):
-                small = small | (fall <= tolerance * abs(value))
-            return [((fall >= 0) & small & (last < math.inf), good)]
-
-        return judge
-
-
-def _least_fall(epsilon: float) -> float:
-    return 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon
-
-
-@dataclass(frozen=True)
 class ParameterChange(Condition):
     """The last step was no longer than a fraction of the point: one more read for each look.
 

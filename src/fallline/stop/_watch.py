@@ -65,7 +65,8 @@ class Watch:
         value : float or 0-d array, optional
             The objective.
         gradient, params : array or tree of arrays, optional
-            The gradient, for `GradientNorm`, and the point, for `ParameterChange`.
+            The gradient, for `GradientNorm`, the point, for `ParameterChange`, and both, for
+            `RelativeGradient`.
 
         Returns
         -------
@@ -169,6 +170,15 @@ class Look:
         """The largest magnitude of an element of the gradient: a read from its device."""
         return _largest([g for _, g in self.leaves("gradient")])
 
+    shortened = False  # nobody tells
+
+    def scaled_gradient(self) -> float:
+        """Return the largest product of the gradient and the point, which counts as at least 1."""
+        structure = Structure(self._given["params"])
+        structure.flatten(self._given["gradient"], "gradient")  # of the same structure
+        pairs = zip(self.leaves("gradient"), self.leaves("params"), strict=True)
+        return _largest([_scaled(place, g, p) for (place, g), (_, p) in pairs])
+
     def change(self) -> tuple[float, float]:
         """Return the Euclidean norms of the last step and of the point: reads from the device."""
         now = [p for _, p in self.leaves("params")]
@@ -219,6 +229,17 @@ class Look:
 def _minus(x: Any, y: Any) -> Any:
     with _arrays.guard(x)():
         return _arrays.unscalar(_arrays.widened(x) - _arrays.widened(y))
+
+
+def _scaled(place: str, g: Any, p: Any) -> Any:
+    _checks.equal_shapes(place, g, p)
+    with _arrays.guard(p)():
+        xp = _arrays.namespace(p)
+        parts = (_arrays.parts(x) if _arrays.is_complex(x) else (x,) for x in (g, p))
+        products = [
+            a * xp.where(xp.abs(b) > 1, b, xp.ones_like(b)) for a, b in zip(*parts, strict=True)
+        ]
+        return _arrays.unscalar(xp.stack(products))
 
 
 def _largest(leaves: list[Any]) -> float:
