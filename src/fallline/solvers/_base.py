@@ -244,7 +244,7 @@ class Run:
     """
 
     # What later steps depend on: the attributes that a file has to keep.
-    remembers: ClassVar[tuple[str, ...]] = ("iteration", "at", "_before", "_d")
+    remembers: ClassVar[tuple[str, ...]] = ("iteration", "at", "_before", "_d", "_tried", "_probe")
     proximal: ClassVar[bool] = False
     _tried = 1.0  # the first step length of the last search
     _probe: Trial | None = None  # and what was found there

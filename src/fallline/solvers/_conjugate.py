@@ -16,7 +16,7 @@ class ConjugateGradientRun(Run):
     """Three inner products for each evaluation: g g, g d, and g with the gradient before."""
 
     solver: ConjugateGradient
-    remembers = (*Run.remembers, "_square", "_length", "_t", "_fresh")
+    remembers = (*Run.remembers, "_square", "_length", "_t", "_fresh", "_reach")
 
     def _restart(self) -> None:
         self._reach = 1.0  # of the last step, in the space

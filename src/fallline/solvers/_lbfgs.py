@@ -23,7 +23,9 @@ class LBFGSRun(Run):
     """
 
     solver: LBFGS
-    remembers = (*Run.remembers, "_rows", "_slots", "_yy", "_inverse", "_sy", "_square", "_first")
+    remembers = (
+        *Run.remembers, "_rows", "_slots", "_yy", "_inverse", "_sy", "_square", "_first", "_reach"
+    )  # fmt: skip
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
         self._rows = self.space.zeros(3 + 2 * self.solver.history)

@@ -27,7 +27,7 @@ class ProximalGradientRun(Run):
     """Smooth penalties join the objective; the others, and the constraints, are the map P."""
 
     solver: ProximalGradient
-    remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth")
+    remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth", "_bent")
     proximal = True
     default_stop = RelativeGradient()
 
