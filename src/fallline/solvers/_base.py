@@ -275,15 +275,6 @@ class Run:
         if begin:
             self._begin(self.space.pack(x0, "x0"))
 
-    def state(self) -> dict[str, Any]:
-        """Return what later steps depend on, by name."""
-        return {name: getattr(self, name) for name in self.remembers}
-
-    def restore(self, state: dict[str, Any], record: Record) -> None:
-        """Go on from what `state` returned, at a record; nothing is evaluated."""
-        for name in self.remembers:
-            setattr(self, name, state[name])
-
     def _refuse(self, x0: Any, penalty: Any, constraint: Any) -> None:
         name = type(self.solver).__name__
         if constraint is not None:

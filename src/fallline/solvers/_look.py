@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import callbacks
 from .. import stop as conditions
 from ..stop import Verdict
@@ -67,10 +69,10 @@ class Look:
         verdict = self._judged(record)
         if first:
             return verdict
-        if self._callback is not None and _ends(self._callback, record):
+        if self._callback is not None and _said(self._callback, record):
             verdict = verdict or Verdict("the callback stopped the run", False, 99)
         for hook in self._hooks:
-            if _ends(hook.on_epoch, self.view):
+            if _said(hook.on_epoch, self.view) is True:
                 self.view.stop("a callback stopped the run", status=99)
         self.view.write()
         return verdict or self.view.verdict
@@ -99,11 +101,12 @@ class Look:
         return Verdict(INTERRUPTED, False, 98)
 
 
-def _ends(callback: Callable[[Any], Any], seen: Any) -> bool:
+def _said(callback: Callable[[Any], Any], seen: Any) -> Any:
     try:
-        return bool(callback(seen))
+        said = callback(seen)
     except StopIteration:
         return True
+    return bool(said) if isinstance(said, np.bool_) else said
 
 
 class _Newest(dict[str, float]):

@@ -48,7 +48,7 @@ def save(path: Any, run: Any, method: Any, look: Any) -> None:
         "history": {name: writer.series(name, x) for name, x in look.history.items()},
         "best": writer.pack(look.best),
         "last": writer.pack(look.last),
-        "state": writer.pack(run.state()),
+        "state": {name: writer.pack(getattr(run, name)) for name in run.remembers},
     }
     if isinstance(run, RuleRun):
         opt = run.optimizer
@@ -106,8 +106,10 @@ def load(path: Any, run: Any, method: Any, look: Any) -> None:
         memory = _checks.like_numbers("resume: stop", look.memory, saved["memory"])
         if isinstance(run, RuleRun):
             run.optimizer._restore(run.optimizer._ready(), _saving.snapshot(file))
+            run.stand(last)
     run.objective.evaluations = evaluations
-    run.restore(state, last)
+    for name in run.remembers:
+        setattr(run, name, state[name])
     look.best, look.last, look.memory, look.history = best, last, memory, history
 
 

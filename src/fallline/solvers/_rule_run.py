@@ -24,7 +24,7 @@ class RuleRun:
     """
 
     default_stop = None
-    remembers = ("iteration",)
+    remembers = ("iteration",)  # beside the Optimizer and the last record
 
     def __init__(
         self,
@@ -70,13 +70,8 @@ class RuleRun:
                     value = value + p.value(leaf)
         self._now = x, value, gradient  # at once: an interruption finds what belongs together
 
-    def state(self) -> dict[str, Any]:
-        """Return what later steps depend on, beside the Optimizer and the last record."""
-        return {"iteration": self.iteration}
-
-    def restore(self, state: dict[str, Any], record: Record) -> None:
-        """Go on from what `state` returned, at the last record; nothing is evaluated."""
-        self.iteration = state["iteration"]
+    def stand(self, record: Record) -> None:
+        """Go on from the last record of a run, with the Optimizer of then; nothing is evaluated."""
         self._seen = record._x
         gradient = self.space.unpack(record._gradient)
         self._now = copied(self.space.structure, self.optimizer.params), record.value, gradient
