@@ -132,7 +132,7 @@ def test_trees_of_every_library_go_on(backend, method, tmp_path):
     path = tmp_path / "run.npz"
     expected = run()
     with pytest.raises(CrashError):
-        run(callbacks=[callbacks.Checkpoint(path), crash(6)])
+        run(callbacks=[crash(6), callbacks.Checkpoint(path)])
     found = run(resume=path)
     for a, b in ((found.x["a"], expected.x["a"]), (found.x["b"][0], expected.x["b"][0])):
         np.testing.assert_array_equal(backend.numpy(a), backend.numpy(b))
@@ -189,6 +189,22 @@ def test_a_run_that_has_ended_goes_on_to_another_end(tmp_path):
     assert not points
     tight = {"stop": stop.GradientNorm(1e-6), "max_iterations": 99}
     assert_the_same(solved([], "lbfgs", {}, **tight, resume=path), solved([], "lbfgs", {}, **tight))
+
+
+def test_a_file_may_wait_for_the_other_callbacks(tmp_path):
+    path = tmp_path / "run.npz"
+    order = []
+    solved(
+        [], "lbfgs", {}, max_iterations=1,
+        callbacks=[
+            lambda run: run.save_later(path),
+            lambda run: order.append(path.exists()),
+            lambda run: run.save(path),
+            lambda run: order.append(path.exists()),
+        ],
+    )  # fmt: skip
+    assert order == [False, True]
+    assert fl.read_checkpoint(path).step_count == 1
 
 
 def test_files_of_something_else_are_refused(tmp_path):

@@ -175,7 +175,17 @@ class View:
         self.verdict = self.verdict or Verdict(message, status == 0, status)
 
     def save(self, path: Any) -> None:
-        """Write a file from which `minimize` goes on, once all callbacks were called.
+        """Write a file from which `minimize` goes on.
+
+        Parameters
+        ----------
+        path : str or path
+            Where.
+        """
+        _resume.save(path, self._run, self._method, self.look)
+
+    def save_later(self, path: Any) -> None:
+        """Write it once all callbacks of this iteration were called.
 
         Parameters
         ----------
@@ -185,9 +195,9 @@ class View:
         self._paths.append(path)
 
     def write(self) -> None:
-        """Write the files that callbacks asked for."""
+        """Write the files that were put off."""
         while self._paths:
-            _resume.save(self._paths.pop(0), self._run, self._method, self.look)
+            self.save(self._paths.pop(0))
 
 
 def hooks(given: Sequence[Any], progress: bool) -> list[callbacks.Callback]:
