@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import _arrays
 from ._shards import gathered, is_sharded, local
 
@@ -51,3 +53,24 @@ def largest_part(x: Any) -> Any:
 
 def _parts(x: Any) -> tuple[Any, ...]:
     return _arrays.parts(x) if _arrays.is_complex(x) else (x,)
+
+
+def all_finite(arrays: Sequence[Any]) -> bool:
+    """Tell whether no element of any of these is infinite or NaN: one read."""
+    looks = [largest_part(x) * 0 for x in arrays]
+    if not looks:
+        return True
+    with _arrays.guard(arrays[0])():
+        total = _arrays.beside(_arrays.unscalar(looks[0]), arrays[0])
+        for look in looks[1:]:
+            total = total + _arrays.beside(_arrays.unscalar(look), arrays[0])
+    return _arrays.to_float(total) == 0
+
+
+def read_only(x: Any) -> Any:
+    """Return an array through which `x` cannot be written: a view, or a copy for want of one."""
+    if isinstance(x, np.ndarray):
+        view = x.view()
+        view.flags.writeable = False
+        return view
+    return x if _arrays.is_immutable(x) else _arrays.moved(x, x, x.dtype)
