@@ -1,8 +1,8 @@
 """What may happen while `fallline.fit` runs: callbacks.
 
 A callback is a function of the run, called after each epoch; or a `Callback` with methods for the
-start, each step, each epoch and the end. It ends the run by returning True (Python's or NumPy's), by
-raising StopIteration, or by ``run.stop(message)``; what else it returns stops nothing.
+start, each step, each epoch and the end. It ends the run by returning True (Python's or NumPy's),
+by raising StopIteration, or by ``run.stop(message)``; what else it returns stops nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,13 @@ class Callback:
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Go on from a state.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
 
 
 class FromFunction(Callback):
@@ -171,7 +177,13 @@ class CSVLog(Callback):
         return {"names": self._names, "text": _read(self.path)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Begin the file with the lines of a run that goes on."""
+        """Begin the file with the lines of a run that goes on.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
         self._names = state_dict["names"]
         _write(self.path, state_dict["text"])
 
@@ -207,7 +219,13 @@ class JSONLog(Callback):
         return {"text": _read(self.path)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Begin the file with the lines of a run that goes on."""
+        """Begin the file with the lines of a run that goes on.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
         _write(self.path, state_dict["text"])
 
     def on_epoch(self, run: Any) -> None:
@@ -318,7 +336,13 @@ class EarlyStopping(Callback):
         return {"best": self._best, "since": self._since, "params": self._params}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with these."""
+        """Go on with these.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
         self._best, self._since = state_dict["best"], state_dict["since"]
         self._params = state_dict["params"] if self.restore_best else None
 

@@ -189,7 +189,8 @@ class EpochRun(Run):
             self.loss = value
             self.history.add("step_loss", value)
             if measures:
-                self.history.add("step_gradient_norm", opt.gradient_norm)
+                norm = opt.gradient_norm  # none while the first gradients are gathered
+                self.history.add("step_gradient_norm", math.nan if norm is None else norm)
             self.step, self._batch = self.step + 1, self._batch + 1
             for hook in step_hooks:
                 self._tell(hook, "on_step")

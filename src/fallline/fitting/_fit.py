@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
 from .._arrays import _checks
+from ..gradients import Transform
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
@@ -49,7 +49,7 @@ class FitResult(dict[str, Any]):
     history : History
         Numbers by name: ``"loss"``, ``"validation_loss"``, ``"seconds"``, ``"step_loss"``; the
         norm of the gradients where it is known, as ``"gradient_norm"`` of a solver, and
-        ``"step_gradient_norm"`` of a rule with `ClipByGlobalNorm`.
+        ``"step_gradient_norm"`` of a rule with `ClipByGlobalNorm` (of the last step made).
     record : RunRecord
         What ran, on what, and how it went; ``record.save("run.json")``.
     """
@@ -237,10 +237,10 @@ def fit(
         _check_condition(stop)
         aside, penalty = _objective.aside(objective, method, penalty, params)
         batchwise = _objective.Batchwise(objective, params, mean_weight=mean_weight, aside=aside)
+        around = {"penalty": penalty, "constraint": constraint, **only_rules}
         run = EpochRun(
-            batchwise, batches, method, {"penalty": penalty, "constraint": constraint, **only_rules},
-            evaluate, params, hooks, validation=validation, average=average, stop=stop,
-            nonfinite=nonfinite,
+            batchwise, batches, method, around, evaluate, params, hooks,
+            validation=validation, average=average, stop=stop, nonfinite=nonfinite,
         )  # fmt: skip
         epochs = 10 if epochs is None else _checks.count("epochs", epochs)
     start = time.perf_counter()
@@ -266,7 +266,8 @@ def fit(
 
 
 def _transforms(gradients: Any) -> Any:
-    if _arrays.is_array(gradients) or (callable(gradients) and not hasattr(gradients, "whole")):
+    numbers = _arrays.is_array(gradients) or isinstance(gradients, Mapping)
+    if numbers or (callable(gradients) and not isinstance(gradients, Transform)):
         msg = (
             f"gradients: is {_checks.described(gradients)}, expected a sequence of transforms of "
             "fallline.gradients; the gradient itself is what the objective returns"
@@ -277,9 +278,9 @@ def _transforms(gradients: Any) -> Any:
 
 def _refuse(method: Solver, given: dict[str, Any]) -> None:
     # What a solver does not have.
-    idle = {"gradients": (), "master_weights": False, "engine": "auto"}
     for name, x in given.items():
-        if x is not idle.get(name) and x != idle.get(name):
+        idle = x is None or x is False or (isinstance(x, tuple | list) and not x)
+        if not (idle or (isinstance(x, str) and x == "auto")):
             msg = f"{name}: is {x!r}, which is for rules, and the method is {method!r}, a solver"
             raise ValueError(msg)
 

@@ -74,6 +74,9 @@ class Batchwise:
     ) -> None:
         self.objective, self.aside, self.mean_weight = objective, aside, mean_weight
         self._structure = Structure(params)
+        leaves = filter(_arrays.is_array, self._structure.flatten(params, "params"))
+        dtypes = (_arrays.COMPUTE.get(_arrays.dtype_name(p)) for p in leaves)
+        self._precision = next(filter(None, dtypes), "float64")  # of the weights
         rest = objective if aside is None else dataclasses.replace(objective, penalty=None)
         # The penalty is no part of what the weights of a batch divide.
         self._beside = aside
@@ -103,14 +106,12 @@ class Batchwise:
     def _shared(self, params: Any, batch: Any, weights: Any) -> tuple[Any, Any]:
         # The mean by the weights, times the mean weight of the batch over that of all rows.
         xp = _arrays.namespace(weights)
-        leaves = self._structure.flatten(params, "params")
-        like = next((p for p in leaves if p is not None), weights)
         with _arrays.guard(weights)():
-            weights = xp.astype(weights, _arrays.compute_dtype(like), copy=False)
+            weights = xp.astype(weights, getattr(xp, self._precision), copy=False)
             total = xp.sum(weights)
             # A batch without weight counts nothing; its mean is that of the bare rows.
             weights = xp.where(total == 0, xp.ones_like(weights), weights)
-            count = math.prod(weights.shape) * self.mean_weight  # type: ignore[operator]
+            count = math.prod(weights.shape) * self.mean_weight
             share = _arrays.unscalar(total / count)
         value, gradient = checked(self._evaluate(params, *batch, weights=weights))
         slopes = self._structure.flatten(gradient, "grads")
@@ -205,9 +206,7 @@ def _proportional(rule: Any) -> bool:
 def mean_weight(weights: Any) -> float:
     """Return the mean of the weights of all rows, after a check: a read from their device."""
     if _arrays.is_complex(weights):
-        raise TypeError(
-            _checks.mismatch("weights", "dtype", _arrays.dtype_name(weights), "real")
-        )
+        raise TypeError(_checks.mismatch("weights", "dtype", _arrays.dtype_name(weights), "real"))
     if isinstance(weights, np.ndarray):
         if (weights < 0).any():
             msg = "weights: some are negative"

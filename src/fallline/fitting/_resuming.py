@@ -259,6 +259,8 @@ def _reader(run: Any, file: Any) -> Callable[[Any], Any]:
         if kind == "dict":
             return {key: read(part) for key, part in value.items()}
         parts = [read(part) for part in value]
-        return structure.unflatten(parts) if kind == "tree" else (parts, tuple(parts))[kind == "tuple"]
+        return (
+            structure.unflatten(parts) if kind == "tree" else (parts, tuple(parts))[kind == "tuple"]
+        )
 
     return read

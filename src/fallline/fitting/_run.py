@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -221,12 +222,7 @@ def is_true(said: Any) -> bool | None:
 
 def told(x: Any) -> str:
     """Return a condition or callback as text that is the same in another process."""
-    x = getattr(x, "function", x)
-    if x is None:
-        return ""
-    if type(x).__repr__ is object.__repr__ or hasattr(x, "__qualname__"):
-        return str(getattr(x, "__qualname__", type(x).__qualname__))
-    return repr(x)
+    return "" if x is None else re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(x, "function", x)))
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
