@@ -11,7 +11,6 @@ import numpy as np
 from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
 from .._arrays import _checks
-from ..gradients import Transform
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
@@ -267,7 +266,7 @@ def fit(
 
 def _transforms(gradients: Any) -> Any:
     numbers = _arrays.is_array(gradients) or isinstance(gradients, Mapping)
-    if numbers or (callable(gradients) and not isinstance(gradients, Transform)):
+    if numbers or callable(gradients):
         msg = (
             f"gradients: is {_checks.described(gradients)}, expected a sequence of transforms of "
             "fallline.gradients; the gradient itself is what the objective returns"
