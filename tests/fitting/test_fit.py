@@ -308,6 +308,40 @@ def test_a_run_that_only_got_worse_gives_its_start(ends, validated):
     np.testing.assert_array_equal(found.params, 1)
 
 
+@pytest.mark.parametrize("nonfinite", ["stop", "propagate"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_parameters_that_are_not_finite_are_not_returned(nonfinite, epochs):
+    # The loss of an epoch was finite; its last step spoiled the parameters.
+    calls = 0
+
+    def fun(params, x):
+        nonlocal calls
+        calls += 1
+        return np.sum(params**2), params * (np.inf if calls == epochs else 0.2)
+
+    found = fl.fit(
+        fun, (np.zeros(3),), params=np.ones(2), method=fl.SGD(0.1), epochs=epochs,
+        nonfinite=nonfinite,
+    )  # fmt: skip
+    assert (found.status, found.success) == (3, False)
+    assert found.message == f"{epochs} epochs were made; the parameters are not finite"
+    np.testing.assert_array_equal(found.params, 1)
+
+
+def test_steps_that_are_left_out_do_not_count_in_the_loss():
+    X, y = problem()
+    X[:8, 0] = np.nan
+    kept = fl.LinearModel(fl.losses.BinaryCrossEntropy())
+    found = fl.fit(
+        kept, (X, y), method=fl.Adam(0.05), batch_size=8, epochs=4, nonfinite="skip", rng=0
+    )
+    losses = found.history["step_loss"].reshape(4, 15)
+    assert np.isnan(losses).any(axis=1).all()
+    np.testing.assert_allclose(found.history["loss"], np.nanmean(losses, axis=1))
+    assert found.status == 1
+    assert np.isfinite(found.params["weights"]).all()
+
+
 def test_a_step_cut_in_two_gives_the_first_parameters():
     class Cut(fl.rules.Rule):
         learning_rate: float = fl.rules.hyper(default=0.1)

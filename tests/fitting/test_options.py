@@ -91,6 +91,24 @@ def test_a_loss_scale_is_the_objectives():
     np.testing.assert_allclose(found.params["weights"], expected["weights"], rtol=1e-12)
 
 
+def test_the_average_is_of_steps_that_were_made():
+    options = {"gradients": [gradients.Accumulate(2)]}
+    found = fitted(fl.SGD(0.1), average=0.9, **options)
+    params = MODEL.initialize(X, Y)
+    opt, batches = (
+        fl.Optimizer(params, fl.SGD(0.1), **options),
+        fl.Batches(X, Y, batch_size=10, rng=4),
+    )
+    mean, steps = fl.EMA(params, 0.9), 0
+    for batch in [batch for _ in range(3) for batch in batches]:
+        opt.step(MODEL.value_and_gradient(params, *batch)[1])
+        if opt.step_count > steps:
+            mean.update()
+            steps += 1
+    assert steps == 10
+    same(found, mean.params)
+
+
 @pytest.mark.parametrize("decay", [0.9, lambda step: step / (step + 10)])
 def test_the_average_is_validated_and_returned(decay):
     found = fitted(fl.SGD(0.1), average=decay, validation=(X, Y))

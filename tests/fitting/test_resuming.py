@@ -90,6 +90,21 @@ def test_a_resumed_run_is_the_whole_run(tmp_path, options, kill, steps):
     same(fl.fit(MODEL, (X, Y), rng=7, resume=path, **{**COMMON, **options}), whole)
 
 
+@pytest.mark.parametrize(
+    "stop", [fl.stop.NotImproved(4), fl.stop.NotImproved(4) & fl.stop.Target(1.0)]
+)
+@pytest.mark.parametrize("kill", [{"step": 63}, {"epoch": 5}, {"epoch": 7}])
+def test_conditions_remember(tmp_path, kill, stop):
+    # The best epoch is before the file, and the end after it.
+    path = tmp_path / "run.npz"
+    common = {**COMMON, "method": fl.SGD(0.5), "epochs": 30, "stop": stop}
+    whole = fl.fit(MODEL, (X, Y), rng=0, **common)
+    assert int(np.argmin(whole.history["validation_loss"])) < 4
+    assert whole.epochs == 8
+    killed(path, Kill(**kill), steps=9 if "step" in kill else None, **common)
+    same(fl.fit(MODEL, (X, Y), resume=path, **common), whole)
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("restore", [True, False])
 @pytest.mark.parametrize("kill", [{"step": 63}, {"step": 67}, {"epoch": 4}, {"epoch": 6}])

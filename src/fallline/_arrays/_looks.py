@@ -57,13 +57,13 @@ def _parts(x: Any) -> tuple[Any, ...]:
 
 def all_finite(arrays: Sequence[Any]) -> bool:
     """Tell whether no element of any of these is infinite or NaN: one read."""
-    looks = [largest_part(x) * 0 for x in arrays]
-    if not looks:
+    if not arrays:
         return True
+    first, *rest = (largest_part(x) for x in arrays)
     with _arrays.guard(arrays[0])():
-        total = _arrays.beside(_arrays.unscalar(looks[0]), arrays[0])
-        for look in looks[1:]:
-            total = total + _arrays.beside(_arrays.unscalar(look), arrays[0])
+        total = _arrays.beside(_arrays.unscalar(first * 0), arrays[0])
+        for look in rest:
+            total = total + _arrays.beside(_arrays.unscalar(look * 0), arrays[0])
     return _arrays.to_float(total) == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,6 +104,11 @@ class EpochRun(Run):
         """
         self._due.append(path)
 
+    @cached_property
+    def described(self) -> Any:
+        """What tells the data from others, for files."""
+        return _resuming.described(self._batches)
+
     def _save_due(self) -> None:
         while self._due:
             self.save(self._due.pop(0))
@@ -183,7 +189,7 @@ class EpochRun(Run):
             some = True
             value, gradient = objective.value_and_gradient(self._params, *batch)
             self._params = opt.step(gradient)
-            if self._average is not None:
+            if self._average is not None and not opt._memory.calls:  # not while gradients gather
                 self._average.update(self._params)
             self._count(value, int(batch[0].shape[0]))
             self.loss = value

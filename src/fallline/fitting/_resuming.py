@@ -34,7 +34,7 @@ def save(run: Any, path: Any) -> None:
     more = {
         "epoch": run.epoch, "step": run.step, "batch": run._batch, "rng": run._rng_state,
         "history": list(run.history), "rows": _arrays.to_float(run._rows),
-        "total": _arrays.to_float(run._total), "data": described(run._batches),
+        "total": _arrays.to_float(run._total), "data": run.described,
         "best": {
             "value": value, "epoch": epoch, "params": packed(structure, "run/best", best, kept),
         },
@@ -101,7 +101,7 @@ def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
 
 def _compare(run: Any, path: Any, more: Mapping[str, Any]) -> None:
     # The data and their batches; other numbers in rules are told of by the Optimizer.
-    saved, now = more.get("data"), described(run._batches)
+    saved, now = more.get("data"), run.described
     if saved is None or now is None:
         return
     for name in ("batch_size", "arrays"):
@@ -126,11 +126,12 @@ def described(batches: Any) -> dict[str, Any] | None:
     places = np.unique(np.linspace(0, max(n - 1, 0), ROWS).astype(np.int64))[:n]
     rows = []
     for x in batches.arrays:
+        here = _arrays.from_numpy(places, dense_like(x))
         if is_sparse(x):
-            part = x[places]
+            part = x[here]
             rows += [part.indptr, part.indices, part.data]
         else:
-            rows.append(_arrays.rows(x, _arrays.from_numpy(places, x)))
+            rows.append(_arrays.rows(x, here))
     arrays = [
         {"shape": list(map(int, x.shape)), "dtype": _arrays.dtype_name(dense_like(x))}
         for x in batches.arrays
