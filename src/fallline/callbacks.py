@@ -1,7 +1,8 @@
 """What may happen while `fallline.fit` runs: callbacks.
 
-A callback is a function of the run, called after each epoch, that stops it by returning true; or a
-`Callback` with methods for the start, each step, each epoch and the end.
+A callback is a function of the run, called after each epoch; or a `Callback` with methods for the
+start, each step, each epoch and the end. It ends the run by returning True (Python's or NumPy's),
+by raising StopIteration, or by ``run.stop(message)``; what else it returns stops nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ logger = logging.getLogger("fallline")
 class Callback:
     """Base of the callbacks; every method does nothing.
 
-    Each gets the run: ``run.params``, ``run.optimizer`` (`None` for solvers), ``run.epoch`` and
-    ``run.step`` (how many are done), ``run.loss`` (of the last step, on its device),
-    ``run.history``, and ``run.stop(message)``.
+    Each gets the run: ``run.params`` (to be read; read-only where the library has that, else a
+    copy), ``run.optimizer`` (`None` for solvers), ``run.epoch`` and ``run.step`` (how many are
+    done), ``run.loss`` (of the last step, on its device), ``run.history``, and
+    ``run.stop(message)``.
+
+    What a callback knows is written to files of the run by `state_dict`, and comes back by
+    `load_state_dict` when a run goes on, after `on_start`.
     """
 
     @property
@@ -50,17 +55,29 @@ class Callback:
     def on_end(self, run: Any) -> None:
         """After the last step, however the run ended."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a run that goes on needs: numbers, text, arrays, dicts and lists of them."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
+
 
 class FromFunction(Callback):
-    """A function as a callback: it stops the run by returning true."""
+    """A function as a callback."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
 
-    def on_epoch(self, run: Any) -> None:
-        """Call the function."""
-        if self.function(run):
-            run.stop("a callback stopped the run", status=99)
+    def on_epoch(self, run: Any) -> Any:
+        """Return what the function returns."""
+        return self.function(run)
 
 
 def made(callbacks: Any) -> list[Callback]:
@@ -155,6 +172,21 @@ class CSVLog(Callback):
         self._names = []
         self.path.write_text("")
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the lines so far."""
+        return {"names": self._names, "text": _read(self.path)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin the file with the lines of a run that goes on.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
+        self._names = state_dict["names"]
+        _write(self.path, state_dict["text"])
+
     def on_epoch(self, run: Any) -> None:
         """Append a line."""
         numbers = {"epoch": run.epoch, "step": run.step, **_newest(run)}
@@ -182,12 +214,36 @@ class JSONLog(Callback):
         """Begin the file."""
         self.path.write_text("")
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the lines so far."""
+        return {"text": _read(self.path)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin the file with the lines of a run that goes on.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
+        _write(self.path, state_dict["text"])
+
     def on_epoch(self, run: Any) -> None:
         """Append a line."""
         numbers = {"epoch": run.epoch, "step": run.step, **_newest(run)}
         finite = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         with self.path.open("a") as file:
             file.write(json.dumps(finite) + "\n")
+
+
+def _read(path: Path) -> str:
+    with path.open(newline="") as file:  # with the ends of lines as they are
+        return file.read()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", newline="") as file:
+        file.write(text)
 
 
 def _newest(run: Any) -> dict[str, float]:
@@ -199,6 +255,8 @@ class Checkpoint(Callback):
     """A file from which ``fit(..., resume=path)`` or `minimize` goes on, bit for bit.
 
     `fit` writes them for rules, `minimize` for rules and solvers.
+
+    It is written when all callbacks of the step or epoch were called, with what they know.
 
     Parameters
     ----------
@@ -222,12 +280,12 @@ class Checkpoint(Callback):
     def on_step(self, run: Any) -> None:
         """Save after some steps."""
         if self.steps is not None and run.step % self.steps == 0:
-            run.save(self.path)
+            run.save_later(self.path)
 
     def on_epoch(self, run: Any) -> None:
         """Save after some epochs."""
         if self.steps is None and run.epoch % self.every == 0:
-            run.save(self.path)
+            run.save_later(self.path)
 
 
 class EarlyStopping(Callback):
@@ -257,10 +315,32 @@ class EarlyStopping(Callback):
         self.by = _checks.number("by", by, 0.0, math.inf)
         self.monitor, self.restore_best = monitor, restore_best
 
+    def __repr__(self) -> str:
+        """Return the settings."""
+        return (
+            f"EarlyStopping({self.patience}, by={self.by!r}, monitor={self.monitor!r}, "
+            f"restore_best={self.restore_best!r})"
+        )
+
     def on_start(self, run: Any) -> None:
         """Forget an earlier run."""
         self._best, self._since = math.inf, 0
         self._params: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best number, its age in epochs and its parameters."""
+        return {"best": self._best, "since": self._since, "params": self._params}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with these.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
+        self._best, self._since = state_dict["best"], state_dict["since"]
+        self._params = state_dict["params"] if self.restore_best else None
 
     def on_epoch(self, run: Any) -> None:
         """Look at the number."""
@@ -277,8 +357,8 @@ class EarlyStopping(Callback):
             run.stop(f"{name} has not fallen for {self._since} epochs")
 
     def on_end(self, run: Any) -> None:
-        """Put the best parameters back."""
-        if self._params is not None:
+        """Put the best parameters back, unless the run went back to its start."""
+        if self._params is not None and not run.at_start:
             run.restore(self._params)
 
 

@@ -216,7 +216,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             if found.status in (3, 98):
                 break
         self._take(params)
-        self._judge(found, waits=not a_solver and tol is not None)
+        self._judge(found, waits=a_solver or tol is not None)
 
     def _scale(self, params: dict[str, Any], target: Any, weights: Any) -> float:
         """Return the scale of the errors, for rounded kinks."""
@@ -256,7 +256,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(msg)
         what = found.message.partition(" ")[2]
         ended = what.endswith("were made")  # by the limit
-        if not found.success or (waits and ended):
+        if waits if ended else not found.success:
             msg = f"{self.n_iter_} {what} without convergence" if ended else found.message
             msg += "; scale the features, or raise max_iter or tol"
             warnings.warn(msg, ConvergenceWarning, stacklevel=4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _arrays
 from .._arrays import _checks
@@ -37,6 +37,8 @@ class PerRow(Loss):
     """
 
     loss: Any = None
+
+    averages: ClassVar[bool] = False
 
     def value_and_gradient(self, pred: Any, target: Any, weights: Any = None) -> tuple[Any, Any]:
         """Return both."""

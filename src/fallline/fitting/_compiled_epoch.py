@@ -23,6 +23,7 @@ from ..engine.tape._tape import Outcome, Tape
 from ..losses._base import Domain, Loss
 from ..objectives._linear_model import LinearModel, is_sparse
 from ..optimizer import Optimizer
+from ._objective import Batchwise
 
 STEPS = 256  # of one call, between two looks at the keyboard
 BYTES = 1 << 26  # of data in one call
@@ -35,8 +36,8 @@ class Scan:
 
     Parameters
     ----------
-    model : LinearModel
-        The objective.
+    objective : Batchwise
+        A linear model over batches.
     optimizer : Optimizer
         Holds the parameters.
     batches : Batches
@@ -48,7 +49,8 @@ class Scan:
         If any of these does not fit; the steps are made one by one then, and say what is wrong.
     """
 
-    def __init__(self, model: Any, optimizer: Optimizer, batches: Any) -> None:
+    def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Any) -> None:
+        model = objective.objective
         if type(model) is not LinearModel or type(batches) is not Batches:
             msg = "only linear models over arrays are recorded"
             raise UnrecordableError(msg)
@@ -62,6 +64,7 @@ class Scan:
             msg = "these rules do not run in Numba, or measure the leaves"
             raise UnrecordableError(msg)
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
+        self.objective = objective
         self.given = _given(batches)
         self.data = _data(model, batches)
         self.dtype = self.data[1].dtype
@@ -114,7 +117,7 @@ class Scan:
         batch += [recorder.rows(x, count) for x in others]
         leaves = [None if x.p is None else recorder.memory(x.p) for x in bound.leaves]
         params = bound.structure.unflatten(leaves)
-        value, gradient = self.model.value_and_gradient(params, *batch)
+        value, gradient = self.objective.value_and_gradient(params, *batch)
         gradients = bound.structure.flatten(gradient, "grads")
         pairs = zip(bound.leaves, gradients, strict=True)
         # The largest first, as is best for the cache.
@@ -189,6 +192,22 @@ class Scan:
     def count(self) -> int:
         """Rows of each batch of the last call."""
         return self._call[1]
+
+    def total(self, start: Any) -> Any:
+        """Return the sum of the losses of the last call times their rows, added to what was before.
+
+        Parameters
+        ----------
+        start : float
+            The sum before.
+
+        Returns
+        -------
+        float
+            As single steps would add it up.
+        """
+        values = self.values
+        return np.add.accumulate([values.dtype.type(start), *(values * self.count)])[-1]
 
     def settle(self) -> None:
         """Count the steps of the last call, however often this is done."""

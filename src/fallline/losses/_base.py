@@ -56,6 +56,8 @@ class Loss:
         Whether predictions may be complex.
     rows : bool
         Whether a term belongs to a row, an index of all axes but the last, or to an element.
+    averages : bool
+        Whether ``reduction="mean"`` divides by the sum of the weights given.
     """
 
     reduction: str = field(default="mean", kw_only=True)
@@ -63,6 +65,7 @@ class Loss:
     domain: ClassVar[Domain] = Domain()
     complex_pred: ClassVar[bool] = False
     rows: ClassVar[bool] = False
+    averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the reduction."""

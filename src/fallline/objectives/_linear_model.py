@@ -119,9 +119,12 @@ class LinearModel:
         return z + params["intercept"] if self.fit_intercept else z
 
     def predict(self, params: dict[str, Any], X: Any) -> Any:
-        """Return the expected target: the linear prediction, or its exponential for Poisson, Gamma.
+        """Return the linear prediction, or its exponential, the mean, for Poisson and Gamma.
 
-        Parameters and result as in `decision`.
+        For cross-entropies these are logits: a positive one is class 1, the largest of several is
+        its class, and a sigmoid or softmax makes probabilities of them. For hinges the sign is the
+        class; for the other losses it has the scale of the targets. Parameters and result as in
+        `decision`.
         """
         z = self.decision(params, X)
         return _arrays.namespace(z).exp(z) if isinstance(self.loss, Poisson | Gamma) else z
