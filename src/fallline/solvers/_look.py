@@ -51,7 +51,7 @@ class Look:
         self._finite = conditions.NonFinite().watch(epsilon)
         self._memory: dict[str, Any] = {}
         self._watch = None if stop is None else stop.watch(epsilon, self._memory)
-        self._callback, self._keep, self._hooks = callback, keep, hooks
+        self._callback, self._keep, self._hooks, self.stop = callback, keep, hooks, stop
         self.view = view
         self.view.look = self
         self.history: dict[str, list[Any]] = {name: [] for name in keep}

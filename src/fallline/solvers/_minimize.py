@@ -136,7 +136,7 @@ def minimize(
         Show a bar, by tqdm.
     resume : str or path, optional
         A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on, bit for
-        bit and without an evaluation more.
+        bit and without an evaluation more; `stop` and `max_iterations` may be others.
 
     Returns
     -------

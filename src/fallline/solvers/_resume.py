@@ -23,7 +23,7 @@ from ._search import Trial
 _KINDS: dict[str, type[Any]] = {"Trial": Trial, "Record": Record}
 # What is as long as x0 wherever it stands.
 _VECTORS = {"x", "gradient", "pseudo", "_x", "_gradient", "_before", "_d", "_previous"}
-_ENTRIES = ("method", "evaluations", "memory", "history", "best", "last", "state")
+_ENTRIES = ("method", "evaluations", "stop", "history", "best", "last", "state")
 
 
 def save(path: Any, run: Any, method: Any, look: Any) -> None:
@@ -44,7 +44,7 @@ def save(path: Any, run: Any, method: Any, look: Any) -> None:
     entry = {
         "method": _described(method),
         "evaluations": run.objective.evaluations,
-        "memory": look.memory,
+        "stop": {"condition": _describe.described(look.stop), "memory": look.memory},
         "history": {name: writer.series(name, x) for name, x in look.history.items()},
         "best": writer.pack(look.best),
         "last": writer.pack(look.last),
@@ -103,7 +103,7 @@ def load(path: Any, run: Any, method: Any, look: Any) -> None:
                 raise file.error("what its method remembers is damaged")
             history = {name: reader.series(name, x) for name, x in saved["history"].items()}
             evaluations = _checks.count("evaluations", saved["evaluations"])
-        memory = _checks.like_numbers("resume: stop", look.memory, saved["memory"])
+        memory = _memory(saved["stop"], look)
         if isinstance(run, RuleRun):
             run.optimizer._restore(run.optimizer._ready(), _saving.snapshot(file))
             run.stand(last)
@@ -145,6 +145,13 @@ def _compare(path: Any, file: Any, saved: Any, run: Any, method: Any, look: Any)
             if given[what] != kept[what]:
                 what = _checks.mismatch(name, what, given[what], kept[what])
                 raise _files.FileError(f"{place}: {what}")
+
+
+def _memory(saved: Any, look: Any) -> Any:
+    # What the conditions knew, if they are the same; others begin afresh.
+    if saved["condition"] != _describe.described(look.stop):
+        return look.memory
+    return _checks.like_numbers("resume: stop", look.memory, saved["memory"])
 
 
 def _leaves(structure: Structure, tree: Any) -> list[tuple[str, tuple[Any, ...], Any]]:
