@@ -207,6 +207,18 @@ def test_a_file_may_wait_for_the_other_callbacks(tmp_path):
     assert fl.read_checkpoint(path).step_count == 1
 
 
+def test_callbacks_go_on_with_what_they_know(tmp_path):
+    def run(name, most, **more):
+        log = callbacks.CSVLog(tmp_path / name)
+        saving = callbacks.Checkpoint(tmp_path / "run.npz", every=5)
+        solved([], "lbfgs", {}, max_iterations=most, callbacks=[log, saving], **more)
+        return (tmp_path / name).read_text()
+
+    whole = run("whole.csv", 12)
+    run("parts.csv", 7)
+    assert run("parts.csv", 12, resume=tmp_path / "run.npz") == whole
+
+
 def test_files_of_something_else_are_refused(tmp_path):
     path, other = tmp_path / "run.npz", tmp_path / "other.npz"
     solved([], fl.LBFGS(), {}, max_iterations=4, callbacks=[callbacks.Checkpoint(path)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..data import Batches
 from ..objectives._linear_model import dense_like, is_sparse
 from ..optimizer import _restoring, _saving
 from ..optimizer._checkpoint import Stored
+from ..solvers._resume import matched
 from ._run import End, told
 from ._run_record import fingerprint
 
@@ -77,7 +78,7 @@ def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
             }
             states = [(x["name"], read(x["state"])) for x in more.get("callbacks", ())]
         _compare(run, path, more)
-        pairs = _matched(run._hooks, states)
+        pairs = matched(run._hooks, states)
         memory = _memory(run, more.get("stop"))
         state = _rng(run, path, more)
         opt._restore(opt._ready(), snapshot)  # of other numbers it warns
@@ -137,23 +138,6 @@ def described(batches: Any) -> dict[str, Any] | None:
         for x in batches.arrays
     ]
     return {"batch_size": batches.batch_size, "arrays": arrays, "digest": fingerprint(*rows)}
-
-
-def _matched(
-    hooks: Sequence[Any], states: Sequence[tuple[str, Any]]
-) -> list[tuple[Any, Any]]:  # fmt: skip
-    # Callbacks with their states: those of one class in their order.
-    left = [(name, state) for name, state in states if state]
-    pairs = []
-    for hook in hooks:
-        place = next((i for i, x in enumerate(left) if x[0] == type(hook).__name__), None)
-        if place is not None:
-            pairs.append((hook, left.pop(place)[1]))
-    if left:
-        names = ", ".join(name for name, _ in left)
-        msg = f"resume: the run had {names}, which is not among the callbacks now"
-        warnings.warn(msg, stacklevel=6)
-    return pairs
 
 
 def _memory(run: Any, saved: Any) -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ class Look:
         self._finite = conditions.NonFinite().watch(epsilon)
         self._memory: dict[str, Any] = {}
         self._watch = None if stop is None else stop.watch(epsilon, self._memory)
-        self._callback, self._keep, self._hooks, self.stop = callback, keep, hooks, stop
+        self._callback, self._keep, self.hooks, self.stop = callback, keep, hooks, stop
         self.view = view
         self.view.look = self
         self.history: dict[str, list[Any]] = {name: [] for name in keep}
@@ -71,7 +71,7 @@ class Look:
             return verdict
         if self._callback is not None and _said(self._callback, record):
             verdict = verdict or Verdict("the callback stopped the run", False, 99)
-        for hook in self._hooks:
+        for hook in self.hooks:
             if _said(hook.on_epoch, self.view) is True:
                 self.view.stop("a callback stopped the run", status=99)
         self.view.write()

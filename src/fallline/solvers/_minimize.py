@@ -211,13 +211,16 @@ def minimize(
     view = View(run, method, most)
     look = Look(run.space.epsilon, stop, callback, keep, view, found)
     try:
+        states: Sequence[tuple[Any, Any]] = ()
         if resume is None:
             verdict = look(run.record, first=True)
         else:
-            _resume.load(resume, run, method, look)
+            states = _resume.load(resume, run, method, look)
             verdict = look.resumed()
         for hook in found:
             hook.on_start(view)
+        for hook, state in states:
+            hook.load_state_dict(state)
         while verdict is None:
             if run.iteration >= max_iterations:
                 verdict = Verdict(f"{max_iterations} iterations were made", False, 1)

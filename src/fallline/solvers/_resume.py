@@ -7,7 +7,9 @@ chooses a class: what it holds is put into a run that was made already, name by 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from ._search import Trial
 _KINDS: dict[str, type[Any]] = {"Trial": Trial, "Record": Record}
 # What is as long as x0 wherever it stands.
 _VECTORS = {"x", "gradient", "pseudo", "_x", "_gradient", "_before", "_d", "_previous"}
-_ENTRIES = ("method", "evaluations", "stop", "history", "best", "last", "state")
+_ENTRIES = ("method", "evaluations", "stop", "history", "callbacks", "best", "last", "state")
 
 
 def save(path: Any, run: Any, method: Any, look: Any) -> None:
@@ -46,6 +48,10 @@ def save(path: Any, run: Any, method: Any, look: Any) -> None:
         "evaluations": run.objective.evaluations,
         "stop": {"condition": _describe.described(look.stop), "memory": look.memory},
         "history": {name: writer.series(name, x) for name, x in look.history.items()},
+        "callbacks": [
+            {"name": type(hook).__name__, "state": writer.pack(hook.state_dict())}
+            for hook in look.hooks
+        ],
         "best": writer.pack(look.best),
         "last": writer.pack(look.last),
         "state": {name: writer.pack(getattr(run, name)) for name in run.remembers},
@@ -70,8 +76,10 @@ def save(path: Any, run: Any, method: Any, look: Any) -> None:
     _files.write(path, _saving.KIND, _saving.VERSION, header, stored)
 
 
-def load(path: Any, run: Any, method: Any, look: Any) -> None:
+def load(path: Any, run: Any, method: Any, look: Any) -> list[tuple[Any, Any]]:
     """Go on from a file: put what it holds into a run that has not begun.
+
+    Returns the callbacks of which the file knows something, with that.
 
     Parameters
     ----------
@@ -102,6 +110,7 @@ def load(path: Any, run: Any, method: Any, look: Any) -> None:
             if set(state) != set(run.remembers):
                 raise file.error("what its method remembers is damaged")
             history = {name: reader.series(name, x) for name, x in saved["history"].items()}
+            states = [(x["name"], reader.unpack(x["state"])) for x in saved["callbacks"]]
             evaluations = _checks.count("evaluations", saved["evaluations"])
         memory = _memory(saved["stop"], look)
         if isinstance(run, RuleRun):
@@ -111,6 +120,22 @@ def load(path: Any, run: Any, method: Any, look: Any) -> None:
     for name in run.remembers:
         setattr(run, name, state[name])
     look.best, look.last, look.memory, look.history = best, last, memory, history
+    return matched(look.hooks, states)
+
+
+def matched(hooks: Sequence[Any], states: Sequence[tuple[str, Any]]) -> list[tuple[Any, Any]]:
+    """Return callbacks with their states, those of one class in their order."""
+    left = [(name, state) for name, state in states if state]
+    pairs = []
+    for hook in hooks:
+        place = next((i for i, x in enumerate(left) if x[0] == type(hook).__name__), None)
+        if place is not None:
+            pairs.append((hook, left.pop(place)[1]))
+    if left:
+        names = ", ".join(name for name, _ in left)
+        msg = f"resume: the run had {names}, which is not among the callbacks now"
+        warnings.warn(msg, stacklevel=6)
+    return pairs
 
 
 def _described(method: Any) -> Any:
@@ -185,7 +210,7 @@ class _Writer:
         if isinstance(x, float | np.floating):
             return float(x)
         if isinstance(x, dict):
-            return {name: self.pack(value) for name, value in x.items()}
+            return {"kind": "dict", "of": {name: self.pack(v) for name, v in x.items()}}
         if isinstance(x, np.ndarray) and not self._space.host:
             return {"kind": "host", "name": self._member(x)}
         if _arrays.is_array(x):
@@ -225,6 +250,8 @@ class _Reader:
             return {name: self._named(name, value) for name, value in x.items()}
         if kind in ("host", "array"):
             return self._array(x["name"], ours=kind == "array")
+        if kind == "dict":
+            return {name: self.unpack(value) for name, value in x["of"].items()}
         if kind == "tuple":
             return tuple(self.unpack(x["of"]))
         if kind == "deque":
