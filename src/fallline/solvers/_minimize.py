@@ -207,14 +207,14 @@ def minimize(
                 keep=keep,
             )
         )  # fmt: skip
-    view = View(run, method, most)
+    view = View(run, method, None if most is None else max_iterations)
     look = Look(run.space.epsilon, stop, callback, keep, view, found)
+    if resume is None:
+        verdict = look(run.record, first=True)
+    else:
+        _resume.load(resume, run, method, look)
+        verdict = look.resumed()
     try:
-        if resume is None:
-            verdict = look(run.record, first=True)
-        else:
-            _resume.load(resume, run, method, look)
-            verdict = look.resumed()
         for hook in found:
             hook.on_start(view)
         while verdict is None:
@@ -229,8 +229,6 @@ def minimize(
             if run.iteration % every == 0 or run.iteration == max_iterations:
                 verdict = look(run.record)
     except KeyboardInterrupt:
-        if look.last is None:
-            raise
         verdict = look.interrupted(run.record)
     finally:
         for hook in found:
