@@ -220,6 +220,10 @@ def test_callbacks_go_on_with_what_they_know(tmp_path):
 
 
 def test_files_of_something_else_are_refused(tmp_path):
+    class Sees(callbacks.Callback):  # is told of no end without a start
+        def on_end(self, run):
+            raise AssertionError
+
     path, other = tmp_path / "run.npz", tmp_path / "other.npz"
     solved([], fl.LBFGS(), {}, max_iterations=4, callbacks=[callbacks.Checkpoint(path)])
     cases = [
@@ -231,6 +235,7 @@ def test_files_of_something_else_are_refused(tmp_path):
         (path, {"x0": X0.astype(np.float32)}, ValueError, "x0.*dtype is float32, expected float64"),
         (path, {"record": ("nit",)}, ValueError, r"record.*'nit'"),
         (tmp_path / "none.npz", {}, OSError, "none.npz"),
+        (tmp_path / "none.npz", {"callbacks": [Sees()]}, OSError, "none.npz"),
     ]
     for file, options, error, words in cases:
         options = {"x0": X0, "method": fl.LBFGS(), "record": ("fun", "x", "nfev"), **options}

@@ -208,15 +208,15 @@ def minimize(
                 keep=keep,
             )
         )  # fmt: skip
-    view = View(run, method, most)
+    view = View(run, method, None if most is None else max_iterations)
     look = Look(run.space.epsilon, stop, callback, keep, view, found)
+    states: Sequence[tuple[Any, Any]] = ()
+    if resume is None:
+        verdict = look(run.record, first=True)
+    else:
+        states = _resume.load(resume, run, method, look)
+        verdict = look.resumed()
     try:
-        states: Sequence[tuple[Any, Any]] = ()
-        if resume is None:
-            verdict = look(run.record, first=True)
-        else:
-            states = _resume.load(resume, run, method, look)
-            verdict = look.resumed()
         for hook in found:
             hook.on_start(view)
         for hook, state in states:
@@ -233,8 +233,6 @@ def minimize(
             if run.iteration % every == 0 or run.iteration == max_iterations:
                 verdict = look(run.record)
     except KeyboardInterrupt:
-        if look.last is None:
-            raise
         verdict = look.interrupted(run.record)
     finally:
         for hook in found:
