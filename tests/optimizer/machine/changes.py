@@ -139,7 +139,9 @@ class Changes(Base):
         for path in chosen:
             shape, dtype = kinds[path]
             kinds[path] = f(np.zeros(shape)).shape, dtype
-        masked = adapt and self.make.constraint == "mask"
+        # The mask of a frozen leaf is not looked at, and would be found not to fit later.
+        frozen = {x.path for x in self.first.opt._bound.leaves if x.rule is None}
+        masked = self.make.constraint == "mask" and (adapt or not frozen.isdisjoint(chosen))
 
         def transform(system):
             more = {}
