@@ -244,7 +244,9 @@ class Run:
     """
 
     # What later steps depend on: the attributes that a file has to keep.
-    remembers: ClassVar[tuple[str, ...]] = ("iteration", "at", "_before", "_d", "_tried", "_probe")
+    remembers: ClassVar[tuple[str, ...]] = (
+        "iteration", "at", "_before", "_d", "_tried", "_probe", "_first_value",
+    )  # fmt: skip
     proximal: ClassVar[bool] = False
     _tried = 1.0  # the first step length of the last search
     _probe: Trial | None = None  # and what was found there
@@ -274,6 +276,7 @@ class Run:
         self._setup(penalty, constraint)
         if begin:
             self._begin(self.space.pack(x0, "x0"))
+            self._first_value = self.at.value
 
     def _refuse(self, x0: Any, penalty: Any, constraint: Any) -> None:
         name = type(self.solver).__name__
@@ -383,13 +386,16 @@ class Run:
 
     def _failed(self) -> NoProgress:
         # What the step was expected to gain: by its slope, and by the curvature that its first
-        # trial saw; against what the rounding of the value and of the point explain. Where the
+        # trial saw; against what the rounding of values, points and residuals explains. Where the
         # slope is zero beside a gradient that is not, its square was out of range.
         at, probe, xp = self.at, self._probe, self.space.xp
         gain = abs(at.slope) * self._tried
         if probe is not None and probe.finite and (bend := probe.slope - at.slope) > 0:
             gain = min(gain, 0.5 * abs(at.slope) * probe.t * (abs(at.slope) / bend))
         moved = float(numbers(self.space, 0.0, [xp.abs(at.gradient) @ xp.abs(at.x)])[1])
-        noise = self.noise + self.space.epsilon * moved
+        fallen = self.space.epsilon**2 * abs(
+            self._first_value - at.value
+        )  # of squares of residuals
+        noise = self.noise + self.space.epsilon * moved + fallen
         small = math.isfinite(gain) and gain <= 100 * noise and not gain == 0 < at.norm
         return NoProgress(no_step(small), at_precision=small)
