@@ -93,6 +93,21 @@ def test_rules_whose_proximal_steps_would_end_elsewhere_take_the_gradient(rule):
     np.testing.assert_array_equal(found.params["weights"], other.params["weights"])
 
 
+def test_a_constraint_of_the_whole_takes_the_gradient():
+    X, y = problem()
+    options = {"params": {"weights": np.full(3, 1 / 3)}, "epochs": 400, "method": fl.Adam(0.02)}
+    for bound in (fl.Simplex(), fl.NonNegative(), lambda x: np.clip(x, 0, 1)):
+        found, other = (
+            fl.fit(model, (X, y), constraint={"weights": bound}, **options)
+            for model in (MODEL, Whole(MODEL))
+        )
+        ours, theirs = found.params["weights"], other.params["weights"]
+        if isinstance(bound, fl.NonNegative):
+            np.testing.assert_allclose(ours, theirs, atol=1e-3)
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_every_rule_is_thought_of():
     # A rule in neither list takes the gradient, which is right but diverges for large penalties.
     others = "Adafactor Adan LAMB LARS Lion Lookahead Muon Rprop ScheduleFreeAdamW ScheduleFreeSGD"

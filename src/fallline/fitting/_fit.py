@@ -147,8 +147,9 @@ def fit(
     penalty, constraint : trees, optional
         As in `minimize` and `Optimizer`; a penalty that is part of the objective is not given
         here. For a rule an `L2` of a `LinearModel` acts by its proximal steps, as in `Optimizer`,
-        so that a large one does not diverge; by its gradient under rules with momentum that adds
-        up, or whose steps are signs or not known, where such steps would lead elsewhere.
+        so that a large one does not diverge; by its gradient where such steps would lead elsewhere:
+        under rules with momentum that adds up, or whose steps are signs or not known, and beside a
+        constraint that is not one of single elements.
     average : float or schedule, optional
         For a rule, the decay of an `EMA` of the parameters, which is validated and returned in
         their place.
@@ -221,7 +222,7 @@ def fit(
         run = Run(evaluate, params, hooks, validation=validation)
     else:
         _check_condition(stop)
-        aside, penalty = _objective.aside(objective, method, penalty, params)
+        aside, penalty = _objective.aside(objective, method, penalty, constraint, params)
         batchwise = _objective.Batchwise(objective, params, mean_weight=mean_weight, aside=aside)
         around = {"penalty": penalty, "constraint": constraint, **only_rules}
         run = EpochRun(

@@ -137,7 +137,7 @@ def find_learning_rate(
         _inputs.check_model(objective, ["data[0]"], arrays)
     params = mapped(copy, _inputs.start_of(objective, params, arrays))
     penalty = _objective.beside(objective, None, params)
-    aside, penalty = _objective.aside(objective, chosen, penalty, params)
+    aside, penalty = _objective.aside(objective, chosen, penalty, None, params)
     mean_weight = None if weights is None else _objective.mean_weight(weights)
     batchwise = _objective.Batchwise(objective, params, mean_weight=mean_weight, aside=aside)
     rates = Exponential(low, decay=(high / low) ** (1 / (steps - 1)))

@@ -125,7 +125,9 @@ def _times(x: Any, share: Any) -> Any:
     return _arrays.cast(_arrays.unscalar(x * share), x)
 
 
-def aside(objective: Any, method: Any, penalty: Any, params: Any) -> tuple[Any, Any]:
+def aside(
+    objective: Any, method: Any, penalty: Any, constraint: Any, params: Any
+) -> tuple[Any, Any]:
     """Return the smooth penalty of a model that acts by its proximal steps, and all penalties.
 
     Parameters
@@ -134,7 +136,7 @@ def aside(objective: Any, method: Any, penalty: Any, params: Any) -> tuple[Any, 
         As in `fit`.
     method : Rule or tree of rules
         The rule.
-    penalty : tree of penalties or None
+    penalty, constraint : trees or None
         What was asked for beside the objective.
     params : tree of arrays
         The parameters.
@@ -154,8 +156,12 @@ def aside(objective: Any, method: Any, penalty: Any, params: Any) -> tuple[Any, 
     place = structure.paths.index(("weights",))
     if own.smooth and own.separable and given[place] is None:
         rule = _rule(method, structure, params, place)
-        w = params["weights"]
-        if _proportional(rule) and not (_arrays.is_complex(w) and rule._by_components):
+        # After a proximal step, element by element, a projection of the whole is another point
+        # than that of both together, where step lengths differ.
+        bound = structure.broadcast(constraint, "constraint")[place]
+        whole = bound is not None and not getattr(bound, "separable", False)
+        parts = _arrays.is_complex(params["weights"]) and rule._by_components
+        if _proportional(rule) and not parts and not whole:
             given[place] = own
             return own, structure.unflatten(given)
     return None, penalty
