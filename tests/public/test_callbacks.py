@@ -28,7 +28,7 @@ def test_a_hook_of_another_name_is_refused_when_its_class_is_made(name, nearest,
     words = rf"^Mine\.{name}: is a method that nothing calls, expected {nearest}"
     with pytest.raises(TypeError, match=words):
         type("Mine", (base,), {name: kind(lambda *args: None)})
-    with pytest.raises(TypeError, match="the hooks are on_start, on_step, on_epoch, on_end$"):
+    with pytest.raises(TypeError, match=r"the hooks are on_start, on_step, on_epoch, on_end$"):
         type("Mine", (base,), {name: lambda self, run: None})
 
 

@@ -45,7 +45,8 @@ def value_and_gradient(
     Notes
     -----
     torch works on the memory of `x` itself, but on copies of arrays that it cannot take or must not
-    write: read-only ones, flipped ones, those of a foreign byte order; the loss must not write. JAX gets copies, since it takes its arrays to be constant. Double precision
+    write: read-only ones, flipped ones, those of a foreign byte order; the loss must not write. JAX
+    gets copies, since it takes its arrays to be constant. Double precision
     stays double with both. The loss is not compiled: pass ``jax.jit(loss)`` to have it so.
     CuPy's arrays take the same way; that has not been run on a GPU yet.
     """
