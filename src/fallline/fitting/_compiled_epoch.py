@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import _checks
+from .._arrays import _checks, _sparse
 from ..data import Batches, plain_state
 from ..engine import blocked
 from ..engine.tape._recorder import Recorder, Source, UnrecordableError
@@ -75,8 +75,17 @@ class Scan:
 
     # -- what is recorded ---------------------------------------------------------------------
 
-    def fits(self, optimizer: Optimizer) -> bool:
-        """Tell whether what was recorded is still there, and the data are still good."""
+    def fits(self, optimizer: Optimizer, watched: bool = True) -> bool:
+        """Tell whether what was recorded is still there, and the data are still good.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            That of the run.
+        watched : bool, default True
+            Whether others have seen the run since the last epoch, who may have written into the
+            indices of a sparse matrix.
+        """
         optimizer._bound.check_written()
         if optimizer._bound is not self.bound or self._clocks() != self.clocks:
             return False
@@ -91,6 +100,8 @@ class Scan:
                 if mine is not theirs:
                     mine[...] = theirs  # of another dtype, and perhaps not what they were
         _check_values(self.model.loss, *self.batches.arrays[1:])
+        if watched:
+            _sparse.check("X", self.batches.arrays[0])
         return True
 
     def _arrays(self) -> list[Any]:
@@ -268,7 +279,7 @@ def _data(model: LinearModel, batches: Batches) -> list[Any]:
     if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
         msg = "these batches are not recorded"
         raise UnrecordableError(msg)
-    found = _sparse(X) if is_sparse(X) else X
+    found = _source(X) if is_sparse(X) else X
     numbers = found.numbers if isinstance(found, Source) else found
     kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
     if not kind or not numbers.size or not X.shape[1]:
@@ -307,7 +318,7 @@ def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
         raise ValueError(msg)
 
 
-def _sparse(X: Any) -> Source:
+def _source(X: Any) -> Source:
     parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
     whole = all(
         type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
@@ -325,13 +336,7 @@ def _sparse(X: Any) -> Source:
     if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
         msg = "these kinds of numbers are not recorded"
         raise UnrecordableError(msg)
-    # A negative column is a large one without its sign.
-    largest = columns.view(columns.dtype.name.replace("int", "uint")).max(initial=0)
-    inside = columns.size and largest < X.shape[1]
-    inside = inside and ends[0] >= 0 and ends[-1] <= min(numbers.size, columns.size)
-    if not inside or (ends[1:] < ends[:-1]).any() or len(ends) != X.shape[0] + 1:
-        msg = "the sparse matrix is not valid"
-        raise UnrecordableError(msg)
+    _sparse.check("X", X)
     return Source(ends, columns, numbers, X.shape[1])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
-from .._arrays import _checks
+from .._arrays import _checks, _sparse
 from ..data import Batches
 from ..objectives._linear_model import LinearModel, check_params, dense_like, is_sparse
 from ..penalties import L1, ElasticNet
@@ -267,6 +267,9 @@ def _batches(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any, 
         arrays = data if weights is None else (*data, weights)
         names = [f"data[{i}]" for i in range(len(data))]
         _check_rows([*names, "weights"][: len(arrays)], arrays)
+        for place, x in zip(names, data, strict=True):
+            if is_sparse(x):
+                _sparse.check_rows(place, x)
         n = arrays[0].shape[0]
         whole = size is None or size >= n
         batches = Batches(
@@ -289,6 +292,7 @@ def _check_rows(names: Sequence[str], arrays: Sequence[Any], like: Any = None) -
         if not (_arrays.is_array(x) or is_sparse(x)):
             msg = f"{place}: is a {type(x).__name__}, expected an array"
             raise TypeError(msg)
+        _sparse.check(place, x)
     first = arrays[0]
     if like is not None:
         _checks.same_kind(names[0], dense_like(like), dense_like(first))

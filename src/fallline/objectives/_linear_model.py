@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _arrays
-from .._arrays import _checks
+from .._arrays import _checks, _sparse
+from .._arrays._sparse import is_sparse
 from ..losses import Gamma, KLDivergence, Loss, Poisson, SoftmaxCrossEntropy
 from ..penalties import Penalty
 
@@ -119,6 +120,7 @@ class LinearModel:
         array
             Of shape (n,) or (n, outputs).
         """
+        _sparse.check("X", X)
         z = X @ params["weights"]
         return z + params["intercept"] if self.fit_intercept else z
 
@@ -200,11 +202,6 @@ def check_params(model: LinearModel, params: Any, X: Any) -> None:
         _checks.same_kind(place, dense_like(X), x)
         if tuple(x.shape) != shapes[name]:
             raise ValueError(_checks.mismatch(place, "shape", tuple(x.shape), shapes[name]))
-
-
-def is_sparse(X: Any) -> bool:
-    """Tell whether X is a sparse matrix of scipy or cupyx."""
-    return hasattr(X, "tocsr") and hasattr(X, "data")
 
 
 def dense_like(X: Any) -> Any:
