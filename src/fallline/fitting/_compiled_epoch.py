@@ -312,7 +312,7 @@ def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
         msg = "a loss that checks more is not recorded"
         raise UnrecordableError(msg)
     if loss.domain != Domain():
-        _checks.inside("y", y, loss.domain)
+        _checks.inside("y", y, loss.domain, weights is not None and weights == 0)
     if weights is not None and (weights < 0).any():
         msg = "weights: some are negative"
         raise ValueError(msg)
