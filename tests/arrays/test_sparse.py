@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -242,4 +244,4 @@ def test_a_matrix_that_nobody_sees_is_checked_once(hooks, monkeypatch):
         callbacks=hooks,
     )  # fmt: skip
     assert len(epochs) == 5
-    assert [b - a for a, b in zip(epochs, epochs[1:], strict=False)] == [len(hooks)] * 4
+    assert [b - a for a, b in itertools.pairwise(epochs)] == [len(hooks)] * 4

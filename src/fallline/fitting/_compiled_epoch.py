@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from .._arrays import _checks, _sparse
+from .._arrays._sparse import is_sparse
 from ..data import Batches, plain_state
 from ..engine import blocked
 from ..engine.tape._recorder import Recorder, Source, UnrecordableError
 from ..engine.tape._tape import Outcome, Tape
 from ..losses._base import Domain, Loss
-from ..objectives._linear_model import LinearModel, is_sparse
+from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
 
 STEPS = 256  # of one call, between two looks at the keyboard

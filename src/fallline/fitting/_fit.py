@@ -12,8 +12,9 @@ import numpy as np
 from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
 from .._arrays import _checks, _sparse
+from .._arrays._sparse import is_sparse
 from ..data import Batches
-from ..objectives._linear_model import LinearModel, check_params, dense_like, is_sparse
+from ..objectives._linear_model import LinearModel, check_params, dense_like
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
 from ..solvers._minimize import minimize
