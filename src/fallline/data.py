@@ -142,7 +142,10 @@ class Batches:
         touched = 0
         for part in rows:
             if order is None:
-                yield tuple(x[part] if hasattr(x, "tocsr") else x[part, ...] for x in self.arrays)
+                yield tuple(
+                    _sparse.rows(f"arrays[{i}]", x, part) if hasattr(x, "tocsr") else x[part, ...]
+                    for i, x in enumerate(self.arrays)
+                )
                 touched += sum(map(_bytes, self.arrays)) * (part.stop - part.start)
                 if touched > RELEASE:
                     touched = 0
@@ -150,7 +153,11 @@ class Batches:
                         _release(x)
             else:
                 pairs = zip(self.arrays, buffers, strict=True)
-                yield tuple(_gathered(x, order[part], buffer) for x, buffer in pairs)
+                yield tuple(
+                    _sparse.rows(f"arrays[{i}]", x, order[part]) if hasattr(x, "tocsr")
+                    else _gathered(x, order[part], buffer)
+                    for i, (x, buffer) in enumerate(pairs)
+                )  # fmt: skip
 
     def __repr__(self) -> str:
         """Return what is batched, and how."""

@@ -218,6 +218,25 @@ def test_what_a_callback_writes_between_epochs_is_noticed(how, engine, form):
     assert epochs == [1, 2]
 
 
+@pytest.mark.parametrize("how", [*WRITES])
+@pytest.mark.parametrize("form", ["csr_array", "csc_array"])
+def test_what_a_callback_writes_between_steps_is_noticed(how, form):
+    x, y = matrix(form), np.ones(N)
+    write, words = WRITES[how]
+    words = words.replace("{minor}", str(N if form == "csc_array" else D))
+
+    class Writes(Callback):
+        def on_step(self, run):
+            if run.step == 2:
+                write(x)
+
+    with pytest.raises(ValueError, match=rf"^(arrays\[0\]|X)\.{words}"):
+        fl.fit(
+            MODEL, (x, y), method=fl.SGD(1e-3), batch_size=16, epochs=2, rng=0,
+            callbacks=[Writes()],
+        )  # fmt: skip
+
+
 def test_a_solver_notices_it_too():
     x, y = matrix(), np.ones(N)
 

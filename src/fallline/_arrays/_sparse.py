@@ -17,6 +17,20 @@ def is_sparse(x: Any) -> bool:
     return hasattr(x, "tocsr") and hasattr(x, "data")
 
 
+def rows(place: str, x: Any, some: Any) -> Any:
+    """Return some rows of a sparse matrix that was checked, but may have been written since."""
+    module = sys.modules.get("scipy.sparse")
+    if module is not None and module.issparse(x):
+        if x.format != "csr":
+            check(place, x)
+        else:
+            first, last = x.indptr[:-1][some], x.indptr[1:][some]
+            most = min(len(x.indices), len(x.data))
+            if ((first < 0) | (last < first) | (last > most)).any():
+                raise ValueError(_unordered(place, most))
+    return x[some]
+
+
 def check(place: str, x: Any) -> None:
     """Check that the indices of a sparse matrix are inside of it.
 
@@ -56,14 +70,18 @@ def _check_compressed(place: str, x: Any) -> None:
     major, minor = (columns, rows) if x.format == "csc" else (rows, columns)
     for name, part in (("indptr", ends), ("indices", places)):
         _check_integers(f"{place}.{name}", part)
-    name = f"{place}.indptr"
-    _check_length(name, ends, major + 1)
+    _check_length(f"{place}.indptr", ends, major + 1)
     most = min(len(places), len(numbers))
     last = int(ends[-1])
     if ends[0] != 0 or last > most or (ends[1:] < ends[:-1]).any():
-        msg = f"{name}: its numbers do not ascend from 0 to at most {most}, the stored elements"
-        raise ValueError(msg)
+        raise ValueError(_unordered(place, most))
     _check_inside(f"{place}.indices", places[:last], minor)
+
+
+def _unordered(place: str, most: int) -> str:
+    return (
+        f"{place}.indptr: its numbers do not ascend from 0 to at most {most}, the stored elements"
+    )
 
 
 def _check_integers(name: str, x: Any) -> None:

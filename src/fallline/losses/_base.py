@@ -111,17 +111,14 @@ class Loss:
 
     # -- what a loss defines --------------------------------------------------------------------
 
-    def _check(self, pred: Any, target: Any, weights: Any) -> None:
-        """Check shapes and dtypes, and the targets that have a weight."""
+    def _check(self, pred: Any, target: Any) -> None:
+        """Check shapes and dtypes."""
         _checks.equal_shapes("target", target, pred)
         if self.rows and (pred.ndim == 0 or pred.shape[-1] == 0):
             raise ValueError(_checks.mismatch("pred", "shape", tuple(pred.shape), "(..., n > 0)"))
         if _arrays.is_complex(target) and not self._complex_target(pred):
             msg = _checks.mismatch("target", "dtype", _arrays.dtype_name(target), "real")
             raise TypeError(msg)
-        if _arrays.on_host(target) and self.domain != Domain():
-            unused = weights is not None and _beside(np, weights, target.ndim) == 0
-            _checks.inside("target", target, self.domain, unused)
 
     def _complex_target(self, pred: Any) -> bool:
         """Tell whether the target may be complex."""
@@ -155,7 +152,10 @@ class Loss:
         xp = _arrays.namespace(pred)
         with _arrays.guard(pred)():
             weights, total = self._weights(xp, pred, weights)
-            self._check(pred, target, weights)
+            self._check(pred, target)
+            if _arrays.on_host(target) and self.domain != Domain():
+                unused = weights is not None and _beside(np, weights, target.ndim) == 0
+                _checks.inside("target", target, self.domain, unused)
             numbers = self._numbers(xp, pred, target)
             shared = self._shared(xp, _arrays.widened(pred), numbers)
             v = self._reduced(xp, self._value(xp, *shared), weights, total) if value else None

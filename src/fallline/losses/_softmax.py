@@ -49,9 +49,9 @@ class SoftmaxCrossEntropy(Loss):
     domain = Domain(0.0)
     rows = True
 
-    def _check(self, pred: Any, target: Any, weights: Any) -> None:
+    def _check(self, pred: Any, target: Any) -> None:
         if not _arrays.is_integer(target):
-            super()._check(pred, target, weights)
+            super()._check(pred, target)
             return
         if pred.ndim == 0 or pred.shape[-1] == 0:
             expected = "(..., classes > 0)"
@@ -120,9 +120,9 @@ class KLDivergence(SoftmaxCrossEntropy):
     0.0
     """
 
-    def _check(self, pred: Any, target: Any, weights: Any) -> None:
+    def _check(self, pred: Any, target: Any) -> None:
         _checks.floating("target", target, complex_too=False)
-        super()._check(pred, target, weights)
+        super()._check(pred, target)
 
     def _value(self, xp: Any, *shared: Any) -> Any:
         shifted, _, total, q = shared
