@@ -12,6 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ __all__ = [
 logger = logging.getLogger("fallline")
 
 
+# What the hooks are called elsewhere, where another name of ours would look nearer.
+_ELSEWHERE = {
+    "on_train_begin": "on_start",
+    "on_train_start": "on_start",
+    "on_fit_start": "on_start",
+    "on_train_end": "on_end",
+    "on_fit_end": "on_end",
+    "on_batch_end": "on_step",
+    "on_train_batch_end": "on_step",
+}
+
+
 class Callback:
     """Base of the callbacks; every method does nothing.
 
@@ -36,7 +49,23 @@ class Callback:
 
     What a callback knows is written to files of the run by `state_dict`, and comes back by
     `load_state_dict` when a run goes on, after `on_start`.
+
+    A subclass with a method ``on_...`` of another name is refused with a TypeError when it is
+    defined, because nothing would ever call that method.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse methods that look like hooks and are none."""
+        super().__init_subclass__(**options)
+        hooks = [name for name in vars(Callback) if name.startswith("on_")]
+        for name, x in vars(cls).items():
+            method = callable(x) or isinstance(x, classmethod)
+            if name.startswith("on_") and method and name not in hooks:
+                nearest = _ELSEWHERE.get(name) or get_close_matches(name, hooks, n=1, cutoff=0)[0]
+                raise TypeError(
+                    f"{cls.__name__}.{name}: is a method that nothing calls, expected {nearest}; "
+                    f"the hooks are {', '.join(hooks)}"
+                )
 
     @property
     def watches_steps(self) -> bool:

@@ -15,7 +15,7 @@ from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .. import _arrays, callbacks, rules, solvers, stop
-from .._arrays import _checks
+from .._arrays import _checks, _sparse
 from ..data import Batches
 from ..fitting._fit import fit
 from ..fitting._history import History
@@ -67,6 +67,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> tuple[Any, Any, Any]:
         # The arrays, all where X is.
         xp, _ = get_namespace(X)
+        _sparse.check("X", X)  # scikit-learn converts it by its indices
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype=[xp.float64, xp.float32], y_numeric=numeric,
             reset=reset,
@@ -104,6 +105,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         xp, _ = get_namespace(X)
         dtype = [xp.float64, xp.float32]
+        _sparse.check("X", X)
         X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
         self._same_place(X, method)
         like, weights, shift = dense_like(X), self.coef_, self.intercept_

@@ -262,7 +262,7 @@ class EpochRun(Run):
         if self._refused is opt._bound:
             return False
         try:
-            if self._scan is None or not self._scan.fits(opt):
+            if self._scan is None or not self._scan.fits(opt, bool(self._hooks)):
                 self._scan = Scan(self._objective, opt, self._batches)
         except Exception:  # what is wrong is said by the steps one by one
             self._scan, self._refused = None, opt._bound

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks
+from .._arrays import _checks, _sparse
+from .._arrays._sparse import is_sparse
 from ..data import Batches
-from ..objectives._linear_model import LinearModel, dense_like, is_sparse
+from ..objectives._linear_model import LinearModel, dense_like
 
 NUMBERS = ("bool", "int", "uint", "float", "bfloat", "complex")  # how names of dtypes begin
 
@@ -41,6 +42,9 @@ def batches_of(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any
         arrays = data if weights is None else (*data, weights)
         names = [f"data[{i}]" for i in range(len(data))]
         check_rows([*names, "weights"][: len(arrays)], arrays)
+        for place, x in zip(names, data, strict=True):
+            if is_sparse(x):
+                _sparse.check_rows(place, x)
         n = arrays[0].shape[0]
         whole = size is None or size >= n
         batches = Batches(
@@ -93,6 +97,7 @@ def _check_numbers(place: str, x: Any) -> None:
             raise TypeError(msg)
         _checks.array(place, x)
     if is_sparse(x):
+        _sparse.check(place, x)
         return
     if isinstance(x, np.ndarray) and x.dtype.kind not in "biufcV":
         hint = {

@@ -10,9 +10,10 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks, _files
+from .._arrays._sparse import is_sparse
 from .._arrays._trees import Structure
 from ..data import Batches
-from ..objectives._linear_model import dense_like, is_sparse
+from ..objectives._linear_model import dense_like
 from ..optimizer import _restoring, _saving
 from ..optimizer._checkpoint import Stored
 from ..solvers._resume import matched
