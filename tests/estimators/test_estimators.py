@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import subprocess
@@ -469,11 +468,18 @@ def test_same_seed_same_bits():
     assert (one != other).any()
 
 
-def test_verbose_logs(caplog):
+def test_verbose_prints(capsys):
     X, y = data_of("squared_error")
+    LinearRegressor(method="adam", max_iter=4, tol=None).fit(X, y)
+    assert not capsys.readouterr().out
     LinearRegressor(method="adam", max_iter=4, tol=None, verbose=2).fit(X, y)
-    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.INFO]
-    assert [line.partition(":")[0] for line in lines] == ["epoch 2", "epoch 4"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": loss ")[0] for line in lines] == ["epoch 2", "epoch 4"]
+    model = LinearRegressor(early_stopping=True, verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == model.n_iter_
+    last = model.history_["validation_loss"][-1]
+    assert lines[-1].endswith(f"validation_loss {last:.6g}")
 
 
 # -- in scikit-learn's tools ----------------------------------------------------------------------
@@ -653,7 +659,7 @@ def test_ctrl_c_goes_on(monkeypatch):
     def interrupt(self, run):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fl.callbacks.Log, "on_epoch", interrupt)
+    monkeypatch.setattr("fallline.estimators._base.Printed.on_epoch", interrupt)
     model = LinearRegressor(verbose=1)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)

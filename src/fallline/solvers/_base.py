@@ -293,8 +293,11 @@ class Run:
 
     @property
     def noise(self) -> float:
-        """Size of differences of values that may be rounding."""
-        return self.space.epsilon * abs(self.at.value)
+        """Size of differences of values that may be rounding: more than that of the value itself.
+
+        Its terms are rounded too, and what they are computed from.
+        """
+        return 4 * self.space.epsilon * abs(self.at.value)
 
     @property
     def x(self) -> Any:
