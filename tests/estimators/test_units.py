@@ -207,6 +207,22 @@ def test_columns(dtype, sparse, monkeypatch):
             assert found.centre is None
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "poisson", "gamma"])
+def test_a_rule_waits_in_the_unit_of_the_loss(loss):
+    # In whatever unit: of the targets, or of a loss whose least value is not zero.
+    X, y, _ = lines()
+    y = y if loss == "squared_error" else np.exp(0.3 * y)
+    made, score = [], []
+    for unit in (1, 1e-5, 1e5):
+        rule = fl.Adam(0.05 * unit) if loss == "squared_error" else fl.Adam(0.05)
+        model = LinearRegressor(loss, penalty=None, method=rule, random_state=0)
+        score.append(model.fit(X, unit * y).score(X, unit * y))
+        made.append(model.n_iter_)
+    assert made[0] == made[1] == made[2] > 20
+    assert score[0] > 0.9
+    np.testing.assert_allclose(score, score[0], rtol=1e-3)
+
+
 # -- precision ------------------------------------------------------------------------------------
 
 

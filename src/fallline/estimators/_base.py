@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -22,7 +20,7 @@ from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like, is_sparse
 from ..optimizer import Optimizer
 from ..penalties import L1, L2, ElasticNet
-from . import _input, _sparse
+from . import _input, _reports, _sparse
 from ._columns import Columns, Standardised, slopes
 from ._input import whole
 from ._losses import PerRow, is_kinked, stages
@@ -184,14 +182,12 @@ class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignor
         X, target, weights = data
         go_on = "warm_start" if self.warm_start and hasattr(self, "coef_") else ""
         params = self._start(model, X, target, weights, go_on=go_on)
-        hooks: list[Any] = [Printed(int(self.verbose))] if self.verbose else []
+        hooks: list[Any] = [_reports.Printed(int(self.verbose))] if self.verbose else []
         a_solver = isinstance(method, solvers.Solver)
         if self.early_stopping or (not a_solver and tol is not None):
-            hooks.append(
-                callbacks.EarlyStopping(
-                    patience - 1, by=tol or 0.0, restore_best=bool(self.early_stopping)
-                )
-            )
+            by = tol * self._fall(model, X, target, weights) if tol else 0.0
+            best = bool(self.early_stopping)
+            hooks.append(callbacks.EarlyStopping(patience - 1, by=by, restore_best=best))
         problem: Any = model
         if a_solver:
             columns = Columns.of(X, weights, centred=model.fit_intercept)
@@ -229,7 +225,7 @@ class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignor
             if found.status in (3, 98):
                 break
         self._take(problem.plain(params) if a_solver else params)
-        self._judge(found, waits=not a_solver and tol is not None, a_solver=a_solver)
+        _reports.judge(found, self.n_iter_, tol)
 
     def _stop(
         self, model: LinearModel, tol: float | None, X: Any, target: Any, weights: Any
@@ -238,15 +234,34 @@ class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignor
         # more exact than the precision of the slopes without that.
         if tol is None:
             return None
-        start = model.initialize(X, target)
-        shape = (int(X.shape[0]), *start["weights"].shape[1:])
-        none = _arrays.full(start["weights"], 0.0, start["weights"].dtype, shape)
-        guess = none + self._guess(start, target, weights).get("intercept", 0.0)
+        none, guess = self._null(model, X, target, weights)
         loss, centred = model.loss.loss, model.fit_intercept
         unit = slopes(loss, guess, target, weights, centred=centred)
         size = slopes(loss, none, target, weights, centred=False)
         epsilon = _arrays.EPSILON[_arrays.dtype_name(none)]
         return stop.GradientNorm(max(tol * unit, epsilon * size))
+
+    def _null(self, model: LinearModel, X: Any, target: Any, weights: Any) -> tuple[Any, Any]:
+        # Predictions of zero, and of an intercept alone.
+        start = model.initialize(X, target)
+        w = start["weights"]
+        none = _arrays.full(w, 0.0, w.dtype, (int(X.shape[0]), *w.shape[1:]))
+        return none, none + self._guess(start, target, weights).get("intercept", 0.0)
+
+    def _fall(self, model: LinearModel, X: Any, target: Any, weights: Any) -> float:
+        # How far the loss can fall from where only the intercept is fitted.
+        _, guess = self._null(model, X, target, weights)
+        best = self._best(guess, target)
+        high, low = (
+            0.0 if pred is None
+            else _arrays.to_float(model.loss.value_and_gradient(pred, target, weights)[0])
+            for pred in (guess, best)
+        )  # fmt: skip
+        return max(high - low, 0.0)
+
+    def _best(self, pred: Any, target: Any) -> Any:
+        """Return the predictions of the least loss; `None` if that is zero."""
+        return None
 
     def _split(self, data: Any, strata: Any, seed: int) -> tuple[Any, Any]:
         fraction = self.validation_fraction
@@ -272,23 +287,6 @@ class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignor
                 )
                 raise ValueError(msg)
         return train, tuple(x for x in held if x is not None)
-
-    def _judge(self, found: Any, *, waits: bool, a_solver: bool) -> None:
-        if found.status == 98:
-            raise KeyboardInterrupt
-        advice = "scale the features, or lower the learning rate"
-        if found.status == 3:
-            msg = f"{found.message}: {advice}"
-            raise ValueError(msg)
-        if not a_solver and (rise := _rise(found)):
-            warnings.warn(f"{rise}; {advice}", ConvergenceWarning, stacklevel=4)
-            return
-        what = found.message.partition(" ")[2]
-        ended = what.endswith("were made")  # by the limit
-        if not found.success or (waits and ended):
-            msg = f"{self.n_iter_} {what} without convergence" if ended else found.message
-            msg += "; scale the features, or raise max_iter or tol"
-            warnings.warn(msg, ConvergenceWarning, stacklevel=4)
 
     def _take(self, params: dict[str, Any]) -> None:
         # Copies, which later steps do not write.
@@ -347,30 +345,3 @@ class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignor
             msg = f"method: is {rule!r}, but partial_fit takes an update rule"
             raise TypeError(msg)
         return rule
-
-
-class Printed(callbacks.Callback):
-    """A line of numbers for each of so many epochs, where print goes."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-
-    def on_epoch(self, run: Any) -> None:
-        """Print a line."""
-        if run.epoch % self.every == 0:
-            names = [name for name in ("loss", "validation_loss") if name in run.history]
-            numbers = ", ".join(f"{name} {run.history.last(name):.6g}" for name in names)
-            print(f"epoch {run.epoch}: {numbers}")
-
-
-def _rise(found: Any) -> str:
-    """Return in words that a run by a rule took the loss up; empty if it did not.
-
-    The mean over the last epoch is compared with the largest loss of a batch in the first, so that
-    the chance of batches alone does not count.
-    """
-    seen, steps = found.history["loss"], found.history["step_loss"]
-    first, last = float(np.max(steps[: len(steps) // len(seen)])), float(seen[-1])
-    if len(seen) < 2 or last <= first:
-        return ""
-    return f"the loss ended at {last:.3g}, above its first values, of at most {first:.3g}"

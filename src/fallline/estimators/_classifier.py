@@ -75,8 +75,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     tol : float, optional
         Default 1e-4. For a solver the relative error of the coefficients, as far as the gradient
         tells of it, whatever the units of X and y; see Notes. For a rule, and for early stopping,
-        what counts as a better loss. With `None` a solver has its own conditions, and a rule makes
-        `max_iter` epochs.
+        what counts as a better loss, as a fraction of the loss without any feature. With `None` a
+        solver has its own conditions, and a rule makes `max_iter` epochs.
     class_weight : dict, "balanced" or None
         Factors of the rows' weights by class; ``"balanced"`` gives all classes the same sum.
     early_stopping : bool, default False

@@ -57,8 +57,8 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     tol : float, optional
         Default 1e-4. For a solver the relative error of the coefficients, as far as the gradient
         tells of it, whatever the units of X and y; see Notes. For a rule, and for early stopping,
-        what counts as a better loss. With `None` a solver has its own conditions, and a rule makes
-        `max_iter` epochs.
+        what counts as a better loss, as a fraction of the loss without any feature. With `None` a
+        solver has its own conditions, and a rule makes `max_iter` epochs.
     early_stopping : bool, default False
         Hold a part of the rows out, stop when the loss there does not fall, and take the best.
     validation_fraction : float, default 0.1
@@ -280,6 +280,12 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
                 mean = xp.log(xp.where(mean > 0, mean, xp.ones_like(mean)))
             params["intercept"] = _arrays.cast(mean, target)
         return params
+
+    def _best(self, pred: Any, target: Any) -> Any:
+        if not isinstance(found(self.loss, LOSSES), LOGARITHMIC):
+            return None
+        xp, least = _arrays.namespace(target), _arrays.full(target, 1e-30, target.dtype)
+        return xp.log(xp.maximum(target, least))
 
     def _dense(self) -> Any:
         coef = super()._dense()
