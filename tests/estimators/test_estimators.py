@@ -659,7 +659,7 @@ def test_ctrl_c_goes_on(monkeypatch):
     def interrupt(self, run):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fallline.estimators._base.Printed.on_epoch", interrupt)
+    monkeypatch.setattr("fallline.estimators._reports.Printed.on_epoch", interrupt)
     model = LinearRegressor(verbose=1)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)

@@ -10,6 +10,7 @@ from .._arrays import _checks
 from ..losses import AbsoluteError, Hinge, Loss, Quantile
 
 ROUNDED = 1e-5  # by which the last objective with rounded kinks is too low, at most
+CLEAR = 64  # times what of a prediction is rounding are the narrowest kinks
 EXACT = 1e-8  # of the first objective; what is left below it is as good as an exact fit
 
 
@@ -115,7 +116,7 @@ def stages(loss: Loss, standing: Callable[[], tuple[float, float]], outputs: int
     first = now or 1.0
     width, least, exact = 10 * first / outputs, 0.0, False
     while width > least and not exact:
-        least = max(8 * ROUNDED * now / outputs / (high - low) ** 2, rounding)
+        least = max(8 * ROUNDED * now / outputs / (high - low) ** 2, CLEAR * rounding)
         width = max(0.1 * width, least)
         yield Rounded(loss=loss, width=width)
         now, rounding = standing()

@@ -50,7 +50,7 @@ def judge(found: Any, made: int, tol: float | None) -> None:
         return
     msg = rise or (f"{made} {what} without convergence" if ended else found.message)
     msg += f"; scale the features, or {advice if rise else 'raise max_iter or tol'}"
-    warnings.warn(msg, ConvergenceWarning, stacklevel=5)
+    warnings.warn(msg, ConvergenceWarning, stacklevel=4)
 
 
 def _rise(found: Any) -> str:
