@@ -21,7 +21,7 @@ from ..objectives._linear_model import LinearModel, dense_like, is_sparse
 from ..optimizer import Optimizer
 from ..penalties import L1, L2, ElasticNet
 from . import _input, _reports, _sparse
-from ._columns import Columns, Standardised, slopes
+from ._columns import Columns, Standardised, curvature, l2_weight, slopes
 from ._input import whole
 from ._losses import PerRow, is_kinked, stages
 
@@ -191,11 +191,24 @@ class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignor
         problem: Any = model
         if a_solver:
             columns = Columns.of(X, weights, centred=model.fit_intercept)
-            problem = Standardised.of(model, columns)
+            none, guess = self._null(model, X, target, weights)
+            firm, least, most = columns, 1.0, 1.0
+            bend = 0.0 if is_kinked(loss) else curvature(loss, guess, target, weights)
+            if bend > 0 and (weight := l2_weight(model.penalty)):
+                firm, least, most = columns.damped(weight / bend)
+            problem = Standardised.of(model, firm)
             params = problem.scaled(params)
-            margin = 1.0 if is_kinked(loss) else MARGIN
-            ends = None if tol is None else margin * tol
-            options: dict[str, Any] = {"stop": self._stop(model, ends, X, target, weights)}
+            options: dict[str, Any] = {"stop": None}
+            if tol is not None:
+                # In the unit of the slopes where only the intercept is fitted; and nothing is more
+                # exact than the precision of the slopes without that.
+                margin = 1.0 if is_kinked(loss) else MARGIN
+                centred = model.fit_intercept
+                unit = slopes(loss, guess, target, weights, centred=centred)
+                size = slopes(loss, none, target, weights, centred=False)
+                epsilon = _arrays.EPSILON[_arrays.dtype_name(none)]
+                end = max(margin * tol * unit * least, epsilon * size * most)
+                options = {"stop": stop.GradientNorm(end)}
         else:
             options = {"batch_size": min(batch_size, X.shape[0]), "rng": int(seed)}
 
@@ -226,20 +239,6 @@ class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignor
                 break
         self._take(problem.plain(params) if a_solver else params)
         _reports.judge(found, self.n_iter_, tol)
-
-    def _stop(
-        self, model: LinearModel, tol: float | None, X: Any, target: Any, weights: Any
-    ) -> Any:
-        # `tol` counts in the unit of the slopes where only the intercept is fitted, and nothing is
-        # more exact than the precision of the slopes without that.
-        if tol is None:
-            return None
-        none, guess = self._null(model, X, target, weights)
-        loss, centred = model.loss.loss, model.fit_intercept
-        unit = slopes(loss, guess, target, weights, centred=centred)
-        size = slopes(loss, none, target, weights, centred=False)
-        epsilon = _arrays.EPSILON[_arrays.dtype_name(none)]
-        return stop.GradientNorm(max(tol * unit, epsilon * size))
 
     def _null(self, model: LinearModel, X: Any, target: Any, weights: Any) -> tuple[Any, Any]:
         # Predictions of zero, and of an intercept alone.

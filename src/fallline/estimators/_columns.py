@@ -61,6 +61,22 @@ class Columns:
             found += _arrays.to_float(xp.max(xp.abs(params["intercept"])))
         return _arrays.EPSILON[_arrays.dtype_name(w)] * found
 
+    def damped(self, flatness: float) -> tuple[Columns, float, float]:
+        """Return wider columns, for an L2 penalty, and the least and the largest of old to new.
+
+        A solver then sees the same curvature in each, whichever of loss and penalty it is of.
+
+        Parameters
+        ----------
+        flatness : float
+            The penalty's weight over the curvature of the loss.
+        """
+        xp = _arrays.namespace(self.scale)
+        wide = xp.sqrt(self.scale * self.scale + flatness)
+        ratio = self.scale / wide
+        least, most = (_arrays.to_float(x) for x in (xp.min(ratio), xp.max(ratio)))
+        return replace(self, scale=wide), least, most
+
     def alike(self) -> Columns:
         """Return columns of one scale, for penalties that do not act on each element by itself."""
         xp = _arrays.namespace(self.scale)
@@ -226,3 +242,23 @@ def slopes(loss: Loss, pred: Any, target: Any, weights: Any, *, centred: bool) -
     squares = shares @ (slope * slope)
     sizes = [x for x in _arrays.to_numpy(squares).tolist() if x > 0]
     return peak * math.sqrt(min(sizes, default=0.0))
+
+
+def curvature(loss: Loss, pred: Any, target: Any, weights: Any) -> float:
+    """Return the mean curvature of a loss in its predictions, of the first of several outputs."""
+    xp, whole = _arrays.namespace(pred), replace(loss, reduction="sum")
+    step = 0.01 * max(1.0, _arrays.to_float(xp.max(xp.abs(pred))))
+    first = xp.ones_like(pred)
+    if pred.ndim == 2:
+        first = first * _arrays.cast(_arrays.arange(int(pred.shape[1]), pred) == 0, pred)
+    rise = whole.gradient(pred + step * first, target, weights) - whole.gradient(
+        pred, target, weights
+    )
+    return _arrays.to_float(xp.sum(rise * first)) / step / int(pred.shape[0])
+
+
+def l2_weight(penalty: Any) -> float:
+    """Return the weight of a penalty's L2 part."""
+    if isinstance(penalty, ElasticNet):
+        return float(penalty.alpha * (1 - penalty.l1_ratio))
+    return float(penalty.alpha) if isinstance(penalty, L2) else 0.0
