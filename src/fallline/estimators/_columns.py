@@ -40,9 +40,11 @@ class Columns:
         with _arrays.guard(like)():
             centre = X.T @ shares
             centre = centre if centred else xp.zeros_like(centre)
-            # In a second look, so that nothing is lost where columns lie far from zero.
-            shift, squares = _deviations(xp, X, shares, centre)
-            centre = centre + shift if centred else centre
+            # The deviations are looked at by themselves, so that nothing is lost where columns lie
+            # far from zero; and once more about their own mean, which may be off in long columns.
+            for _ in range(2 if centred else 1):
+                shift, squares = _deviations(xp, X, shares, centre)
+                centre = centre + shift if centred else centre
             variance = squares - shift * shift if centred else squares
             scale = xp.sqrt(xp.where(variance > 0, variance, xp.zeros_like(variance)))
             size, one = xp.abs(centre), xp.ones_like(centre)
