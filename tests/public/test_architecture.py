@@ -24,8 +24,8 @@ ARROWS = {
     "testing": {"_arrays", "rules", "engine", "optimizer"},
     "fitting": {"_arrays", "rules", "schedules", "losses", "penalties", "stop", "callbacks", "data"}
     | {"engine", "optimizer", "objectives", "solvers"},
-    "estimators": {"_arrays", "rules", "losses", "penalties", "stop", "callbacks", "data"}
-    | {"optimizer", "objectives", "solvers", "fitting"},
+    "estimators": {"_arrays", "rules", "losses", "penalties", "constraints", "stop", "callbacks"}
+    | {"data", "optimizer", "objectives", "solvers", "fitting"},
 }
 ARROWS["__init__"] = set(ARROWS) - {"estimators"}
 # Files of a room that others may import, where not all of it is meant for them.
@@ -39,6 +39,7 @@ FOREIGN = {
     "jax": {"_arrays"},
     "numba": {"engine"},
     "sklearn": {"estimators"},
+    "scipy": {"estimators/_sparse"},
     "matplotlib": {"plotting"},
 }
 

@@ -14,7 +14,7 @@ from .._arrays._trees import Structure
 from ..penalties import L1, ElasticNet, as_penalty
 from ..stop import Condition, RelativeDecrease, RelativeGradient
 from ._search import NoProgress as NoProgress
-from ._search import Trial
+from ._search import Trial, no_step
 from ._space import Space, numbers
 
 
@@ -176,11 +176,6 @@ class Record:
         return f"the {what} is not finite in iteration {self.iteration}"
 
 
-def no_step(at_precision: bool) -> str:
-    """Return why a solver makes no progress."""
-    return f"no step {'at this precision ' if at_precision else ''}lowers the objective"
-
-
 INTERRUPTED = "interrupted; this is the best point so far"
 
 
@@ -327,8 +322,11 @@ class Run:
 
     @property
     def noise(self) -> float:
-        """Size of differences of values that may be rounding."""
-        return self.space.epsilon * abs(self.at.value)
+        """Size of differences of values that may be rounding: more than that of the value itself.
+
+        Its terms are rounded too, and what they are computed from.
+        """
+        return 4 * self.space.epsilon * abs(self.at.value)
 
     @property
     def x(self) -> Any:

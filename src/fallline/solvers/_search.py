@@ -44,6 +44,11 @@ class NoProgress(ArithmeticError):
         self.at_precision = at_precision
 
 
+def no_step(at_precision: bool) -> str:
+    """Return why a solver makes no progress."""
+    return f"no step {'at this precision ' if at_precision else ''}lowers the objective"
+
+
 Line = Callable[[float], Trial]
 
 

@@ -11,6 +11,7 @@ from ... import _arrays
 from ...stop import Condition, NonFinite, Verdict
 from .._base import INTERRUPTED, Record, Solver, no_step
 from .._lbfgs import LBFGS
+from .._search import no_step
 from .._steepest import SteepestDescent
 from ._rule_run import BatchedRuleRun
 from ._runs import BatchedLBFGSRun, BatchedRun, BatchedSteepestDescentRun

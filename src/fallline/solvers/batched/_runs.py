@@ -75,7 +75,7 @@ class BatchedRun:
 
     @property
     def _noise(self) -> Any:
-        return self.space.epsilon * self.space.xp.abs(self.at.value)
+        return 4 * self.space.epsilon * self.space.xp.abs(self.at.value)
 
     def _judged(self, trial: Point) -> Outcome:
         """Return what the searches make of a trial."""
