@@ -13,11 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _arrays, callbacks, constraints, rules, solvers, stop
 from .._arrays import _checks
+from .._arrays._sparse import is_sparse
 from ..data import Batches
 from ..fitting._fit import fit
 from ..fitting._history import History
 from ..losses import Loss
-from ..objectives._linear_model import LinearModel, dense_like, is_sparse
+from ..objectives._linear_model import LinearModel, dense_like
 from ..optimizer import Optimizer
 from ..penalties import L1, L2, ElasticNet
 from . import _input, _reports, _sparse

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import _arrays
+from .._arrays._sparse import is_sparse
 from ..losses import Loss
-from ..objectives._linear_model import LinearModel, dense_like, is_sparse
+from ..objectives._linear_model import LinearModel, dense_like
 from ..penalties import L1, L2, ElasticNet, Penalty
 
 _BLOCK = 2**20  # elements of the rows that are looked at together

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _arrays
 from .._arrays import _checks
-from ..objectives._linear_model import is_sparse
+from .._arrays._sparse import is_sparse
 
 
 class SparseCoefficients:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import _arrays
 from ...stop import Condition, NonFinite, Verdict
-from .._base import INTERRUPTED, Record, Solver, no_step
+from .._base import INTERRUPTED, Record, Solver
 from .._lbfgs import LBFGS
 from .._search import no_step
 from .._steepest import SteepestDescent
