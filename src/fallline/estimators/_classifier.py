@@ -120,7 +120,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     any feature, or than the precision of the numbers allows. The kinks below end at `tol`.
 
     The hinge loss is rounded at its kink for ``"auto"``, by less and less: the least objective is
-    missed by a fraction of 1e-5 by that, at most. Another method meets the loss as it is.
+    missed by 1.3e-5 or a fraction of 1e-5 by that, at most. Another method meets the loss as it is.
 
     Examples
     --------

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from .._arrays import _checks
 from ..losses import AbsoluteError, Hinge, Loss, Quantile
 
-ROUNDED = 1e-5  # by which the last objective with rounded kinks is too low, at most
+ROUNDED = 1e-5  # by this fraction the last objective with rounded kinks is too low, at most
+MARGIN = 1e-4  # the narrowest kink of a hinge, whose margin is 1 in every unit
 CLEAR = 64  # times what of a prediction is rounding are the narrowest kinks
 EXACT = 1e-8  # of the first objective; what is left below it is as good as an exact fit
 
@@ -114,11 +115,12 @@ def stages(loss: Loss, standing: Callable[[], tuple[float, float]], outputs: int
         yield loss
         return
     low, high = _slopes(loss)
+    floor = MARGIN if isinstance(loss, Hinge) else 0.0
     now, rounding = standing()
     first = now or 1.0
     width, least, exact = 10 * first / outputs, 0.0, False
     while width > least and not exact:
-        least = max(8 * ROUNDED * now / outputs / (high - low) ** 2, CLEAR * rounding)
+        least = max(8 * ROUNDED * now / outputs / (high - low) ** 2, CLEAR * rounding, floor)
         width = max(0.1 * width, least)
         yield Rounded(loss=loss, width=width)
         now, rounding = standing()
