@@ -316,3 +316,20 @@ def test_only_steps_that_were_made_are_summed():
     memory.commit(3)
     assert memory.state_dict() == {"steps": 3, "largest": 0.5, "total": 0.75}
     assert spans == pytest.approx([1, 2, 3, 4, 5, 6])
+
+
+@pytest.mark.parametrize("change", [0, 1, 2])
+def test_a_rate_that_is_turned_after_a_rule_was_bound(change):
+    # Whatever looks at the rule when it is bound, its first step reads the rate.
+    dial = Dial()
+    opt = fl.Optimizer(leaf(), fl.SGD(0.0), rate_factors=1.0)
+    for _ in range(change):
+        opt.step(np.ones(1))
+    dial.value = 5.0
+    opt.rule = sgd(dial)
+    opt.rate_factors = np.ones(1)
+    assert opt.program
+    dial.value = 0.4
+    opt.step(np.ones(1))
+    now = opt.rule.memory.state_dict()
+    assert now == pytest.approx({"steps": change + 1, "largest": 0.4, "total": 0.16 * (change + 1)})

@@ -139,7 +139,7 @@ class Binding:
         options = self.options if options is None else options
         plans = options.plans(self.structure, [leaf.p for leaf in self.leaves], new)
         states = [
-            carried(leaf, r, plan, step)
+            carried(leaf, r, plan, step, leaf.p)
             for leaf, r, (plan, _) in zip(self.leaves, new, plans, strict=True)
         ]
         return self.rebound(
@@ -160,7 +160,7 @@ class Binding:
         for path, p, r, (plan, _) in zip(structure.paths, leaves, new, plans, strict=True):
             leaf, found = old.get(path), None
             if leaf is not None and p is not None and state != "reset":
-                found = carried(leaf, r, plan, step)
+                found = carried(leaf, r, plan, step, p)
             if found is not None:
                 place = _checks.where("params", path)
                 if plan is not None:

@@ -86,8 +86,12 @@ def _identity(rule: Rule | None) -> Any:
     return rule
 
 
-def carried(leaf: Leaf, new: Rule | None, plan: Face | None, step_count: int) -> LeafState | None:
+def carried(
+    leaf: Leaf, new: Rule | None, plan: Face | None, step_count: int, p: Any
+) -> LeafState | None:
     """Return the state that `leaf` keeps under another rule; `None` if it must start afresh.
+
+    What of it is new starts at `p`, the array that takes the leaf's place, or the leaf's own.
 
     A count is kept only beside the slots whose meaning depends on it: where one of these is new,
     the count starts again, and so do the others.
@@ -117,7 +121,7 @@ def carried(leaf: Leaf, new: Rule | None, plan: Face | None, step_count: int) ->
         kept, count = {n: state.slots[n] for n in own if fits(n)} | around, state.count
     if not kept and count == 0 and not state.given:
         return None
-    fresh = {} if len(kept) == len(slots) else started(leaf.p, plan, step_count)
+    fresh = {} if len(kept) == len(slots) else started(p, plan, step_count)
     return LeafState({**fresh, **kept}, count, new, given=state.given and "sum" in kept)
 
 

@@ -110,7 +110,7 @@ def dependent(rule: Rule, names: tuple[str, ...]) -> dict[str, frozenset[str]]:
         If one does so in another way than affinely.
     """
     found: dict[str, set[str]] = {}
-    probe = with_fields(rule.at(0), **{RATE: 0.25, DECAY: 0.5})
+    probe = with_fields(rule.owned().at(0), **{RATE: 0.25, DECAY: 0.5})
     held = numbers(probe)
     f = 0.25
     other = with_fields(probe, **{FIELDS[n]: f * held[n] for n in names if n in held})

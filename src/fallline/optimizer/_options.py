@@ -170,7 +170,7 @@ def _check_factors(path: tuple[Any, ...], rule: Rule, terms: LeafTerms) -> None:
         if rule.reads or not rule.elementwise:
             msg = f"{place}: is given, but {rule.name} measures whole leaves"
             raise ValueError(msg)
-        fixed = rule.at(0)
+        fixed = rule.owned().at(0)
         if name not in _factors.numbers(fixed):
             msg = f"{place}: is given, but {rule.name} has no {_factors.FIELDS[name]}"
             raise ValueError(msg)

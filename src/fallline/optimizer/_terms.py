@@ -82,7 +82,7 @@ class LeafTerms:
             if rule._by_components and scaled and _arrays.is_complex(p):
                 msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts"
                 raise ValueError(msg + _remedy(rule))
-            if not scaled and "learning_rate" not in rule.at(0).scalars(1):
+            if not scaled and "learning_rate" not in rule.owned().at(0).scalars(1):
                 msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
                 raise ValueError(msg)
             if not self.penalty.separable:

@@ -55,8 +55,9 @@ class Weights:
         return self._asked.span
 
     def _until(self, steps: int) -> WeightSum:
-        found = [x for x in (self._asked, self.sum) if x.steps <= steps]
-        return max(found, key=lambda x: x.steps, default=WeightSum())
+        # What was asked for counts only for the very next step.
+        found = [x for x in (self.sum, self._asked) if x.steps == steps]
+        return found[0] if found else self.sum if self.sum.steps < steps else WeightSum()
 
     def commit(self, steps: int) -> None:
         """Keep the sum with the rates that were asked for, as so many steps are made now."""
