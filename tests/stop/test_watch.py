@@ -303,9 +303,14 @@ def test_another_state_is_refused(state, error, words):
 def test_fit_takes_every_condition(condition):
     data = np.ones((4, 2)), np.ones(4)
     model = fl.LinearModel(fl.losses.SquaredError())
+    needs = {name for part in condition._parts() for name in part._needs}
     for method in (fl.SGD(1e-3), fl.LBFGS()):
-        found = fl.fit(model, data, method=method, epochs=3, stop=condition, rng=0)
-        assert found.message
+        options = {"method": method, "epochs": 3, "stop": condition, "rng": 0}
+        if isinstance(method, fl.SGD) and needs - {"value"}:
+            with pytest.raises(ValueError, match="stop: .* looks at"):
+                fl.fit(model, data, **options)
+        else:
+            assert fl.fit(model, data, **options).message
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
