@@ -307,7 +307,7 @@ def test_fit_takes_every_condition(condition):
     for method in (fl.SGD(1e-3), fl.LBFGS()):
         options = {"method": method, "epochs": 3, "stop": condition, "rng": 0}
         if isinstance(method, fl.SGD) and needs - {"value"}:
-            with pytest.raises(ValueError, match="stop: .* looks at"):
+            with pytest.raises(ValueError, match="looks at"):
                 fl.fit(model, data, **options)
         else:
             assert fl.fit(model, data, **options).message
