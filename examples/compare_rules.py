@@ -41,7 +41,7 @@ common = {"params": start, "batch_size": 64, "rng": 0}
 runs = {}
 for name in fl.rules.names():
     rule = fl.rules.get(name)
-    found = fl.find_learning_rate(model, data, rule=rule, low=1e-5, high=1e3, **common)
+    found = fl.find_learning_rate(model, data, method=rule, low=1e-5, high=1e3, **common)
     tried = {}
     for factor in (0.3, 1, 3, 10, 30):
         rate = float(f"{factor * found.suggestion:.1g}")

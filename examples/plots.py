@@ -28,7 +28,7 @@ y = (X[:, 0] - X[:, 1] + rng.logistic(size=400) > 0).astype(float)
 train, validation = (X[:200], y[:200]), (X[200:], y[200:])
 model = fl.LinearModel(fl.losses.BinaryCrossEntropy())
 
-rates = fl.find_learning_rate(model, train, rule=fl.Adam(), batch_size=20, rng=0, high=10.0)
+rates = fl.find_learning_rate(model, train, method=fl.Adam(), batch_size=20, rng=0, high=10.0)
 print(f"suggested rate of Adam: {rates.suggestion:.2g}; {rates.message}")
 runs = {
     name: fl.fit(model, train, method=rule, batch_size=20, epochs=40, rng=0, validation=validation)

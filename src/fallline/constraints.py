@@ -16,10 +16,14 @@ import numpy as np
 from . import _arrays
 from ._arrays import _checks
 from ._arrays._pairs import Pair, length, limited, modulus, on_parts, scaled, select, sign
+from ._arrays._reductions import double_of
 
 __all__ = [
     "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",
 ]  # fmt: skip
+
+# In units of the precision: by so much the rounding of a projected point may take it off its set.
+_SLACK = 8
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Constraint:
                 given = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in operands})
                 return on_parts(lambda xp, x: self.formula(xp, given, x), x)
             wide = _arrays.widened(x)
-            return _arrays.cast(self._project(_arrays.namespace(x), wide), x)
+            slack = _SLACK * _arrays.EPSILON[_arrays.dtype_name(x)]
+            return _arrays.cast(self._project(_arrays.namespace(x), wide, slack), x)
 
     def operands(self) -> dict[str, Any]:
         """Return the numbers, and arrays that broadcast against a leaf, of a separable set."""
@@ -90,7 +95,8 @@ class Constraint:
         """Return the gradient for a descent from `p` in the set, element by element."""
         return g
 
-    def _project(self, xp: Any, x: Any) -> Any:
+    def _project(self, xp: Any, x: Any, slack: float) -> Any:
+        # What is in the set but for a relative error of `slack` stays as it is.
         raise NotImplementedError
 
 
@@ -238,14 +244,14 @@ class L2Ball(Constraint):
         """Check the radius."""
         _checks.positive("radius", self.radius)
 
-    def _project(self, xp: Any, x: Any) -> Any:
-        return on_parts(self._shortened, x)
+    def _project(self, xp: Any, x: Any, slack: float) -> Any:
+        def shortened(xp: Any, x: Any) -> Any:
+            y, scale = scaled(xp, x)
+            size = length(xp, y)
+            over = scale * size > self.radius * (1 + slack)
+            return select(xp, over, y * (self.radius / xp.where(over, size, 1.0)), x)
 
-    def _shortened(self, xp: Any, x: Any) -> Any:
-        y, scale = scaled(xp, x)
-        size = length(xp, y)
-        over = scale * size > self.radius
-        return select(xp, over, y * (self.radius / xp.where(over, size, 1.0)), x)
+        return on_parts(shortened, x)
 
 
 @dataclass(frozen=True)
@@ -270,8 +276,14 @@ class Simplex(Constraint):
         """Check the radius."""
         _checks.positive("radius", self.radius)
 
-    def _project(self, xp: Any, x: Any) -> Any:
-        return _lowered(xp, x, self.radius)
+    def _project(self, xp: Any, x: Any, slack: float) -> Any:
+        if not math.prod(x.shape):
+            return x
+        wide = _in_double(xp, x)
+        near = xp.abs(xp.sum(wide) - self.radius) <= slack * self.radius
+        inside = xp.logical_and(near, xp.min(x) >= 0)
+        lowered = _lowered(xp, wide - xp.max(wide), self.radius)
+        return xp.where(inside, x, _arrays.cast(lowered, x))
 
 
 @dataclass(frozen=True)
@@ -291,27 +303,46 @@ class L1Ball(Constraint):
         """Check the radius."""
         _checks.positive("radius", self.radius)
 
-    def _project(self, xp: Any, x: Any) -> Any:
+    def _project(self, xp: Any, x: Any, slack: float) -> Any:
+        if not math.prod(x.shape):
+            return x
+
         def shortened(pairs: Any, x: Any) -> Any:
-            size = modulus(pairs, x)
-            sizes = size.re if isinstance(size, Pair) else size
-            kept = _lowered(xp, sizes, self.radius)
-            return select(pairs, xp.sum(sizes) <= self.radius, x, sign(pairs, x) * kept)
+            # The magnitude of a complex number may be out of range where its parts are not.
+            top = xp.max(_plain(modulus(pairs, x)))
+            unit = xp.where(top < math.inf, xp.ones_like(top), 0.25)
+            sizes = _plain(modulus(pairs, x * unit))
+            wide = _in_double(xp, sizes)
+            inside = xp.sum(wide) / unit <= self.radius * (1 + slack)
+            lowered = _lowered(xp, (wide - xp.max(wide)) / unit, self.radius)
+            return select(pairs, inside, x, sign(pairs, x) * _arrays.cast(lowered, sizes))
 
         return on_parts(shortened, x)
 
 
+def _plain(x: Any) -> Any:
+    return x.re if isinstance(x, Pair) else x
+
+
+def _in_double(xp: Any, x: Any) -> Any:
+    # In double precision where the device has it: sums of many elements are rounded less.
+    double = double_of(x)
+    return x if double is None else xp.astype(x, double, copy=False)
+
+
 def _lowered(xp: Any, x: Any, radius: float) -> Any:
-    # max(x - t, 0), whose sum is the radius; nothing is read from the device. Counted from the
-    # largest element, because a radius is lost beside large numbers.
-    if not math.prod(x.shape):
-        return x
-    x = x - xp.max(x)
+    # max(x - t, 0), whose sum is the radius; nothing is read from the device. The largest element
+    # of x is 0, because a radius is lost beside large numbers; those that are smaller by more than
+    # it become zero, however small they are, and would add up to infinity.
+    x = xp.where(x < -2 * radius, -2 * radius, x)
     flat = xp.sort(xp.reshape(x, (-1,)), descending=True)
-    count = xp.astype(_arrays.arange(flat.shape[0], flat) + 1, flat.dtype)
-    levels = (xp.cumulative_sum(flat) - radius) / count
-    some = flat > levels
+    count = _arrays.arange(flat.shape[0], flat) + 1
+    levels = (xp.cumulative_sum(flat) - radius) / xp.astype(count, flat.dtype)
     # Elements above their level are the largest ones; the last of these has the answer.
-    number = xp.sum(xp.astype(some, flat.dtype))
+    number = xp.sum(xp.astype(flat > levels, count.dtype))
     level = xp.sum(xp.where(count == number, levels, xp.zeros_like(levels)))
-    return xp.maximum(x - level, xp.zeros_like(x))
+    y = xp.maximum(x - level, xp.zeros_like(x))
+    # What the rounding of the level has changed in each of many elements is given back.
+    some = y > 0
+    kept = xp.astype(xp.sum(xp.astype(some, count.dtype)), y.dtype)
+    return xp.where(some, xp.maximum(y + (radius - xp.sum(y)) / kept, xp.zeros_like(y)), y)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
-from ._arrays import _checks
+from ._arrays import _checks, _sparse
 
 RELEASE = 1 << 26  # bytes of a memory map that may have been read before their pages are given back
 AROUND = 1 << 16  # bytes
@@ -41,7 +41,7 @@ class Batches:
     ------
     TypeError, ValueError
         If the arrays do not fit together, a sparse matrix is of a format whose rows cannot be
-        taken, or `batch_size` is no positive integer.
+        taken or has indices outside of it, or `batch_size` is no positive integer.
 
     Examples
     --------
@@ -75,7 +75,8 @@ class Batches:
                 _checks.array(place, x)
                 _checks.same_kind(place, like, x)
             else:
-                _check_rows(place, x)
+                _sparse.check(place, x)
+                _sparse.check_rows(place, x)
             if x.ndim == 0:
                 msg = f"{place}: is 0-d, expected an array of rows"
                 raise ValueError(msg)
@@ -112,6 +113,8 @@ class Batches:
         iterator of tuple of arrays
             The batches.
         """
+        for i, x in enumerate(self.arrays):  # which may not be what they were
+            _sparse.check(_checks.where("arrays", (i,)), x)
         n, size = self.arrays[0].shape[0], self.batch_size
         order = self.order()
         like = next((x for x in self.arrays if not hasattr(x, "tocsr")), None)
@@ -139,7 +142,10 @@ class Batches:
         touched = 0
         for part in rows:
             if order is None:
-                yield tuple(x[part] if hasattr(x, "tocsr") else x[part, ...] for x in self.arrays)
+                yield tuple(
+                    _sparse.rows(f"arrays[{i}]", x, part) if hasattr(x, "tocsr") else x[part, ...]
+                    for i, x in enumerate(self.arrays)
+                )
                 touched += sum(map(_bytes, self.arrays)) * (part.stop - part.start)
                 if touched > RELEASE:
                     touched = 0
@@ -147,22 +153,16 @@ class Batches:
                         _release(x)
             else:
                 pairs = zip(self.arrays, buffers, strict=True)
-                yield tuple(_gathered(x, order[part], buffer) for x, buffer in pairs)
+                yield tuple(
+                    _sparse.rows(f"arrays[{i}]", x, order[part]) if hasattr(x, "tocsr")
+                    else _gathered(x, order[part], buffer)
+                    for i, (x, buffer) in enumerate(pairs)
+                )  # fmt: skip
 
     def __repr__(self) -> str:
         """Return what is batched, and how."""
         n = self.arrays[0].shape[0]
         return f"<Batches of {self.batch_size} from {n} rows of {len(self.arrays)} arrays>"
-
-
-def _check_rows(place: str, x: Any) -> None:
-    # Whether a sparse matrix lets rows be taken differs between formats and versions of SciPy.
-    try:
-        x[:1]
-    except (TypeError, NotImplementedError) as error:
-        kind = type(x).__name__
-        msg = f"{place}: is a {kind}, expected a sparse matrix with rows, such as its tocsr()"
-        raise TypeError(msg) from error
 
 
 def _buffer(x: Any, size: int) -> Any:

@@ -255,8 +255,9 @@ class GroupL1(Penalty):
     separable: ClassVar[bool] = False
 
     def _norms(self, xp: Any, x: Any) -> Any:
-        y, scale = scaled(xp, xp.abs(x), self.axis)
-        return scale * length(xp, y, self.axis)
+        axes = _checks.axes("axis", self.axis, x.ndim)
+        y, scale = scaled(xp, xp.abs(x), axes)
+        return scale * length(xp, y, axes)
 
     def _value(self, xp: Any, x: Any) -> Any:
         return self.alpha * xp.sum(self._norms(xp, x))
@@ -336,9 +337,9 @@ class TotalVariation(Penalty):
         Weight, 0 or more.
     eps : float
         Differences much smaller than this are penalised by their square: in units of `x`,
-        greater than 0.
+        greater than 0. The smallest normal number of the dtype stands for what is below it.
     axes : tuple of int, optional
-        The axes to take differences along; all of them by default.
+        The axes to take differences along, each once; all of them by default.
 
     References
     ----------
@@ -356,26 +357,28 @@ class TotalVariation(Penalty):
         """Check the smoothing."""
         super().__post_init__()
         _checks.positive("eps", self.eps)
+        if self.axes is not None:
+            _checks.sequence("axes", self.axes, "integers")
 
-    def _differences(self, xp: Any, x: Any) -> tuple[tuple[int, ...], list[Any], Any]:
-        axes = tuple(range(x.ndim)) if self.axes is None else self.axes
-        axes = tuple(axis % x.ndim for axis in axes)
+    def _differences(self, xp: Any, x: Any) -> tuple[Any, list[Any], Any, Any]:
+        axes = _checks.axes("axes", self.axes, x.ndim)
         steps = [_ahead(xp, x, axis) - x for axis in axes]
+        eps = self.eps
+        if not _arrays.is_traced(eps):  # zero would make zero over zero of every flat place
+            eps = max(eps, float(np.finfo(_arrays.COMPUTE[_arrays.dtype_name(x)]).tiny))
         # Divided by the largest, because squares may be out of range.
-        size = self.eps + xp.abs(0 * x)
+        size = eps + xp.abs(0 * x)
         for step in steps:
             size = xp.maximum(size, xp.abs(step))
-        total = (self.eps / size) ** 2
-        for step in steps:
-            total = total + _arrays.abs2(step / size)
-        return axes, steps, size * xp.sqrt(total)
+        total = sum((_arrays.abs2(step / size) for step in steps), (eps / size) ** 2)
+        root = size * xp.sqrt(total)
+        return axes, steps, root, root - eps
 
     def _value(self, xp: Any, x: Any) -> Any:
-        _, _, root = self._differences(xp, x)
-        return self.alpha * xp.sum(root - self.eps)
+        return self.alpha * xp.sum(self._differences(xp, x)[-1])
 
     def _gradient(self, xp: Any, x: Any) -> Any:
-        axes, steps, root = self._differences(xp, x)
+        axes, steps, root, _ = self._differences(xp, x)
         result = 0 * x
         for axis, step in zip(axes, steps, strict=True):
             flow = step / root

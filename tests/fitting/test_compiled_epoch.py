@@ -406,13 +406,13 @@ def test_sparse_matrices_of_other_kinds_take_single_steps(scanned):
     swapped.indptr = swapped.indptr.astype(">i4")
     for other in (Doubles(S), swapped, S.tocsc()):
         with pytest.raises(_recorder.UnrecordableError, match="only rows"):
-            _compiled_epoch._sparse(other)
+            _compiled_epoch._source(other)
     with pytest.raises(_recorder.UnrecordableError, match="kinds of numbers"):
-        _compiled_epoch._sparse(S.astype("int64"))
+        _compiled_epoch._source(S.astype("int64"))
     wrapped = sparse(X)
     wrapped.indptr[1], wrapped.indptr[2] = 2**31 - 1, -2
-    with pytest.raises(_recorder.UnrecordableError, match="not valid"):
-        _compiled_epoch._sparse(wrapped)
+    with pytest.raises(ValueError, match=r"X\.indptr: its numbers do not ascend"):
+        _compiled_epoch._source(wrapped)
     fitted((Doubles(S), y), "auto", method=fl.SGD(0.1), epochs=1)
     assert not scanned
 
@@ -488,8 +488,8 @@ def test_a_damaged_sparse_matrix_is_not_run(scanned):
     for part, value in (("indices", 300), ("indices", -1), ("indptr", 10**9)):
         bad = sparse(X)
         getattr(bad, part)[3] = value
-        with pytest.raises(_recorder.UnrecordableError, match="not valid"):
-            _compiled_epoch._sparse(bad)
+        with pytest.raises(ValueError, match=rf"^X\.{part}: "):
+            _compiled_epoch._source(bad)
 
 
 def test_a_rate_that_a_callback_lowers_is_summed_as_it_was(scanned):

@@ -41,18 +41,18 @@ def test_fit_is_its_loop_by_hand(weighted):
         MODEL, (X, y), method=fl.Adam(0.05), weights=weights, batch_size=32, epochs=3, rng=5
     )
     w, b = np.zeros(4), np.zeros(())
-    opt = fl.Optimizer([w, b], fl.Adam(0.05))
-    arrays = (X, y) if weights is None else (X, y, weights)
-    batches = fl.Batches(*arrays, batch_size=32, rng=5)
+    opt = fl.Optimizer([w, b], fl.Adam(0.05), penalty=[fl.L2(0.1), None])
+    weights = np.ones(len(y)) if weights is None else weights
+    batches = fl.Batches(X, y, weights, batch_size=32, rng=5)
     losses, epochs = [], []
     for _ in range(3):
         total = 0.0
-        for x, t, *v in batches:
+        for x, t, v in batches:
             z = x @ w + b
-            each = np.asarray(v[0] if v else np.ones(len(t)))
-            value = np.sum(each * (np.logaddexp(0, z) - t * z)) / each.sum() + 0.05 * w @ w
-            slope = each * (1 / (1 + np.exp(-z)) - t) / each.sum()
-            opt.step([x.T @ slope + 0.1 * w, np.asarray(slope.sum())])
+            each = v / (len(v) * weights.mean())
+            value = np.sum(each * (np.logaddexp(0, z) - t * z)) + 0.05 * w @ w
+            slope = each * (1 / (1 + np.exp(-z)) - t)
+            opt.step([x.T @ slope, np.asarray(slope.sum())])
             losses.append(value)
             total += value * len(t)
         epochs.append(total / 120)
@@ -60,7 +60,7 @@ def test_fit_is_its_loop_by_hand(weighted):
     np.testing.assert_allclose(found.params["intercept"], b, rtol=1e-9)
     np.testing.assert_allclose(found.history["step_loss"], losses, rtol=1e-9)
     np.testing.assert_allclose(found.history["loss"], epochs, rtol=1e-9)
-    assert (found.success, found.epochs, found.steps) == (True, 3, 12)
+    assert (found.success, found.status, found.epochs, found.steps) == (False, 1, 3, 12)
     assert found.message == "3 epochs were made"
 
 
@@ -219,12 +219,12 @@ def bad_after(n):
 
 def test_a_loss_that_is_not_finite():
     data = (np.zeros(4),)
-    for nonfinite, status in (("stop", 3), ("propagate", 0)):
+    for nonfinite in ("stop", "propagate"):
         found = fl.fit(
             bad_after(3), data, params=np.ones(2), method=fl.SGD(0.1), epochs=9, nonfinite=nonfinite
         )
-        assert found.status == status
-        assert found.epochs == (4 if status else 9)
+        assert (found.status, found.success) == (3, False)
+        assert found.epochs == (4 if nonfinite == "stop" else 9)
     found = fl.fit(bad_after(3), data, params=np.ones(2), method=fl.SGD(0.1), epochs=9)
     assert "the loss is nan in epoch 4" in found.message
     np.testing.assert_allclose(found.params, 0.8**3)  # the best, after the third epoch
@@ -258,24 +258,88 @@ def test_ctrl_c_gives_the_best_parameters():
 
 
 def test_the_best_parameters_are_those_of_the_best_epoch():
-    # A rate at which p goes to -1.2 p, and the loss grows: the first epoch is the best.
-    def growing(last):
+    # A rate at which p goes to 0.9 p in three steps and to -1.2 p in the others.
+    def rate(step):
+        return 0.05 if step < 3 else 1.1
+
+    def turning(last):
         calls = 0
 
         def fun(params, x):
             nonlocal calls
             calls += 1
-            if calls == 4 and last is KeyboardInterrupt:
+            if calls == 8 and last is KeyboardInterrupt:
                 raise KeyboardInterrupt
-            return np.sum(params**2) * (np.nan if calls == 4 else 1), 2 * params
+            return np.sum(params**2) * (np.nan if calls == 8 else 1), 2 * params
 
         return fun
 
     for last, status in ((KeyboardInterrupt, 98), (None, 3)):
-        options = {"params": np.ones(2), "method": fl.SGD(1.1), "epochs": 9}
-        found = fl.fit(growing(last), (np.zeros(3),), **options)
+        options = {"params": np.ones(2), "method": fl.SGD(rate), "epochs": 9}
+        found = fl.fit(turning(last), (np.zeros(3),), **options)
         assert found.status == status
-        np.testing.assert_allclose(found.params, -1.2)
+        # The loss of an epoch is that before its step: the lowest is seen in the fourth.
+        np.testing.assert_allclose(found.params, -1.2 * 0.9**3)
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("ends", ["nan", "interrupt", "limit", "stop", "callback"])
+def test_a_run_that_only_got_worse_gives_its_start(ends, validated):
+    calls = 0
+
+    def fun(params, x):
+        nonlocal calls
+        calls += len(x) == 3
+        fourth = calls == 4 and len(x) == 3
+        if fourth and ends == "interrupt":
+            raise KeyboardInterrupt
+        return np.sum(params**2) * (np.nan if fourth and ends == "nan" else 1), 2 * params
+
+    found = fl.fit(
+        fun, (np.zeros(3),), params=np.ones(2), method=fl.SGD(1.1), epochs=6,
+        validation=(np.zeros(5),) if validated else None,
+        stop=fl.stop.NotImproved(3) if ends == "stop" else None,
+        callbacks=[fl.callbacks.EarlyStopping(2)] if ends == "callback" else (),
+    )  # fmt: skip
+    status = {"nan": 3, "interrupt": 98, "limit": 1}.get(ends, 2)
+    assert (found.status, found.success) == (status, False)
+    if ends in ("limit", "stop", "callback"):
+        assert found.message.endswith("; the loss ended above its first value")
+    np.testing.assert_array_equal(found.params, 1)
+
+
+@pytest.mark.parametrize("nonfinite", ["stop", "propagate"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_parameters_that_are_not_finite_are_not_returned(nonfinite, epochs):
+    # The loss of an epoch was finite; its last step spoiled the parameters.
+    calls = 0
+
+    def fun(params, x):
+        nonlocal calls
+        calls += 1
+        return np.sum(params**2), params * (np.inf if calls == epochs else 0.2)
+
+    found = fl.fit(
+        fun, (np.zeros(3),), params=np.ones(2), method=fl.SGD(0.1), epochs=epochs,
+        nonfinite=nonfinite,
+    )  # fmt: skip
+    assert (found.status, found.success) == (3, False)
+    assert found.message == f"{epochs} epochs were made; the parameters are not finite"
+    np.testing.assert_array_equal(found.params, 1)
+
+
+def test_steps_that_are_left_out_do_not_count_in_the_loss():
+    X, y = problem()
+    X[:8, 0] = np.nan
+    kept = fl.LinearModel(fl.losses.BinaryCrossEntropy())
+    found = fl.fit(
+        kept, (X, y), method=fl.Adam(0.05), batch_size=8, epochs=4, nonfinite="skip", rng=0
+    )
+    losses = found.history["step_loss"].reshape(4, 15)
+    assert np.isnan(losses).any(axis=1).all()
+    np.testing.assert_allclose(found.history["loss"], np.nanmean(losses, axis=1))
+    assert found.status == 1
+    assert np.isfinite(found.params["weights"]).all()
 
 
 def test_a_step_cut_in_two_gives_the_first_parameters():
@@ -297,7 +361,7 @@ def test_a_step_cut_in_two_gives_the_first_parameters():
             engine="eager",
         )  # fmt: skip
         cut = isinstance(rule, Cut)
-        assert found.status == (98 if cut else 0)
+        assert found.status == (98 if cut else 1)
         np.testing.assert_allclose(found.params["a"], 1 if cut else 0.729)
 
 
@@ -521,7 +585,7 @@ def test_the_same_seed_gives_the_same_bits():
         ({"data": (np.ones((5, 2)), np.ones(4))}, ValueError, r"data\[1\]: length is 4"),
         ({"weights": np.ones(3)}, ValueError, "weights: length is 3, expected 120"),
         ({"data": ()}, ValueError, "empty tuple"),
-        ({"data": 3}, TypeError, "data: is a int"),
+        ({"data": 3}, TypeError, "data: is an int"),
         ({"data": ([1.0], [2.0])}, TypeError, r"data\[0\]: is a list"),
         ({"objective": 3}, TypeError, "objective: is 3"),
         ({"method": "adamm"}, ValueError, "unknown method 'adamm'"),

@@ -29,7 +29,7 @@ def quadratic(curvature):
 @pytest.mark.parametrize("steps", [60, 100, 300])
 def test_the_suggestion_follows_the_curvature(curvature, steps):
     found = fl.find_learning_rate(
-        quadratic(curvature), (np.zeros((10, 1)),), rule=fl.GradientDescent(), params=np.ones(2),
+        quadratic(curvature), (np.zeros((10, 1)),), method=fl.GradientDescent(), params=np.ones(2),
         low=1e-7, high=1e3, steps=steps,
     )  # fmt: skip
     # Steps above 2 / curvature do harm, but have to make up for the smaller ones before.
@@ -41,7 +41,7 @@ def test_the_suggestion_follows_the_curvature(curvature, steps):
 def test_the_losses_are_those_of_a_loop_by_hand():
     X, y = data()
     found = fl.find_learning_rate(
-        MODEL, (X, y), rule=fl.Adam(), low=1e-4, high=0.1, steps=30, batch_size=50, rng=3
+        MODEL, (X, y), method=fl.Adam(), low=1e-4, high=0.1, steps=30, batch_size=50, rng=3
     )
     rates = 1e-4 * 1000 ** (np.arange(30) / 29)
     np.testing.assert_allclose(found.rates, rates)
@@ -64,13 +64,13 @@ def test_params_and_rule_are_left_alone(backend):
     params = {"weights": backend.array(np.ones(3)), "intercept": backend.array(np.ones(()))}
     rule = fl.SGD(0.5, momentum=0.5)
     found = fl.find_learning_rate(
-        MODEL, (X, y), rule=rule, params=params, batch_size=20, rng=0, weights=y * 0 + 1
+        MODEL, (X, y), method=rule, params=params, batch_size=20, rng=0, weights=y * 0 + 1
     )
     np.testing.assert_array_equal(backend.numpy(params["weights"]), np.ones(3))
     np.testing.assert_array_equal(backend.numpy(params["intercept"]), np.ones(()))
     assert rule == fl.SGD(0.5, momentum=0.5)
     expected = fl.find_learning_rate(
-        MODEL, data(), rule=rule, batch_size=20, rng=0,
+        MODEL, data(), method=rule, batch_size=20, rng=0,
         params={"weights": np.ones(3), "intercept": np.ones(())},
     )  # fmt: skip
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-8)
@@ -88,7 +88,7 @@ def test_an_explosion_ends_it(low):
         return np.sum(x**4), 4 * x**3
 
     found = fl.find_learning_rate(
-        fun, (np.zeros((4, 1)),), rule=fl.GradientDescent(), params=np.full(3, 10.0), low=low,
+        fun, (np.zeros((4, 1)),), method=fl.GradientDescent(), params=np.full(3, 10.0), low=low,
         high=1e250,
     )  # fmt: skip
     assert (len(calls), len(found.losses)) == (2, 1)
@@ -103,7 +103,7 @@ def test_a_loss_that_is_nan_ends_it():
     def fun(x, rows):
         return (np.sum(x) if x[0] > 0.9 else np.asarray(np.nan)), np.ones(2)
 
-    found = fl.find_learning_rate(fun, (np.zeros((4, 1)),), rule=fl.SGD(), params=np.ones(2))
+    found = fl.find_learning_rate(fun, (np.zeros((4, 1)),), method=fl.SGD(), params=np.ones(2))
     assert np.isnan(found.losses[-1])
     assert not np.isnan(found.losses[:-1]).any()
     assert np.isfinite(found.suggestion)
@@ -131,23 +131,23 @@ def test_what_the_message_says():
     low = fl.find_learning_rate(MODEL, data(), low=1e-12, high=1e-9, batch_size=5, rng=0)
     assert np.isnan(low.suggestion)
     assert "never fell" in low.message
-    short = fl.find_learning_rate(MODEL, data(), rule=fl.SGD(), high=1e-2)
+    short = fl.find_learning_rate(MODEL, data(), method=fl.SGD(), high=1e-2)
     assert short.message.endswith("a larger high may tell more")
     assert short.suggestion == pytest.approx(1e-3)
 
 
 def test_a_penalty_that_is_not_smooth_takes_part():
     model = fl.LinearModel(fl.losses.SquaredError(), fl.L1(10.0))
-    found = fl.find_learning_rate(model, data(), rule=fl.SGD(), high=0.1)
-    plain = fl.find_learning_rate(MODEL, data(), rule=fl.SGD(), high=0.1)
+    found = fl.find_learning_rate(model, data(), method=fl.SGD(), high=0.1)
+    plain = fl.find_learning_rate(MODEL, data(), method=fl.SGD(), high=0.1)
     assert found.losses[-1] > 2 * plain.losses[-1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"rule": fl.Lookahead(fl.Adam())}, TypeError, "expected one rule with a learning_rate"),
-        ({"rule": {"weights": fl.Adam()}}, TypeError, "expected one rule with a learning_rate"),
+        ({"method": fl.Lookahead(fl.Adam())}, TypeError, "expected one rule with a learning_rate"),
+        ({"method": {"weights": fl.Adam()}}, TypeError, "expected one rule with a learning_rate"),
         ({"low": 0.0}, ValueError, "low: is 0.0, expected a number in"),
         ({"low": 1.0}, ValueError, "low: value is 1.0, expected less than high, 1.0"),
         ({"steps": 1}, ValueError, "steps: is 1, expected an integer >= 2"),

@@ -9,6 +9,7 @@ import pytest
 from array_api_compat import array_namespace
 
 import fallline as fl
+from tests import helpers
 
 
 @pytest.fixture(params=["torch", "jax"])
@@ -78,6 +79,72 @@ def test_read_only_arrays(via):
     x.flags.writeable = False
     fun = fl.value_and_gradient(lambda x: (x**2).sum(), via=via)
     assert np.all(fun(x)[1] == 2)
+
+
+def fields(x):
+    """Return the same numbers in a table of columns of other sizes."""
+    table = np.zeros(x.shape, [("a", x.dtype), ("b", "int16")])
+    table["a"] = x
+    return table["a"]
+
+
+def frozen(x):
+    y = x.copy()
+    y.flags.writeable = False
+    return y
+
+
+LAYOUTS = {
+    "flipped": lambda x: x[::-1],
+    "flipped along one axis": lambda x: np.stack([x, x + 1])[:, ::-1],
+    "of foreign bytes": lambda x: x.astype(x.dtype.newbyteorder(">")),
+    "read-only": frozen,
+    "broadcast": lambda x: np.broadcast_to(x[1], (4,)),
+    "windows": lambda x: np.lib.stride_tricks.as_strided(x, (2, 2), (x.itemsize, x.itemsize)),
+    "of no elements": lambda x: np.zeros((0, 3), x.dtype)[::-1],
+    "0-d": lambda x: np.asarray(x[2]),
+    "misaligned": helpers.misaligned,
+    "strided": lambda x: np.repeat(x, 2)[::2],
+    "a column": fields,
+    "foreign and flipped": lambda x: x.astype(x.dtype.newbyteorder(">"))[::-1],
+    "a transposed matrix": lambda x: np.outer(x, x).T,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float64", "complex64", "float16"])
+def test_arrays_of_any_layout(via, layout, dtype):
+    x = LAYOUTS[layout](np.arange(1, 4).astype(dtype))
+    before = x.copy()
+    fun = fl.value_and_gradient(lambda x, a: (abs(x) ** 2).sum() + (abs(a) ** 2).sum(), via=via)
+    value, gradient = fun(x, x)
+    np.testing.assert_allclose(value, 2 * np.sum(abs(x) ** 2), rtol=1e-3)
+    assert gradient.shape == x.shape
+    assert gradient.dtype == x.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(gradient, 2 * x)
+    np.testing.assert_array_equal(x, before)
+    # A tree with such an array, and integers of this kind beside it.
+    places = LAYOUTS[layout](np.arange(3))
+    pick = fl.value_and_gradient(lambda t, i: (t["w"] * i).sum(), via=via)
+    _, slope = pick({"w": np.ones(places.shape)}, places)
+    np.testing.assert_array_equal(slope["w"], places)
+
+
+def test_only_what_torch_cannot_take_is_copied():
+    pytest.importorskip("torch")
+    seen = []
+
+    def loss(x):
+        seen.append(x.data_ptr())
+        return (x * x).sum()
+
+    fun = fl.value_and_gradient(loss, via="torch")
+    x = np.ones((3, 4))
+    for view in (x, x.T, x[:, ::2], x[1]):
+        fun(view)
+        assert seen.pop() == view.__array_interface__["data"][0]
+    fun(x[::-1])
+    assert seen.pop() != x[::-1].__array_interface__["data"][0]
 
 
 def test_errors(via, monkeypatch):

@@ -57,10 +57,15 @@ def test_an_average_comes_back():
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch():
     # The file was written after the fifth step. The numbers after it are those of the version that
-    # wrote it, up to rounding, which may change.
-    found = fl.fit(
-        version_1.MODEL, version_1.DATA, resume=version_1.FOLDER / "run.npz", **version_1.RUN
-    )
+    # wrote it, up to rounding, which may change; a penalty was part of the gradient then, as it is
+    # of objectives that are not linear models.
+    class Whole:
+        initialize = version_1.MODEL.initialize
+        value_and_gradient = version_1.MODEL.value_and_gradient
+
+    path = version_1.FOLDER / "run.npz"
+    found = fl.fit(Whole(), version_1.DATA, resume=path, **version_1.RUN)
+    assert fl.fit(version_1.MODEL, version_1.DATA, resume=path, **version_1.RUN).steps == 12
     found, expected = version_1.described(found), version_1.held("run")
     assert set(found) == set(expected)
     assert found["steps"] == expected["steps"] == 12

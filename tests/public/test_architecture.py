@@ -20,12 +20,12 @@ ARROWS = {
     "engine": {"_arrays", "rules"},
     "objectives": {"_arrays", "losses", "penalties"},
     "optimizer": {"_arrays", "rules", "schedules", "gradients", "penalties", "engine"},
-    "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "optimizer"},
+    "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "callbacks", "optimizer"},
     "testing": {"_arrays", "rules", "engine", "optimizer"},
     "fitting": {"_arrays", "rules", "schedules", "losses", "penalties", "stop", "callbacks", "data"}
     | {"engine", "optimizer", "objectives", "solvers"},
-    "estimators": {"_arrays", "rules", "losses", "penalties", "stop", "callbacks", "data"}
-    | {"optimizer", "objectives", "solvers", "fitting"},
+    "estimators": {"_arrays", "rules", "losses", "penalties", "constraints", "stop", "callbacks"}
+    | {"data", "optimizer", "objectives", "solvers", "fitting"},
 }
 ARROWS["__init__"] = set(ARROWS) - {"estimators"}
 # Files of a room that others may import, where not all of it is meant for them.
@@ -39,6 +39,7 @@ FOREIGN = {
     "jax": {"_arrays"},
     "numba": {"engine"},
     "sklearn": {"estimators"},
+    "scipy": {"estimators/_sparse"},
     "matplotlib": {"plotting"},
 }
 

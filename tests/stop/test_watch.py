@@ -19,6 +19,9 @@ CONDITIONS = [
     stop.GradientNorm(0.3),
     stop.RelativeDecrease(),
     stop.RelativeDecrease(0.4),
+    stop.RelativeDecrease(0.4, times=2, floor=0.0),
+    stop.RelativeGradient(),
+    stop.RelativeGradient(0.4),
     stop.ParameterChange(0.05),
     stop.MaxTime(0.0),
     stop.MaxTime(1e9),
@@ -40,6 +43,11 @@ class Record:
         self.iteration, self.evaluations, self.value = i, i + 1, VALUES[i]
         self.gradient_norm, self.broken = 1 / (i + 1), False
 
+        self.shortened = False
+
+    def scaled_gradient(self):
+        return self.gradient_norm
+
     def change(self):
         return (2.0**-self.iteration if self.iteration else math.inf), 2 - 2.0**-self.iteration
 
@@ -48,7 +56,7 @@ def loop(backend, i):
     """Return what a loop has in the same iteration."""
     value = backend.array(np.asarray(VALUES[i]))
     gradient = {"a": backend.array(np.asarray([0.1, -1.0]) / (i + 1)), "b": None}
-    params = [backend.array(np.asarray([2 - 2.0**-i, 0.0])), backend.array(np.zeros((0, 2)))]
+    params = {"a": backend.array(np.asarray([2 - 2.0**-i, 0.0])), "b": None}
     return value, gradient, params
 
 
@@ -134,6 +142,7 @@ def test_the_last_step_counts_and_not_that_since_the_last_look():
         (stop.Target(1.0), "value"),
         (stop.NotImproved(3) & stop.MaxTime(1), "value"),
         (stop.RelativeDecrease(), "value"),
+        (stop.RelativeGradient(), "value"),
         (stop.NonFinite(), "value"),
     ],
 )
@@ -294,6 +303,49 @@ def test_another_state_is_refused(state, error, words):
 def test_fit_takes_every_condition(condition):
     data = np.ones((4, 2)), np.ones(4)
     model = fl.LinearModel(fl.losses.SquaredError())
+    needs = {name for part in condition._parts() for name in part._needs}
     for method in (fl.SGD(1e-3), fl.LBFGS()):
-        found = fl.fit(model, data, method=method, epochs=3, stop=condition, rng=0)
-        assert found.message
+        options = {"method": method, "epochs": 3, "stop": condition, "rng": 0}
+        if isinstance(method, fl.SGD) and needs - {"value"}:
+            with pytest.raises(ValueError, match="looks at"):
+                fl.fit(model, data, **options)
+        else:
+            assert fl.fit(model, data, **options).message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_a_relative_gradient_knows_no_units_of_the_objective(dtype):
+    counts = []
+    for unit in (1e-25, 1.0, 1e25):
+        watch, x = stop.RelativeGradient().start(), np.asarray([3.0, -200.0]).astype(dtype)
+        for _ in range(200):
+            value = unit * float(1 + 0.5 * np.sum(abs(x) ** 2))
+            if watch(value, gradient=np.asarray(unit, x.real.dtype) * x, params=x):
+                break
+            x = x - np.asarray(0.75, dtype) * x
+        counts.append(watch.calls)
+        least = 1e-8 if dtype != "float32" else 2.0**-23 * 2e4
+        assert watch.verdict.success
+        assert np.max(abs(x.real)) <= 2 * least
+    assert counts[0] == counts[1] == counts[2] < 40
+
+
+def test_a_flat_slope_far_away_is_no_minimum():
+    # The gradient has become small beside what the objective fell, but the steps are long.
+    watch = stop.RelativeGradient(1e-3).start()
+    assert not watch(1e30, gradient=np.asarray([1e30]), params=np.asarray([1e3]))
+    assert not watch(1.0, gradient=np.asarray([1e-4]), params=np.asarray([1e2]))
+    assert watch(1.0, gradient=np.asarray([1e-9]), params=np.asarray([1e2]))
+
+
+def test_gradient_and_params_of_other_structures():
+    watch = stop.RelativeGradient(1.0).start()
+    with pytest.raises(ValueError, match="gradient"):
+        watch(1.0, gradient={"a": np.zeros(2)}, params=[np.zeros(2)])
+
+
+def test_small_decreases_in_a_row():
+    watch = stop.RelativeDecrease(0.1, times=2).start()
+    assert [watch(x) for x in (10.0, 9.9, 8.0, 7.9, 7.8)] == [False, False, False, False, True]
+    alone = stop.RelativeDecrease(0.1, floor=0.0).start()
+    assert [alone(x) for x in (1e-20, 0.5e-20, 0.49e-20)] == [False, False, True]

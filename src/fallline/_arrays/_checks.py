@@ -138,6 +138,25 @@ def sequence(place: str, value: Any, of: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def axes(place: str, value: Any, ndim: int) -> tuple[int, ...]:
+    """Return one axis or several of an array, or with `None` all, counted from the first.
+
+    A 0-d array has the axis of one element, which is left out.
+    """
+    if value is None:
+        return tuple(range(ndim))
+    n = max(ndim, 1)
+    given = sequence(place, value, "integers") if isinstance(value, Iterable) else (value,)
+    expected = f"integers in [{-n}, {n - 1}], the axes of the array"
+    try:
+        found = tuple(count(place, axis, -n, n - 1) % n for axis in given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(unlike(place, value, expected)) from error
+    if len(set(found)) < len(found):
+        raise ValueError(unlike(place, value, f"different {expected}"))
+    return found if ndim else ()
+
+
 def array(place: str, x: Any, what: str = "an array") -> None:
     """Check that `x` is an array that a step can work with."""
     if not _arrays.is_array(x):
@@ -206,9 +225,12 @@ def like_numbers(place: str, like: Any, saved: Any) -> Any:
     return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key]) for key in like}
 
 
-def inside(place: str, x: Any, domain: Any) -> None:
-    """Check that every element of an array on the host is in a domain, which says what it holds."""
-    if not domain.holds(x).all():
+def inside(place: str, x: Any, domain: Any, unless: Any = False) -> None:
+    """Check that elements of an array on the host are in a domain, which says what it holds.
+
+    Those that `unless` marks may be outside.
+    """
+    if not (domain.holds(x) | unless).all():
         msg = f"{place}: some elements are outside {domain}"
         raise ValueError(msg)
 

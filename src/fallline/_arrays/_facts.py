@@ -158,6 +158,15 @@ def is_writable(x: Array) -> bool:
     return not isinstance(x, np.ndarray) or x.flags.writeable
 
 
+def shielded(x: Array) -> Array:
+    """Return the numbers of `x` where nothing can be written through: read-only, or a copy."""
+    if isinstance(x, np.ndarray):
+        x = x.view()
+        x.flags.writeable = False
+        return x
+    return x if is_immutable(x) else moved(x, x, x.dtype)
+
+
 def full(like: Array, value: float, dtype: Any, shape: tuple[int, ...] | None = None) -> Array:
     """Return a new array on the device of `like`, and of its shape if none is given."""
     if shape is not None and shape != tuple(like.shape):

@@ -51,3 +51,15 @@ def largest_part(x: Any) -> Any:
 
 def _parts(x: Any) -> tuple[Any, ...]:
     return _arrays.parts(x) if _arrays.is_complex(x) else (x,)
+
+
+def all_finite(arrays: Sequence[Any]) -> bool:
+    """Tell whether no element of any of these is infinite or NaN: one read."""
+    if not arrays:
+        return True
+    first, *rest = (largest_part(x) for x in arrays)
+    with _arrays.guard(arrays[0])():
+        total = _arrays.beside(_arrays.unscalar(first * 0), arrays[0])
+        for look in rest:
+            total = total + _arrays.beside(_arrays.unscalar(look * 0), arrays[0])
+    return _arrays.to_float(total) == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Array, family
+from . import Array, family, is_writable
 from ._shards import local
 
 
@@ -50,6 +50,20 @@ def overlaps_itself(x: Array) -> bool:
             return True
         extent += stride * (n - 1)
     return False
+
+
+def lendable(x: Array) -> Array:
+    """Return an array of NumPy or CuPy that any other library can work on, or else a copy.
+
+    Others know no negative strides (torch ends the process for them), nor foreign byte orders or
+    steps that are no whole elements; and what is read-only, or lies in one place more than once,
+    is not for them to write.
+    """
+    aligned = not isinstance(x, np.ndarray) or x.flags.aligned
+    ahead = all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
+    if x.dtype.isnative and aligned and ahead and is_writable(x) and not overlaps_itself(x):
+        return x
+    return x.astype(x.dtype.newbyteorder("="), order="C", copy=True)
 
 
 def same_place(a: Array, b: Array) -> bool:

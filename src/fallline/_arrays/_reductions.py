@@ -134,7 +134,7 @@ def _on_device(pieces: Sequence[Any]) -> Any:
     # The norm of real arrays: single precision by squares in double, double by scaling.
     if _arrays.family(pieces[0]) == "cupy":
         return _together([_cupy_norm(_arrays.widened(x)) for x in pieces])
-    double = _double(pieces[0])
+    double = double_of(pieces[0])
     single = [x for x in pieces if double is not None and x.dtype != double]
     norms = [_root_in(double, x) for x in single]
     if len(single) < len(pieces):
@@ -182,18 +182,18 @@ def _largest(xp: Any, x: Any) -> Any:
     return xp.max(xp.abs(x))
 
 
-def _double(x: Any) -> Any:
-    # The dtype of double precision, `None` where a device has no such numbers. JAX's is a switch.
-    if _arrays.is_immutable(x):
-        return _double_of(_arrays.namespace(x), None)
+def double_of(x: Any) -> Any:
+    """Return the dtype of double precision, or `None` where the device of `x` has none."""
+    if _arrays.is_immutable(x):  # JAX's is a switch
+        return _found_double(_arrays.namespace(x), None)
     return _cached(_arrays.namespace(x), _arrays.device(x))
 
 
-def _double_of(xp: Any, device: Any) -> Any:
+def _found_double(xp: Any, device: Any) -> Any:
     return xp.__array_namespace_info__().dtypes(device=device, kind="real floating").get("float64")
 
 
-_cached = cache(_double_of)
+_cached = cache(_found_double)
 
 
 def _cupy_norm(x: Any) -> Any:

@@ -1,21 +1,19 @@
-"""What the linear estimators share: checks of the input, fitting, going on."""
+"""What the linear estimators share: fitting, going on."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils import check_random_state
-from sklearn.utils._array_api import get_namespace
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from .. import _arrays, callbacks, rules, solvers, stop
+from .. import _arrays, callbacks, constraints, rules, solvers, stop
 from .._arrays import _checks
+from .._arrays._sparse import is_sparse
 from ..data import Batches
 from ..fitting._fit import fit
 from ..fitting._history import History
@@ -23,13 +21,17 @@ from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..optimizer import Optimizer
 from ..penalties import L1, L2, ElasticNet
-from ._losses import PerRow, stages
+from . import _input, _reports, _sparse
+from ._columns import Columns, Standardised, curvature, l2_weight, slopes
+from ._input import whole
+from ._losses import PerRow, is_kinked, stages
 
 PENALTIES = ("l2", "l1", "elasticnet")
 BATCH = 256
+MARGIN = 0.1  # errors of coefficients are those of the gradient over the curvature, below 1
 
 
-class LinearEstimator(BaseEstimator):  # type: ignore[misc]
+class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators."""
 
     # The estimators' own __init__ set these; scikit-learn reads them off the signature.
@@ -38,6 +40,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
     alpha: float
     l1_ratio: float
     fit_intercept: bool
+    positive: bool
     method: Any
     batch_size: int | None
     max_iter: int
@@ -48,10 +51,10 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
     warm_start: bool
     random_state: Any
     verbose: int
-    coef_: Any
     intercept_: Any
     n_iter_: int
     history_: History
+    _bound: dict[str, Any]
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn may expect."""
@@ -66,27 +69,13 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, numeric: bool
     ) -> tuple[Any, Any, Any]:
         # The arrays, all where X is.
-        xp, _ = get_namespace(X)
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=[xp.float64, xp.float32], y_numeric=numeric,
-            reset=reset,
-        )  # fmt: skip
+        X, y = _input.data(self, X, y, reset=reset, numeric=numeric)
         if not reset:
             self._same_place(X, "partial_fit")
-        like = dense_like(X)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(beside(sample_weight, like), X, dtype=like.dtype)
-            wxp = _arrays.namespace(sample_weight)
-            if _arrays.to_float(wxp.min(sample_weight)) < 0:
-                msg = "Negative values in data passed to `sample_weight`"
-                raise ValueError(msg)
-            if _arrays.to_float(wxp.max(sample_weight)) <= 0:
-                msg = "Sample weights must contain at least one non-zero number."
-                raise ValueError(msg)
-        return X, beside(y, like), sample_weight
+        return X, y, None if sample_weight is None else _input.row_weights(sample_weight, X)
 
     def _same_place(self, X: Any, method: str) -> None:
-        like, coef = dense_like(X), self.coef_
+        like, coef = dense_like(X), dense_like(self.coef_)
         if (
             _arrays.namespace(like) is _arrays.namespace(coef)
             and _arrays.device(like) == _arrays.device(coef)
@@ -102,11 +91,11 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
     def _decision(self, X: Any, method: str) -> Any:
         # The linear predictions, of shape (n,) or (n, outputs).
         check_is_fitted(self)
-        xp, _ = get_namespace(X)
-        dtype = [xp.float64, xp.float32]
-        X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
+        X = _input.features(self, X)
         self._same_place(X, method)
         like, weights, shift = dense_like(X), self.coef_, self.intercept_
+        if is_sparse(weights):
+            return _sparse.decision(X, weights, shift)
         if weights.ndim == 2:
             one = weights.shape[0] == 1
             weights, shift = (weights[0, ...], shift[0]) if one else (weights.T, shift)
@@ -119,6 +108,9 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
     def _model(self, loss: Loss, outputs: int | None) -> LinearModel:
         penalty = self.penalty
         if isinstance(penalty, str):
+            if penalty.lower() == "none":
+                msg = f"penalty: is {penalty!r}, expected None for no penalty"
+                raise ValueError(msg)
             if penalty not in PENALTIES:
                 raise _checks.unknown_name("penalty", penalty, PENALTIES)
             if penalty == "elasticnet":
@@ -128,14 +120,20 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
         intercept = bool(self.fit_intercept)
         return LinearModel(PerRow(loss=loss), penalty, intercept, outputs)
 
+    def _constraint(self, model: LinearModel) -> Any:
+        if not self.positive:
+            return None
+        return dict.fromkeys(model.beside) | {"weights": constraints.NonNegative()}
+
     def _start(
-        self, model: LinearModel, X: Any, target: Any, weights: Any, *, go_on: bool
+        self, model: LinearModel, X: Any, target: Any, weights: Any, *, go_on: str = ""
     ) -> dict[str, Any]:
+        # The parameters to begin with: those of before, for the option or method `go_on`.
         params = model.initialize(X, target)
         if not go_on:
             return self._guess(params, target, weights)
         self._same_place(X, "fit")
-        coef = self.coef_
+        coef = self._dense()
         if coef.ndim == 2:
             coef = coef.T if params["weights"].ndim == 2 else coef[0, ...]
         before = {"weights": coef, "intercept": self.intercept_}
@@ -146,7 +144,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             if name == "intercept":
                 old = xp.reshape(old, zeros.shape) if math.prod(old.shape) == 1 else old
             if old.shape != zeros.shape:
-                place = f"warm_start: {name}"
+                place = f"{go_on}: {name}"
                 raise ValueError(_checks.mismatch(place, "shape", old.shape, zeros.shape))
             params[name] = _arrays.moved(old, zeros, zeros.dtype)
         return params
@@ -159,8 +157,8 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
         if not (isinstance(self.method, str) and self.method == "auto"):
             return solvers.get(self.method)
         if model.penalty is None or model.penalty.smooth:
-            return solvers.LBFGS()
-        if isinstance(model.penalty, L1 | ElasticNet):
+            return solvers.LBFGSB() if self.positive else solvers.LBFGS()
+        if isinstance(model.penalty, L1 | ElasticNet) and not self.positive:
             return solvers.OWLQN()
         return solvers.ProximalGradient(accelerated=True)
 
@@ -183,30 +181,55 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
         if self.early_stopping:
             data, held = self._split(data, strata, seed)
         X, target, weights = data
-        go_on = bool(self.warm_start) and hasattr(self, "coef_")
+        go_on = "warm_start" if self.warm_start and hasattr(self, "coef_") else ""
         params = self._start(model, X, target, weights, go_on=go_on)
-        hooks: list[Any] = [callbacks.Log(int(self.verbose))] if self.verbose else []
+        hooks: list[Any] = [_reports.Printed(int(self.verbose))] if self.verbose else []
         a_solver = isinstance(method, solvers.Solver)
         if self.early_stopping or (not a_solver and tol is not None):
-            hooks.append(
-                callbacks.EarlyStopping(
-                    patience - 1, by=tol or 0.0, restore_best=bool(self.early_stopping)
-                )
-            )
+            by = tol * self._fall(model, X, target, weights) if tol else 0.0
+            best = bool(self.early_stopping)
+            hooks.append(callbacks.EarlyStopping(patience - 1, by=by, restore_best=best))
+        problem: Any = model
         if a_solver:
-            rounded = isinstance(self.method, str) and self.method == "auto"
-            losses = stages(loss, self._scale(params, target, weights)) if rounded else [loss]
-            options = {"stop": self._stop(method, tol, X)}
+            columns = Columns.of(X, weights, centred=model.fit_intercept)
+            none, guess = self._null(model, X, target, weights)
+            firm, least, most = columns, 1.0, 1.0
+            bend = 0.0 if is_kinked(loss) else curvature(loss, guess, target, weights)
+            if bend > 0 and (weight := l2_weight(model.penalty)):
+                firm, least, most = columns.damped(weight / bend)
+            problem = Standardised.of(model, firm)
+            params = problem.scaled(params)
+            options: dict[str, Any] = {"stop": None}
+            if tol is not None:
+                # In the unit of the slopes where only the intercept is fitted; and nothing is more
+                # exact than the precision of the slopes without that.
+                margin = 1.0 if is_kinked(loss) else MARGIN
+                centred = model.fit_intercept
+                unit = slopes(loss, guess, target, weights, centred=centred)
+                size = slopes(loss, none, target, weights, centred=False)
+                epsilon = _arrays.EPSILON[_arrays.dtype_name(none)]
+                end = max(margin * tol * unit * least, epsilon * size * most)
+                options = {"stop": stop.GradientNorm(end)}
         else:
-            losses = [loss]
             options = {"batch_size": min(batch_size, X.shape[0]), "rng": int(seed)}
+
+        def standing() -> tuple[float, float]:
+            # The objective as it is now, by the loss without rounding.
+            plain = problem.plain(params)
+            value = model.value_and_gradient(plain, X, target, weights)[0]
+            rest = model.beside["weights"]
+            more = 0.0 if rest is None or not rest.valued else rest.value(plain["weights"])
+            return _arrays.to_float(value + more), columns.rounding(plain)
+
+        rounded = a_solver and isinstance(self.method, str) and self.method == "auto"
         self.__dict__.pop("_optimizer", None)
         self.history_, self.n_iter_ = History(), 0
-        for one in losses:
+        for one in stages(loss, standing, outputs or 1) if rounded else [loss]:
             found = fit(
-                self._model(one, outputs), (X, target), method=method, params=params,
-                weights=weights, epochs=limit - self.n_iter_, validation=held,
-                callbacks=hooks, **options,
+                problem.with_loss(PerRow(loss=one)) if a_solver else problem,
+                (X, target), method=method, params=params, weights=weights,
+                epochs=limit - self.n_iter_, validation=held, callbacks=hooks,
+                constraint=self._constraint(model), **options,
             )  # fmt: skip
             params = found.params
             self.n_iter_ += found.epochs
@@ -215,20 +238,30 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
                     self.history_.add(name, value)
             if found.status in (3, 98):
                 break
-        self._take(params)
-        self._judge(found, waits=not a_solver and tol is not None)
+        self._take(problem.plain(params) if a_solver else params)
+        _reports.judge(found, self.n_iter_, tol)
 
-    def _scale(self, params: dict[str, Any], target: Any, weights: Any) -> float:
-        """Return the scale of the errors, for rounded kinks."""
-        return 1.0
+    def _null(self, model: LinearModel, X: Any, target: Any, weights: Any) -> tuple[Any, Any]:
+        # Predictions of zero, and of an intercept alone.
+        start = model.initialize(X, target)
+        w = start["weights"]
+        none = _arrays.full(w, 0.0, w.dtype, (int(X.shape[0]), *w.shape[1:]))
+        return none, none + self._guess(start, target, weights).get("intercept", 0.0)
 
-    def _stop(self, method: Any, tol: float | None, X: Any) -> Any:
-        if tol is None:
-            return None
-        if isinstance(method, solvers.ProximalGradient):
-            return stop.GradientNorm(tol)  # its values need not fall
-        epsilon = _arrays.EPSILON[_arrays.dtype_name(dense_like(X))]
-        return stop.GradientNorm(tol) | stop.RelativeDecrease(2 * epsilon)
+    def _fall(self, model: LinearModel, X: Any, target: Any, weights: Any) -> float:
+        # How far the loss can fall from where only the intercept is fitted.
+        _, guess = self._null(model, X, target, weights)
+        best = self._best(guess, target)
+        high, low = (
+            0.0 if pred is None
+            else _arrays.to_float(model.loss.value_and_gradient(pred, target, weights)[0])
+            for pred in (guess, best)
+        )  # fmt: skip
+        return max(high - low, 0.0)
+
+    def _best(self, pred: Any, target: Any) -> Any:
+        """Return the predictions of the least loss; `None` if that is zero."""
+        return None
 
     def _split(self, data: Any, strata: Any, seed: int) -> tuple[Any, Any]:
         fraction = self.validation_fraction
@@ -246,20 +279,14 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             )
             for part in parts
         )  # fmt: skip
+        for what, part in (("training", train), ("validation", held)):
+            if part[2] is not None and not _input.anything(part[2]):
+                msg = (
+                    f"sample_weight: is zero for all rows of the {what} set, expected some above "
+                    "zero; take another random_state or validation_fraction"
+                )
+                raise ValueError(msg)
         return train, tuple(x for x in held if x is not None)
-
-    def _judge(self, found: Any, *, waits: bool) -> None:
-        if found.status == 98:
-            raise KeyboardInterrupt
-        if found.status == 3:
-            msg = f"{found.message}: scale the features, or lower the learning rate"
-            raise ValueError(msg)
-        what = found.message.partition(" ")[2]
-        ended = what.endswith("were made")  # by the limit
-        if not found.success or (waits and ended):
-            msg = f"{self.n_iter_} {what} without convergence" if ended else found.message
-            msg += "; scale the features, or raise max_iter or tol"
-            warnings.warn(msg, ConvergenceWarning, stacklevel=4)
 
     def _take(self, params: dict[str, Any]) -> None:
         # Copies, which later steps do not write.
@@ -273,18 +300,28 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
     def _go_on(
         self, X: Any, target: Any, weights: Any, loss: Loss, outputs: int | None
     ) -> None:  # fmt: skip
-        # One epoch over the rows given.
-        model = self._model(loss, outputs)
+        # One epoch over the rows given, from the coefficients and by the options of now.
+        model, rule = self._model(loss, outputs), self._rule()
+        go_on = "partial_fit" if hasattr(self, "coef_") else ""
+        params = self._start(model, X, target, weights, go_on=go_on)
+        options = {"penalty": model.beside, "constraint": self._constraint(model)}
+        bound = {"rule": rule, **options, "dtype": _arrays.dtype_name(params["weights"])}
         opt = self.__dict__.get("_optimizer")
         if opt is None:
-            go_on = hasattr(self, "coef_")
-            params = self._start(model, X, target, weights, go_on=go_on)
-            opt = Optimizer(params, self._rule(), penalty=model.beside)
+            opt = Optimizer(params, rule, **options)
             self._random = np.random.default_rng(
                 int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
             )
-            if not go_on:
+            if not go_on or not hasattr(self, "history_"):  # coefficients may have been assigned
                 self.history_, self.n_iter_ = History(), 0
+        elif bound != self._bound:
+            opt.rebind(params, rule=rule, **options)
+        else:
+            for name, p in params.items():
+                if _arrays.is_immutable(p):
+                    opt.params[name] = p
+                else:
+                    _arrays.write(opt.params[name], p)
         n = X.shape[0]
         size = n if self.batch_size is None else min(whole("batch_size", self.batch_size), n)
         arrays = (X, target) if weights is None else (X, target, weights)
@@ -294,7 +331,7 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             value, gradient = model.value_and_gradient(opt.params, *batch)
             opt.step(gradient)
             total = total + _arrays.detached(value) * (batch[0].shape[0] / n)
-        self._optimizer = opt
+        self._optimizer, self._bound = opt, bound
         self.history_.add("loss", total)
         self.n_iter_ += 1
         self._take(opt.params)
@@ -308,21 +345,3 @@ class LinearEstimator(BaseEstimator):  # type: ignore[misc]
             msg = f"method: is {rule!r}, but partial_fit takes an update rule"
             raise TypeError(msg)
         return rule
-
-
-def whole(name: str, value: Any) -> int:
-    """Return a positive integer, of Python or NumPy."""
-    return _checks.count(name, value, 1)
-
-
-def beside(x: Any, like: Any) -> Any:
-    """Return an array of numbers where `like` is; NumPy's text stays where it is."""
-    if isinstance(x, np.ndarray) and x.dtype.kind not in "biufc":
-        return x
-    if _arrays.is_array(x) and _arrays.namespace(x) is _arrays.namespace(like):
-        if _arrays.device(x) == _arrays.device(like):
-            return x
-        return _arrays.moved(x, like, x.dtype)
-    if not _arrays.is_array(x):
-        return x
-    return _arrays.from_numpy(_arrays.to_numpy(x), like)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
-from .. import _arrays
 from .._arrays import _checks
 from ..losses import AbsoluteError, Hinge, Loss, Quantile
 
-WIDTHS = (1.0, 0.1, 0.01, 1e-3, 1e-4)  # of the rounded kinks, in the scale of the errors
+ROUNDED = 1e-5  # by this fraction the last objective with rounded kinks is too low, at most
+MARGIN = 1e-4  # the narrowest kink of a hinge, whose margin is 1 in every unit
+CLEAR = 64  # times what of a prediction is rounding are the narrowest kinks
+EXACT = 1e-8  # of the first objective; what is left below it is as good as an exact fit
 
 
 def found(loss: Any, known: Mapping[str, type[Loss]]) -> Loss:
@@ -38,6 +40,8 @@ class PerRow(Loss):
 
     loss: Any = None
 
+    averages: ClassVar[bool] = False
+
     def value_and_gradient(self, pred: Any, target: Any, weights: Any = None) -> tuple[Any, Any]:
         """Return both."""
         total = replace(self.loss, reduction="sum")
@@ -47,11 +51,14 @@ class PerRow(Loss):
 
 @dataclass(frozen=True)
 class Rounded(Loss):
-    r"""A piecewise linear loss whose kink is a parabola.
+    r"""A piecewise linear loss whose kink is a parabola, as wide on either side of it.
 
-    .. math:: l_\mu(e) = \max_{a \le g \le b} \left(g e - \mu g^2 / 2\right)
+    .. math::
+        l_\mu(e) = \max_{a \le g \le b} \left(g e - \frac{\mu}{2} (g - c)^2\right),
+        \qquad c = \frac{a + b}{2}
 
-    below :math:`l(e) = \max(a e, b e)` by no more than :math:`\mu \max(a^2, b^2) / 2`.
+    below :math:`l(e) = \max(a e, b e)` by no more than :math:`\mu (b - a)^2 / 8`. Rows at the kink,
+    through which a fit passes, are as often above it as below.
 
     References
     ----------
@@ -63,35 +70,58 @@ class Rounded(Loss):
     width: float = 1.0
 
     def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
-        low, high, sign = -1.0, 1.0, 1
-        error = pred - target
-        if isinstance(self.loss, Quantile):
-            low, high = -self.loss.quantile, 1 - self.loss.quantile
-        elif isinstance(self.loss, Hinge):
-            low, high, sign = 0.0, 1.0, -target
-            error = 1 - target * pred
-        slope = error / self.width
+        low, high = _slopes(self.loss)
+        a_hinge = isinstance(self.loss, Hinge)
+        error, sign = (1 - target * pred, -target) if a_hinge else (pred - target, 1)
+        middle = (low + high) / 2
+        slope = error / self.width + middle
         slope = xp.where(slope < low, low + 0 * slope, slope)
-        return error, xp.where(slope > high, high + 0 * slope, slope), sign
+        return error, xp.where(slope > high, high + 0 * slope, slope), sign, middle
 
     def _value(self, xp: Any, *shared: Any) -> Any:
-        error, slope, _ = shared
-        return slope * error - self.width / 2 * slope * slope
+        error, slope, _, middle = shared
+        return slope * error - self.width / 2 * (slope - middle) ** 2
 
     def _gradient(self, xp: Any, *shared: Any) -> Any:
-        _, slope, sign = shared
+        _, slope, sign, _ = shared
         return slope * sign
 
 
-def stages(loss: Loss, scale: float) -> list[Loss]:
-    """Return what a solver for smooth objectives minimizes one after the other."""
-    if type(loss) not in (AbsoluteError, Quantile, Hinge):
-        return [loss]
-    return [Rounded(loss=loss, width=scale * width) for width in WIDTHS]
+def is_kinked(loss: Loss) -> bool:
+    """Tell whether a loss is piecewise linear."""
+    return type(loss) in (AbsoluteError, Quantile, Hinge)
 
 
-def mean_size(x: Any, weights: Any) -> float:
-    """Return the weighted mean magnitude of an array, 1 if it is 0: a read from the device."""
-    xp = _arrays.namespace(x)
-    sizes = xp.abs(x) if weights is None else xp.abs(x) * weights
-    return _arrays.to_float(xp.mean(sizes)) or 1.0
+def _slopes(loss: Any) -> tuple[float, float]:
+    # On either side of the kink.
+    if isinstance(loss, Quantile):
+        return -loss.quantile, 1 - loss.quantile
+    return (0.0, 1.0) if isinstance(loss, Hinge) else (-1.0, 1.0)
+
+
+def stages(loss: Loss, standing: Callable[[], tuple[float, float]], outputs: int) -> Iterator[Loss]:
+    """Yield what a solver for smooth objectives minimizes one after the other.
+
+    Parameters
+    ----------
+    loss : Loss
+        Of the estimator.
+    standing : callable
+        Returns the objective as it is now, and what of a prediction is rounding.
+    outputs : int
+        Over so many the loss is summed.
+    """
+    if not is_kinked(loss):
+        yield loss
+        return
+    low, high = _slopes(loss)
+    floor = MARGIN if isinstance(loss, Hinge) else 0.0
+    now, rounding = standing()
+    first = now or 1.0
+    width, least, exact = 10 * first / outputs, 0.0, False
+    while width > least and not exact:
+        least = max(8 * ROUNDED * now / outputs / (high - low) ** 2, CLEAR * rounding, floor)
+        width = max(0.1 * width, least)
+        yield Rounded(loss=loss, width=width)
+        now, rounding = standing()
+        exact = now <= max(EXACT * first, rounding * outputs)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.base import RegressorMixin
+from sklearn.metrics import d2_tweedie_score
 
 from .. import _arrays, losses
 from ..losses import Domain, Loss
+from . import _input
 from ._base import LinearEstimator
-from ._losses import found, mean_size
+from ._losses import found
 
 LOSSES: dict[str, type[Loss]] = {
     "squared_error": losses.SquaredError,
@@ -42,17 +44,21 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         Share of L1 in the elastic net, in [0, 1].
     fit_intercept : bool, default True
         Whether there is a b.
+    positive : bool, default False
+        Whether no coefficient may be negative.
     method : str, Solver, or Rule, default "auto"
         A solver takes all data as one, a rule goes through mini-batches. ``"auto"`` is L-BFGS,
-        OWL-QN with L1, FISTA with other penalties that are not smooth; see Notes.
+        OWL-QN with L1, FISTA with other penalties that are not smooth; if `positive`, L-BFGS-B and
+        FISTA. See Notes.
     batch_size : int, optional
         Rows of a rule's mini-batch; by default 256, and all for `partial_fit`.
     max_iter : int, default 1000
         Iterations of a solver, epochs of a rule.
     tol : float, optional
-        Default 1e-4. For a solver the largest element of the gradient at which it ends; for a rule,
-        and for early stopping, what counts as a better loss. With `None` a solver has
-        its own conditions, and a rule makes `max_iter` epochs.
+        Default 1e-4. For a solver the relative error of the coefficients, as far as the gradient
+        tells of it, whatever the units of X and y; see Notes. For a rule, and for early stopping,
+        what counts as a better loss, as a fraction of the loss without any feature. With `None` a
+        solver has its own conditions, and a rule makes `max_iter` epochs.
     early_stopping : bool, default False
         Hold a part of the rows out, stop when the loss there does not fall, and take the best.
     validation_fraction : float, default 0.1
@@ -64,7 +70,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     random_state : int, RandomState or None
         For the order of the rows and the rows held out.
     verbose : int, default 0
-        Log every so many epochs, through the logger "fallline", level INFO.
+        Print the loss after every so many epochs, or iterations of a solver.
 
     Attributes
     ----------
@@ -86,9 +92,14 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     X is dense (NumPy's; with scikit-learn's ``array_api_dispatch`` also CuPy's, torch's, ...) or
     sparse by rows; float32 stays so.
 
+    A solver is given columns of mean zero (where there is an intercept) and mean square 1, which
+    changes neither the minimum nor the coefficients. It ends where no element of the gradient is
+    larger than `tol` / 10 times the standard deviation of the slopes of the rows' losses without
+    any feature, or than the precision of the numbers allows. The kinks below end at `tol`.
+
     Losses that are not smooth (absolute error, quantiles) are rounded at their kink for ``"auto"``,
-    by less and less: the result's loss is above the least by no more than 5e-5 of the mean
-    error's scale. Another method meets the loss as it is.
+    by less and less: the least objective is missed by a fraction of 1e-5 by that, at most. Another
+    method meets the loss as it is.
 
     Examples
     --------
@@ -109,6 +120,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         alpha: float = 3e-3,
         l1_ratio: float = 0.5,
         fit_intercept: bool = True,
+        positive: bool = False,
         method: Any = "auto",
         batch_size: int | None = None,
         max_iter: int = 1000,
@@ -125,6 +137,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
+        self.positive = positive
         self.method = method
         self.batch_size = batch_size
         self.max_iter = max_iter
@@ -168,7 +181,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` ended the run, or no step lowered the loss.
+            If `max_iter` ended the run, no step lowered the loss, or a rule took it up.
         """
         loss = found(self.loss, LOSSES)
         X, y, weights = self._checked(X, y, sample_weight, reset=True, numeric=True)
@@ -220,6 +233,31 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         logarithmic = isinstance(found(self.loss, LOSSES), LOGARITHMIC)
         return _arrays.namespace(z).exp(z) if logarithmic else z
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the part of the variation of y that the predictions explain.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n, features)
+            The data.
+        y : array, shape (n,)
+            The targets.
+        sample_weight : array, shape (n,), optional
+            Of the rows.
+
+        Returns
+        -------
+        float
+            R2, of the squared errors; for Poisson and gamma D2, of the loss's deviance, as
+            scikit-learn's models of these losses give. At best 1; 0 for the mean of y.
+        """
+        power = {losses.Poisson: 1, losses.Gamma: 2}.get(type(found(self.loss, LOSSES)))
+        if power is None:
+            return float(super().score(X, y, sample_weight))
+        _input.refuse("y", y)
+        pred = self.predict(X)
+        return float(d2_tweedie_score(y, pred, sample_weight=sample_weight, power=power))
+
     def _target(self, loss: Loss, X: Any, y: Any) -> Any:
         like = X.data if hasattr(X, "tocsr") else X
         y = _arrays.cast(y, like)
@@ -243,8 +281,15 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             params["intercept"] = _arrays.cast(mean, target)
         return params
 
-    def _scale(self, params: dict[str, Any], target: Any, weights: Any) -> float:
-        return mean_size(target - params.get("intercept", 0.0), weights)
+    def _best(self, pred: Any, target: Any) -> Any:
+        if not isinstance(found(self.loss, LOSSES), LOGARITHMIC):
+            return None
+        xp, least = _arrays.namespace(target), _arrays.full(target, 1e-30, target.dtype)
+        return xp.log(xp.maximum(target, least))
+
+    def _dense(self) -> Any:
+        coef = super()._dense()
+        return coef[0, :] if coef.ndim == 2 else coef
 
     def _take(self, params: dict[str, Any]) -> None:
         super()._take(params)

@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import _checks
+from .._arrays import _checks, _sparse
+from .._arrays._sparse import is_sparse
 from ..data import Batches, plain_state
 from ..engine import blocked
 from ..engine.tape._recorder import Recorder, Source, UnrecordableError
 from ..engine.tape._tape import Outcome, Tape
 from ..losses._base import Domain, Loss
-from ..objectives._linear_model import LinearModel, is_sparse
+from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
+from ._objective import Batchwise
 
 STEPS = 256  # of one call, between two looks at the keyboard
 BYTES = 1 << 26  # of data in one call
@@ -35,8 +37,8 @@ class Scan:
 
     Parameters
     ----------
-    model : LinearModel
-        The objective.
+    objective : Batchwise
+        A linear model over batches.
     optimizer : Optimizer
         Holds the parameters.
     batches : Batches
@@ -48,7 +50,8 @@ class Scan:
         If any of these does not fit; the steps are made one by one then, and say what is wrong.
     """
 
-    def __init__(self, model: Any, optimizer: Optimizer, batches: Any) -> None:
+    def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Any) -> None:
+        model = objective.objective
         if type(model) is not LinearModel or type(batches) is not Batches:
             msg = "only linear models over arrays are recorded"
             raise UnrecordableError(msg)
@@ -62,6 +65,7 @@ class Scan:
             msg = "these rules do not run in Numba, or measure the leaves"
             raise UnrecordableError(msg)
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
+        self.objective = objective
         self.given = _given(batches)
         self.data = _data(model, batches)
         self.dtype = self.data[1].dtype
@@ -75,8 +79,17 @@ class Scan:
 
     # -- what is recorded ---------------------------------------------------------------------
 
-    def fits(self, optimizer: Optimizer) -> bool:
-        """Tell whether what was recorded is still there, and the data are still good."""
+    def fits(self, optimizer: Optimizer, watched: bool = True) -> bool:
+        """Tell whether what was recorded is still there, and the data are still good.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            That of the run.
+        watched : bool, default True
+            Whether others have seen the run since the last epoch, who may have written into the
+            indices of a sparse matrix.
+        """
         optimizer._bound.check_written()
         if optimizer._bound is not self.bound or self._clocks() != self.clocks:
             return False
@@ -91,6 +104,8 @@ class Scan:
                 if mine is not theirs:
                     mine[...] = theirs  # of another dtype, and perhaps not what they were
         _check_values(self.model.loss, *self.batches.arrays[1:])
+        if watched:
+            _sparse.check("X", self.batches.arrays[0])
         return True
 
     def _arrays(self) -> list[Any]:
@@ -114,7 +129,7 @@ class Scan:
         batch += [recorder.rows(x, count) for x in others]
         leaves = [None if x.p is None else recorder.memory(x.p) for x in bound.leaves]
         params = bound.structure.unflatten(leaves)
-        value, gradient = self.model.value_and_gradient(params, *batch)
+        value, gradient = self.objective.value_and_gradient(params, *batch)
         gradients = bound.structure.flatten(gradient, "grads")
         pairs = zip(bound.leaves, gradients, strict=True)
         # The largest first, as is best for the cache.
@@ -189,6 +204,22 @@ class Scan:
     def count(self) -> int:
         """Rows of each batch of the last call."""
         return self._call[1]
+
+    def total(self, start: Any) -> Any:
+        """Return the sum of the losses of the last call times their rows, added to what was before.
+
+        Parameters
+        ----------
+        start : float
+            The sum before.
+
+        Returns
+        -------
+        float
+            As single steps would add it up.
+        """
+        values = self.values
+        return np.add.accumulate([values.dtype.type(start), *(values * self.count)])[-1]
 
     def settle(self) -> None:
         """Count the steps of the last call, however often this is done."""
@@ -268,7 +299,7 @@ def _data(model: LinearModel, batches: Batches) -> list[Any]:
     if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
         msg = "these batches are not recorded"
         raise UnrecordableError(msg)
-    found = _sparse(X) if is_sparse(X) else X
+    found = _source(X) if is_sparse(X) else X
     numbers = found.numbers if isinstance(found, Source) else found
     kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
     if not kind or not numbers.size or not X.shape[1]:
@@ -301,13 +332,13 @@ def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
         msg = "a loss that checks more is not recorded"
         raise UnrecordableError(msg)
     if loss.domain != Domain():
-        _checks.inside("y", y, loss.domain)
+        _checks.inside("y", y, loss.domain, weights is not None and weights == 0)
     if weights is not None and (weights < 0).any():
         msg = "weights: some are negative"
         raise ValueError(msg)
 
 
-def _sparse(X: Any) -> Source:
+def _source(X: Any) -> Source:
     parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
     whole = all(
         type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
@@ -325,13 +356,7 @@ def _sparse(X: Any) -> Source:
     if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
         msg = "these kinds of numbers are not recorded"
         raise UnrecordableError(msg)
-    # A negative column is a large one without its sign.
-    largest = columns.view(columns.dtype.name.replace("int", "uint")).max(initial=0)
-    inside = columns.size and largest < X.shape[1]
-    inside = inside and ends[0] >= 0 and ends[-1] <= min(numbers.size, columns.size)
-    if not inside or (ends[1:] < ends[:-1]).any() or len(ends) != X.shape[0] + 1:
-        msg = "the sparse matrix is not valid"
-        raise UnrecordableError(msg)
+    _sparse.check("X", X)
     return Source(ends, columns, numbers, X.shape[1])
 
 

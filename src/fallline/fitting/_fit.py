@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,33 @@ import numpy as np
 from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
 from .._arrays import _checks
-from ..data import Batches
-from ..objectives._linear_model import LinearModel, check_params, dense_like, is_sparse
+from .._arrays._results import Result
+from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
 from ..solvers._minimize import minimize
+from . import _inputs, _objective
+from ._epochs import EpochRun
 from ._run import InterruptedRunError, Run, StoppedError
 from ._run_record import RunRecord, described
 
+NONFINITE = ("stop", "skip", "raise", "propagate")
 
-class FitResult(dict[str, Any]):
+
+class FitResult(Result):
     """What `fit` found; entries are attributes too.
 
     Attributes
     ----------
     params : tree
-        The last parameters; the best ones if the run was interrupted or met numbers that are not
-        finite.
+        The last parameters, or their average; the best ones, or the start if nothing was better,
+        where the run was interrupted, met numbers that are not finite, or ended above the loss of
+        its first epoch.
     success : bool
-        Whether the run ended as asked for.
+        Whether a condition of `stop`, or a callback by ``run.stop``, called this a good end.
     status : int
-        0 as asked for or converged, 1 a limit, 2 no progress, 3 not finite, 98 interrupted, 99 a
-        callback.
+        0 converged, or stopped as asked for, 1 a limit, 2 no progress, 3 not finite, 98
+        interrupted, 99 a callback.
     message : str
         Why the run ended.
     epochs, steps : int
@@ -43,30 +47,18 @@ class FitResult(dict[str, Any]):
     seconds : float
         Wall time.
     history : History
-        Numbers by name: ``"loss"``, ``"validation_loss"``, ``"seconds"``, ``"step_loss"``.
+        Numbers by name: ``"loss"``, ``"validation_loss"``, ``"seconds"``, ``"step_loss"``; the
+        norm of the gradients where it is known, as ``"gradient_norm"`` of a solver, and
+        ``"step_gradient_norm"`` of a rule with `ClipByGlobalNorm` (of the last step made).
     record : RunRecord
         What ran, on what, and how it went; ``record.save("run.json")``.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an entry."""
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __repr__(self) -> str:
-        """Return one line for each entry."""
-        shown = {name: x for name, x in self.items() if name not in ("objective", "record")}
-        width = max(map(len, shown))
-        indent = "\n" + " " * (width + 2)
-        return "\n".join(
-            f"{k:>{width}}: {str(v).replace(chr(10), indent)}" for k, v in shown.items()
-        )
+    _hidden = ("objective", "record")
 
     def __dir__(self) -> list[str]:
         """Return the names of the entries."""
-        return [*self, "predict"]
+        return [*super().__dir__(), "predict"]
 
     def predict(self, X: Any) -> Any:
         """Return the predictions of the objective with these parameters.
@@ -79,7 +71,8 @@ class FitResult(dict[str, Any]):
         Returns
         -------
         array
-            The predictions.
+            The predictions; of a `LinearModel`, in the scale that its `predict` says: for
+            cross-entropies logits, for Poisson and Gamma the expected target.
 
         Raises
         ------
@@ -103,8 +96,13 @@ def fit(
     epochs: int | None = None,
     rng: int | np.random.Generator | None = None,
     validation: Any = None,
+    gradients: Sequence[Any] = (),
     penalty: Any = None,
     constraint: Any = None,
+    master_weights: bool = False,
+    rate_factors: Any = None,
+    decay_factors: Any = None,
+    average: Any = None,
     stop: conditions.Condition | None = None,
     callbacks: Sequence[Any] = (),
     progress: bool = False,
@@ -121,17 +119,20 @@ def fit(
         function ``fun(params, *batch)`` that returns both.
     data : tuple of arrays, or iterable of tuples
         ``(X, y)``, or as many arrays of equal length as the objective takes; or batches of any
-        origin, one tuple each, gone through once for each epoch (memory maps, generators of data
-        larger than memory; an iterator serves one epoch). A mini-batch of NumPy's arrays is
-        overwritten by the next; the objective must not keep it.
+        origin, a tuple or list each, gone through once for each epoch (memory maps, generators of
+        data larger than memory, torch's DataLoader; an iterator serves one epoch). A list of bare
+        arrays is taken as the tuple of them. A mini-batch of NumPy's arrays is overwritten by the
+        next; the objective must not keep it.
     method : str, Rule, tree of rules, or Solver, default "auto"
         A rule goes through mini-batches, a solver takes all data as one. ``"auto"`` is L-BFGS, or
         OWL-QN with an L1 penalty, FISTA with others that are not smooth.
     params : tree of arrays, optional
         Where to start; not needed if the objective has `initialize`. A rule does not write them.
     weights : array, optional
-        Of the rows; integers count like repeated rows. A mini-batch is averaged with its own
-        weights, whatever their sum.
+        Of the rows; integers count like repeated rows, for every method. An objective returns the
+        mean by the weights that it is given; a mini-batch of a rule then counts by its mean weight
+        over that of all rows, so that one without weight has a gradient of zero. The total of a
+        stream is not known: its batches keep what weights they bring, and count by their rows.
     batch_size : int, optional
         Rows of a batch for a rule; by default all.
     epochs : int, optional
@@ -141,11 +142,19 @@ def fit(
     validation : tuple of arrays, optional
         Data whose loss is taken after each epoch, as ``history["validation_loss"]``: the
         objective's value, with a penalty that is part of it.
+    gradients, master_weights, rate_factors, decay_factors : optional
+        Of a rule's `Optimizer`.
     penalty, constraint : trees, optional
-        As in `minimize` and `Optimizer`; a penalty that is part of the objective is not given here.
+        As in `minimize` and `Optimizer`; a penalty that is part of the objective is not given
+        here. For a rule an `L2` of a `LinearModel` acts by its proximal steps, as in `Optimizer`,
+        so that a large one does not diverge; by its gradient where such steps would lead elsewhere:
+        under rules with momentum that adds up, or whose steps are signs or not known, and beside a
+        constraint that is not one of single elements.
+    average : float or schedule, optional
+        For a rule, the decay of an `EMA` of the parameters, which is validated and returned in
+        their place.
     stop : Condition, optional
-        From `fallline.stop`; for a rule it looks at each epoch, whose loss is the value, and the
-        gradient's norm is not known.
+        From `fallline.stop`; for a rule it looks at each epoch, whose loss is the value.
     callbacks : sequence of functions and Callbacks
         See `fallline.callbacks`.
     progress : bool, default False
@@ -154,7 +163,9 @@ def fit(
         A loss that is not finite: end with the best parameters so far; leave out such steps; raise
         FloatingPointError; or go on.
     resume : str or path, optional
-        A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on.
+        A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on, bit for
+        bit: also what `stop`, the average and the callbacks know. Data of another shape or another
+        `batch_size` are refused; of other numbers in the data or the rule a warning tells.
     engine : str, default "auto"
         How a rule is run, as in `Optimizer`; all give the same bits. With Numba, mini-batches of
         NumPy's arrays go through a `LinearModel` and the rule without the interpreter.
@@ -163,6 +174,7 @@ def fit(
     -------
     FitResult
         Parameters, history, and why it ended. Ctrl-C ends a run with the best parameters so far.
+        A rule that has made its epochs has met its limit: status 1, and no success.
 
     Raises
     ------
@@ -181,132 +193,95 @@ def fit(
     >>> res.params["weights"].round(2)
     array([ 1. , -2. ,  0.5])
     """
-    evaluate = _evaluator(objective)
-    arrays, batches = _batches(data, weights, batch_size, rng)
+    evaluate = _objective.evaluator(objective)
+    arrays, batches = _inputs.batches_of(data, weights, batch_size, rng)
+    if arrays is not None:
+        _inputs.check_model(objective, ["data[0]"], arrays)
     if validation is not None:
-        _check_validation(validation, arrays)
-    if params is None:
-        if not hasattr(objective, "initialize") or arrays is None:
-            msg = "params: are needed, since the objective cannot initialize them from this data"
-            raise TypeError(msg)
-        params = objective.initialize(*arrays[:2])
-    elif isinstance(objective, LinearModel) and arrays is not None:
+        validation = _inputs.check_validation(objective, validation, arrays)
+    params = _inputs.start_of(objective, params, arrays)
+    if isinstance(objective, LinearModel) and arrays is not None:
         check_params(objective, params, arrays[0])
-    if penalty is None:
-        penalty = getattr(objective, "beside", None)
+    mean_weight = None if weights is None else _objective.mean_weight(weights)
+    penalty = _objective.beside(objective, penalty, params)
     method = _method(method, penalty, constraint)
-    if nonfinite not in ("stop", "skip", "raise", "propagate"):
-        known = ("stop", "skip", "raise", "propagate")
-        raise _checks.unknown_name("nonfinite", str(nonfinite), known)
+    if nonfinite not in NONFINITE:
+        raise _checks.unknown_name("nonfinite", str(nonfinite), NONFINITE)
     hooks = _hooks(callbacks, progress)
-    weighted = weights is not None
-    run = Run(evaluate, params, hooks, validation=validation, weighted=weighted)
+    only_rules = {
+        "gradients": _transforms(gradients), "master_weights": master_weights,
+        "rate_factors": rate_factors, "decay_factors": decay_factors, "engine": engine,
+    }  # fmt: skip
     what = described(objective, method, penalty, constraint, stop, data, rng, batch_size)
+    run: Any
+    if isinstance(method, Solver):
+        _refuse(method, {**only_rules, "average": average})
+        if arrays is None or batch_size is not None or resume is not None:
+            msg = "method: a solver takes all data as one batch, and does not resume"
+            raise ValueError(msg)
+        run = Run(evaluate, params, hooks, validation=validation)
+    else:
+        _check_condition(stop)
+        aside, penalty = _objective.aside(objective, method, penalty, constraint, params)
+        batchwise = _objective.Batchwise(objective, params, mean_weight=mean_weight, aside=aside)
+        around = {"penalty": penalty, "constraint": constraint, **only_rules}
+        run = EpochRun(
+            batchwise, batches, method, around, evaluate, params, hooks,
+            validation=validation, average=average, stop=stop, nonfinite=nonfinite,
+        )  # fmt: skip
+        epochs = 10 if epochs is None else _checks.count("epochs", epochs)
     start = time.perf_counter()
     try:
         if isinstance(method, Solver):
-            if arrays is None or batch_size is not None or resume is not None:
-                msg = "method: a solver takes all data as one batch, and does not resume"
-                raise ValueError(msg)
-            if engine != "auto":
-                msg = f"engine: is {engine!r}, which is for rules, and the method is a solver"
-                raise ValueError(msg)
-            _solve(run, method, arrays, epochs, penalty, constraint, stop)
+            _solve(run, method, arrays, weights, epochs, penalty, constraint, stop)
         else:
-            run.train(
-                method,
-                batches,
-                10 if epochs is None else _checks.count("epochs", epochs),
-                penalty=penalty,
-                constraint=constraint,
-                stop=stop,
-                nonfinite=nonfinite,
-                resume=resume,
-                engine=engine,
-                objective=objective,
-            )
+            run.train(epochs, resume)
     except StoppedError:
         pass
     except (KeyboardInterrupt, InterruptedRunError):
-        run.end("interrupted; these are the best parameters so far", status=98, best=True)
+        run.interrupted()
     finally:
-        for hook in hooks:
-            hook.on_end(run)
+        run.conclude()
     seconds = time.perf_counter() - start
+    params = run.result()
     record = RunRecord.of(what, run, seconds)
     return FitResult(
-        message=run.message, success=run.success, status=run.status, params=run.params,
-        loss=run.history.last("loss") if "loss" in run.history else math.nan, epochs=run.epoch,
-        steps=run.step, seconds=seconds, history=run.history, record=record, objective=objective,
+        message=run.message, success=run.success, status=run.status, params=params,
+        loss=run.history.last("loss"), epochs=run.epoch, steps=run.step, seconds=seconds,
+        history=run.history, record=record, objective=objective,
     )  # fmt: skip
 
 
-def _evaluator(objective: Any) -> Callable[..., Any]:
-    if hasattr(objective, "value_and_gradient"):
-        method: Callable[..., Any] = objective.value_and_gradient
-        return method
-    if callable(objective) and not isinstance(objective, type):
-
-        def evaluate(params: Any, *batch: Any, weights: Any = None) -> Any:
-            if weights is not None:
-                msg = "weights: a plain function takes none; pass them as one more array of data"
-                raise TypeError(msg)
-            return objective(params, *batch)
-
-        return evaluate
-    msg = f"objective: is {objective!r}, expected a function or value_and_gradient"
-    raise TypeError(msg)
-
-
-def _batches(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any, Any]:
-    # The arrays, or None for a stream; and what gives the batches of an epoch.
-    if isinstance(data, tuple):
-        if not data:
-            msg = "data: is an empty tuple"
-            raise ValueError(msg)
-        arrays = data if weights is None else (*data, weights)
-        names = [f"data[{i}]" for i in range(len(data))]
-        _check_rows([*names, "weights"][: len(arrays)], arrays)
-        n = arrays[0].shape[0]
-        whole = size is None or size >= n
-        batches = Batches(
-            *arrays, batch_size=max(n, 1) if size is None else size, shuffle=not whole, rng=rng
+def _transforms(gradients: Any) -> Any:
+    numbers = _arrays.is_array(gradients) or isinstance(gradients, Mapping)
+    if numbers or callable(gradients):
+        msg = (
+            f"gradients: is {_checks.described(gradients)}, expected a sequence of transforms of "
+            "fallline.gradients; the gradient itself is what the objective returns"
         )
-        return arrays, batches
-    if weights is not None or size is not None:
-        msg = "weights and batch_size: are for arrays; batches bring their own"
-        raise ValueError(msg)
-    if not hasattr(data, "__iter__"):
-        msg = f"data: is a {type(data).__name__}, expected a tuple of arrays or batches"
         raise TypeError(msg)
-    return None, data
+    return gradients
 
 
-def _check_rows(names: Sequence[str], arrays: Sequence[Any], like: Any = None) -> None:
-    # Check that these are arrays of rows, as many, of one library and on one device: that of the
-    # first, or of `like`.
-    for place, x in zip(names, arrays, strict=True):
-        if not (_arrays.is_array(x) or is_sparse(x)):
-            msg = f"{place}: is a {type(x).__name__}, expected an array"
-            raise TypeError(msg)
-    first = arrays[0]
-    if like is not None:
-        _checks.same_kind(names[0], dense_like(like), dense_like(first))
-    for place, x in zip(names, arrays, strict=True):
-        if x.ndim == 0:
-            msg = f"{place}: is 0-d, expected an array of rows"
+def _refuse(method: Solver, given: dict[str, Any]) -> None:
+    # What a solver does not have.
+    for name, x in given.items():
+        idle = x is None or x is False or (isinstance(x, tuple | list) and not x)
+        if not (idle or (isinstance(x, str) and x == "auto")):
+            msg = f"{name}: is {x!r}, which is for rules, and the method is {method!r}, a solver"
             raise ValueError(msg)
-        if x.shape[0] != first.shape[0]:
-            raise ValueError(_checks.mismatch(place, "length", x.shape[0], first.shape[0]))
-        _checks.same_kind(place, dense_like(first), dense_like(x))
 
 
-def _check_validation(validation: Any, arrays: Any) -> None:
-    if not isinstance(validation, tuple) or not validation:
-        msg = f"validation: is a {type(validation).__name__}, expected a tuple of arrays"
+def _check_condition(stop: Any) -> None:
+    if stop is None:
+        return
+    if not isinstance(stop, conditions.Condition):
+        msg = f"stop: is a {type(stop).__name__}, expected a condition of fallline.stop"
         raise TypeError(msg)
-    names = [f"validation[{i}]" for i in range(len(validation))]
-    _check_rows(names, validation, None if arrays is None else arrays[0])
+    for part in stop._parts():
+        if set(part._needs) - {"value"}:
+            msg = f"stop: {part!r} looks at {' and '.join(part._needs)}, which an epoch of a rule "
+            raise ValueError(msg + "does not tell; a condition on the loss fits")
 
 
 def _method(method: Any, penalty: Any, constraint: Any) -> Any:
@@ -331,17 +306,24 @@ def _hooks(given: Sequence[Any], progress: bool) -> list[Any]:
 
 
 def _solve(
-    run: Run, method: Solver, arrays: Any, iterations: int | None, penalty: Any, constraint: Any,
-    condition: Any,
+    run: Run, method: Solver, arrays: Any, weights: Any, iterations: int | None, penalty: Any,
+    constraint: Any, condition: Any,
 ) -> None:  # fmt: skip
+    if any(isinstance(hook, callbacks.Checkpoint) for hook in run._hooks):
+        msg = "callbacks: Checkpoint is for rules; a solver starts again from params="
+        raise TypeError(msg)
+    more = {} if weights is None else {"weights": weights}
+    batch = arrays if weights is None else arrays[:-1]
+
     def fun(x: Any) -> Any:
-        return run.evaluated(x, arrays)
+        return _objective.checked(run._evaluate(x, *batch, **more))
 
     run.epochs = iterations
     run.begin()
     found = minimize(
-        fun, run.params, method=method, penalty=penalty, constraint=constraint, stop=condition,
+        fun, run._params, method=method, penalty=penalty, constraint=constraint, stop=condition,
         max_iterations=iterations, callback=run.look, record=(),
     )  # fmt: skip
     run.params, run.step = found.x, found.nfev
-    run.end(found.message, status=found.status, success=found.success, best=False)
+    run.note_only(found.fun)
+    run.end(found.message, status=found.status, success=found.success)

@@ -54,7 +54,9 @@ class History(Mapping[str, Any]):
         return self._host[name]
 
     def last(self, name: str) -> float:
-        """Return the newest number."""
+        """Return the newest number; NaN without any."""
+        if name not in self._host:
+            return math.nan
         numbers = self._read(name)
         return numbers[-1] if numbers else math.nan
 

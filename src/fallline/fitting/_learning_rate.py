@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, solvers
 from .._arrays import _checks
-from .._arrays._trees import Structure
 from ..optimizer import Optimizer
-from ..rules import Rule, get
+from ..rules import Rule
 from ..schedules import Exponential
-from ._fit import _batches, _evaluator
+from . import _inputs, _objective
+from ._run import copy, mapped
 
 EXPLODED = 4.0  # how far above its best a loss may rise, relative to where it began
 EXPLODED_AT = "the loss exploded at a rate of"
@@ -57,7 +57,7 @@ def find_learning_rate(
     objective: Any,
     data: Any,
     *,
-    rule: Rule | None = None,
+    method: Any = "adam",
     low: float = 1e-7,
     high: float = 1.0,
     steps: int = 100,
@@ -74,14 +74,15 @@ def find_learning_rate(
     ----------
     objective, data
         As in `fit`; batches that are used up are gone through again, if they can be.
-    rule : Rule, optional
-        Whose learning rate is tried, by default ``Adam()``; each rule has rates of its own.
+    method : str or Rule, default "adam"
+        Whose learning rate is tried, by a name that `fit` takes or as a rule; each rule has rates
+        of its own, and a solver has none.
     low, high : float, default 1e-7 and 1
         The first and the last rate.
     steps : int, default 100
         How many rates, and steps of the rule, 2 or more.
     batch_size, rng, params, weights
-        As in `fit`.
+        As in `fit`, a penalty of a `LinearModel` too.
 
     Returns
     -------
@@ -117,42 +118,39 @@ def find_learning_rate(
     >>> X = rng.standard_normal((200, 3))
     >>> y = X @ np.asarray([1.0, -2.0, 0.5])
     >>> model = fl.LinearModel(fl.losses.SquaredError())
-    >>> found = fl.find_learning_rate(model, (X, y), rule=fl.SGD(), batch_size=20, rng=0)
+    >>> found = fl.find_learning_rate(model, (X, y), method=fl.SGD(), batch_size=20, rng=0)
     >>> bool(0.01 < found.suggestion < 0.3)
     True
     """
-    chosen: Any = get("adam") if rule is None else rule
+    chosen: Any = solvers.get(method)
     if not isinstance(chosen, Rule) or not hasattr(chosen, "learning_rate"):
-        msg = f"rule: is {chosen!r}, expected one rule with a learning_rate"
+        msg = f"method: is {method!r}, expected one rule with a learning_rate"
         raise TypeError(msg)
     _checks.positive("low", low)
     _checks.positive("high", high)
     if low >= high:
         raise ValueError(_checks.mismatch("low", "value", low, f"less than high, {high}"))
     steps = _checks.count("steps", steps, 2)
-    evaluate = _evaluator(objective)
-    arrays, batches = _batches(data, weights, batch_size, rng)
-    if params is None:
-        if not hasattr(objective, "initialize") or arrays is None:
-            msg = "params: are needed, since the objective cannot initialize them from this data"
-            raise TypeError(msg)
-        params = objective.initialize(*arrays[:2])
-    structure = Structure(params)
-    leaves = structure.flatten(params, "params")
-    params = structure.unflatten([p if p is None else _arrays.moved(p, p, p.dtype) for p in leaves])
+    _objective.evaluator(objective)  # or say what is wrong with it, before all else
+    arrays, batches = _inputs.batches_of(data, weights, batch_size, rng)
+    if arrays is not None:
+        _inputs.check_model(objective, ["data[0]"], arrays)
+    params = mapped(copy, _inputs.start_of(objective, params, arrays))
+    penalty = _objective.beside(objective, None, params)
+    aside, penalty = _objective.aside(objective, chosen, penalty, None, params)
+    mean_weight = None if weights is None else _objective.mean_weight(weights)
+    batchwise = _objective.Batchwise(objective, params, mean_weight=mean_weight, aside=aside)
     rates = Exponential(low, decay=(high / low) ** (1 / (steps - 1)))
     opt = Optimizer(
         params,
         dataclasses.replace(chosen, learning_rate=rates),  # type: ignore[type-var]
-        penalty=getattr(objective, "beside", None),
+        penalty=penalty,
     )
 
     def loss_and_gradient(batch: Any) -> tuple[float, Any]:
-        batch = batch if isinstance(batch, tuple) else (batch,)
-        more = {} if weights is None else {"weights": batch[-1]}
-        batch = batch if weights is None else batch[:-1]
+        batch = batch if isinstance(batch, tuple | list) else (batch,)
         with np.errstate(over="ignore", invalid="ignore"):  # an explosion is expected
-            value, gradient = evaluate(opt.params, *batch, **more)
+            value, gradient = batchwise.value_and_gradient(opt.params, *batch)
         return _arrays.to_float(value), gradient
 
     found = _again(batches)

@@ -1,21 +1,20 @@
-"""A run of `fit`: what callbacks see of it, and the loop of a rule over batches."""
+"""A run of `fit`: what callbacks see of it, and how it ends."""
 
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks, _files
+from .._arrays import _looks
 from .._arrays._trees import Structure
-from ..data import Batches, plain_state
-from ..optimizer import Optimizer, _saving
-from ._compiled_epoch import Scan
+from ..optimizer import Optimizer
 from ._history import History
 
 
@@ -27,15 +26,22 @@ class InterruptedRunError(Exception):
     """The run was interrupted from outside."""
 
 
+class End(NamedTuple):
+    """Why a run is to end; `by` is who said so, as text."""
+
+    message: str
+    status: int
+    success: bool
+    by: str = ""
+
+
 class Run:
     """One call of `fit` while it is under way.
 
     Attributes
     ----------
-    params : tree
-        The parameters as they are now.
     optimizer : Optimizer or None
-        What steps them, for a rule.
+        What steps the parameters, for a rule.
     epoch, step : int
         How many are done; iterations and evaluations, for a solver.
     epochs : int or None
@@ -44,33 +50,43 @@ class Run:
         Of the last step.
     history : History
         Numbers by name.
+    at_start : bool
+        Whether the run ended with the parameters it began with, as nothing better was found.
     """
 
     def __init__(
-        self, evaluate: Callable[..., Any], params: Any, hooks: Sequence[Any], *, validation: Any,
-        weighted: bool,
-    ) -> None:  # fmt: skip
-        self._evaluate, self.params, self._hooks = evaluate, params, hooks
-        self._validation, self._weighted = validation, weighted
+        self, evaluate: Callable[..., Any], params: Any, hooks: Sequence[Any], *, validation: Any
+    ) -> None:
+        self._evaluate, self._params, self._hooks = evaluate, params, hooks
+        self._validation = validation
         self.optimizer: Optimizer | None = None
         self.epoch = self.step = 0
         self.epochs: int | None = None
         self.loss: Any = math.nan
         self.history = History()
         self.message, self.status, self.success = "", 0, False
-        self._best: tuple[float, Any] = (math.inf, None)
+        self.at_start = False
+        self._best: tuple[float, Any, int] = (math.inf, None, 0)  # with its epoch
         self._clock = time.perf_counter()
-        self._batch = 0  # of this epoch
-        self._rng_state: Any = None
-        self._total: Any = 0.0
-        self._ends: list[tuple[str, int]] = []
         self._first = params
-        self._rows = 0
-        self._scan: Scan | None = None
-        self._refused: Any = None  # what no scan could be made of
-        self._scanning, self._behind = False, 0
+        self._ends: list[End] = []
+        self._calling: Any = None
+        self._told: set[int] = set()  # callbacks that were warned about
 
     # -- for callbacks ------------------------------------------------------------------------
+
+    @property
+    def params(self) -> Any:
+        """The parameters as they are now, not to be written, and not to be kept.
+
+        Read-only views of NumPy's arrays, and copies where a library has none; `copied` gives
+        arrays that stay as they are, ``run.optimizer.params`` what a rule steps.
+        """
+        return mapped(_arrays.shielded, self._params)
+
+    @params.setter
+    def params(self, params: Any) -> None:
+        self._params = params
 
     def stop(self, message: str, *, status: int = 0) -> None:
         """End the run after this epoch or step.
@@ -82,11 +98,11 @@ class Run:
         status : int, default 0
             For the result.
         """
-        self._ends.append((message, status))
+        self._ends.append(End(message, status, status == 0, told(self._calling)))
 
     def copied(self) -> Any:
-        """Return a copy of the parameters."""
-        return _copied(self.params)
+        """Return a copy of the parameters; of their average, if the run takes one."""
+        return mapped(copy, self._judged_params())
 
     def restore(self, params: Any) -> None:
         """Go on from other parameters; what the rule remembers stays.
@@ -96,285 +112,132 @@ class Run:
         params : tree
             A copy that `copied` gave.
         """
-        if self.optimizer is None:
-            self.params = params
-        else:
-            self.optimizer.rebind(_copied(params))
-            self.params = self.optimizer.params
-
-    def save(self, path: Any) -> None:
-        """Write a file from which `fit` goes on.
-
-        Parameters
-        ----------
-        path : str or path
-            Where.
-        """
-        assert self.optimizer is not None
-        more = {
-            "epoch": self.epoch, "step": self.step, "batch": self._batch, "rng": self._rng_state,
-            "history": list(self.history), "rows": self._rows,
-            "total": _arrays.to_float(self._total),
-        }  # fmt: skip
-        opt = self.optimizer
-        arrays = {f"history/{name}": x for name, x in self.history.state().items()}
-        _saving.save(path, opt._ready(), opt._memory, more={"run": more}, arrays=arrays)
+        self._params = mapped(copy, params)
 
     # -- for both kinds of methods --------------------------------------------------------------
 
-    def evaluated(self, params: Any, batch: Sequence[Any]) -> tuple[Any, Any]:
-        """Return the loss and the gradient of a batch."""
-        if self._weighted:
-            found = self._evaluate(params, *batch[:-1], weights=batch[-1])
-        else:
-            found = self._evaluate(params, *batch)
-        if not isinstance(found, tuple) or len(found) != 2:
-            msg = f"objective: returned a {type(found).__name__}, expected (value, gradient)"
-            raise TypeError(msg)
-        return found
+    def _judged_params(self) -> Any:
+        # What is validated, compared and returned.
+        return self._params
 
-    def begin(self) -> None:
-        """Tell the callbacks."""
+    def result(self) -> Any:
+        """Return the parameters that the run ends with: what is not finite is never among them."""
+        params = self._judged_params()
+        if not _finite(params):
+            self.success, self.at_start = False, True
+            if self.status in (0, 1):
+                self.status = 3
+                self.message += "; the parameters are not finite"
+            return mapped(copy, self._first)
+        return params
+
+    def begin(self, states: Sequence[Any] = ()) -> None:
+        """Tell the callbacks, and give them what they knew in the run that goes on."""
         self._clock = time.perf_counter()
         for hook in self._hooks:
-            hook.on_start(self)
+            self._tell(hook, "on_start")
+        for hook, state in states:
+            hook.load_state_dict(state)
 
-    def end(
-        self, message: str, *, status: int, success: bool | None = None, best: bool = False
-    ) -> None:
-        """Write down why the run ended; `best`: go back to the best parameters."""
+    def conclude(self) -> None:
+        """Tell the callbacks that the run has ended."""
+        for hook in self._hooks:
+            self._tell(hook, "on_end")
+
+    def end(self, message: str, *, status: int, success: bool | None = None) -> None:
+        """Write down why the run ended."""
         self.message, self.status = message, status
         self.success = status == 0 if success is None else success
-        if best and self._best[1] is not None:
-            self.params = self._best[1]
-        elif best and self.optimizer is not None and self.optimizer._unfinished:
-            self.params = self._first  # a step was cut in two
+
+    def _end_as_told(self) -> None:
+        first = self._ends[0]
+        self.end(first.message, status=first.status, success=first.success)
+
+    def interrupted(self) -> None:
+        """End a run that was interrupted, with the best parameters so far."""
+        self.end("interrupted; these are the best parameters so far", status=98)
+        if self._best[1] is not None:
+            self._params = self._best[1]
 
     def look(self, record: Any) -> bool:
         """Take note of a solver's iteration; tell whether to end."""
         self.epoch, self.step, self.loss = record.iteration, record.evaluations, record.value
-        self.params = record.x
+        self._params = record.x
         if record.value < self._best[0]:
-            self._best = record.value, record.x
+            self._best = record.value, record.x, self.epoch
         self.history.add("gradient_norm", record.gradient_norm)
-        self._finish_epoch(record.value)
+        self._note_epoch(record.value)
+        self._tell_epoch()
         if self._ends:
-            self.end(self._ends[0][0], status=self._ends[0][1])
+            self._params = self.copied()
+            self._end_as_told()
             raise StoppedError
         return False
 
-    def _finish_epoch(self, loss: Any) -> None:
+    def note_only(self, value: Any) -> None:
+        """Take down the loss of a run that had nothing to do."""
+        if "loss" not in self.history:
+            self._note_epoch(value)
+
+    def _note_epoch(self, loss: Any) -> None:
         self.history.add("loss", loss)
         if self._validation is not None:
-            self.history.add("validation_loss", self._validated())
+            self.history.add("validation_loss", self._validated(self._judged_params()))
         now = time.perf_counter()
         self.history.add("seconds", now - self._clock)
         self._clock = now
+
+    def _tell_epoch(self) -> None:
         for hook in self._hooks:
-            hook.on_epoch(self)
+            self._tell(hook, "on_epoch")
 
-    def _validated(self) -> Any:
-        batch = self._validation
-        return self._evaluate(self.params, *batch)[0]
-
-    # -- rules ------------------------------------------------------------------------------------
-
-    def train(
-        self, rule: Any, batches: Any, epochs: int, *, penalty: Any, constraint: Any, stop: Any,
-        nonfinite: str, resume: Any, engine: str, objective: Any,
-    ) -> None:  # fmt: skip
-        """Go through the batches, epoch by epoch."""
-        self.params = self.copied()
-        how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
-        self.optimizer = Optimizer(
-            self.params, rule, penalty=penalty, constraint=constraint, nonfinite=how,
-            engine=engine,
-        )  # fmt: skip
-        self.epochs = epochs
-        self._batches, self._objective = batches, objective
-        if resume is not None:
-            self._resume(resume)
-        watch = None if stop is None else stop.watch(_epsilon(self.params))
-        keeps = nonfinite in ("stop", "skip")
-        self.begin()
-        while self.epoch < epochs:
-            if not self._one_epoch():
-                break
-            loss = self._total / max(self._rows, 1)
-            self.epoch, self._batch = self.epoch + 1, 0
-            self._total, self._rows = 0.0, 0
-            self._note_rng()
-            self._finish_epoch(loss)
-            value = self._judged() if keeps or watch is not None else 0.0
-            if nonfinite == "stop" and not math.isfinite(value):
-                self.end(f"the loss is {value} in epoch {self.epoch}", status=3, best=True)
-                return
-            verdict = None if watch is None else watch(self._standing(value))
-            if verdict is not None:
-                self.end(verdict.message, status=verdict.status, success=verdict.success)
-                return
-            if self._ends:
-                self.end(self._ends[0][0], status=self._ends[0][1])
-                return
-        self.end(f"{self.epoch} epochs were made", status=0)
-
-    def _one_epoch(self) -> bool:
-        # Tells whether there were batches.
-        step_hooks = [hook for hook in self._hooks if hook.watches_steps]
-        self._note_rng()
+    def _tell(self, hook: Any, name: str) -> None:
+        # A callback ends a run by a truth, by StopIteration or by `stop`.
+        self._calling = hook
         try:
-            if step_hooks or self._ends or not self._scannable():
-                return self._stepped(step_hooks)
-            self._scanned()
-            return True
-        except KeyboardInterrupt as error:
-            if self._scan is not None and self._scanning:
-                self._scan.settle()
-                self._account()
-            raise InterruptedRunError from error
+            said = getattr(hook, name)(self)
+            ended = is_true(said)
+            if ended is None and said is not None and id(hook) not in self._told:
+                self._told.add(id(hook))
+                msg = f"callbacks: {told(hook)} returned {type(said).__name__}, which stops nothing"
+                warnings.warn(f"{msg}; return True to stop the run", stacklevel=2)
+        except StopIteration:
+            ended = True
         finally:
-            self._scanning = False
+            self._calling = None
+        if ended:
+            self._ends.append(End("a callback stopped the run", 99, False, told(hook)))
 
-    def _stepped(self, step_hooks: Sequence[Any]) -> bool:
-        batches, opt = self._batches, self.optimizer
-        assert opt is not None
-        found: Iterator[Any]
-        if isinstance(batches, Batches):
-            found = batches.epoch(self._batch, reuse=True)
-        else:
-            found = iter(batches)
-            for _ in range(self._batch):
-                next(found)
-        some = self._batch > 0
-        for batch in found:
-            batch = batch if isinstance(batch, tuple) else (batch,)
-            some = True
-            value, gradient = self.evaluated(self.params, batch)
-            self.params = opt.step(gradient)
-            n = int(batch[0].shape[0])
-            self._total = self._total + _arrays.detached(value) * n
-            self._rows += n
-            self.loss = value
-            self.history.add("step_loss", value)
-            self.step, self._batch = self.step + 1, self._batch + 1
-            for hook in step_hooks:
-                hook.on_step(self)
-            if self._ends:
-                return True
-        if not some and self.step == 0:
-            msg = "data: gave no batches"
-            raise ValueError(msg)
-        return some
-
-    def _scannable(self) -> bool:
-        # Whether the steps of an epoch run without the interpreter.
-        opt = self.optimizer
-        assert opt is not None
-        if self.params is not opt.params:
-            return False
-        opt._ready()
-        if self._refused is opt._bound:
-            return False
-        try:
-            if self._scan is None or not self._scan.fits(opt):
-                self._scan = Scan(self._objective, opt, self._batches)
-        except Exception:  # what is wrong is said by the steps one by one
-            self._scan, self._refused = None, opt._bound
-        return self._scan is not None
-
-    def _scanned(self) -> None:
-        scan, opt = self._scan, self.optimizer
-        assert scan is not None
-        assert opt is not None
-        order = scan.order()
-        while self._batch < len(self._batches) and not self._ends:
-            self._behind, self._scanning = opt.step_count - self.step, True
-            scan.advance(order, self._batch)
-            self._account()
-            self._scanning = False
-
-    def _account(self) -> None:
-        # Write down the steps of the last call that are not yet.
-        assert self._scan is not None
-        values, count = self._scan.values, self._scan.count
-        if self._scan.optimizer.step_count - self._behind == self.step or not len(values):
-            return
-        products = values * count
-        total = np.add.accumulate([values.dtype.type(self._total), *products])[-1]
-        rows, batch = self._rows + count * len(values), self._batch + len(values)
-        step, loss = self.step + len(values), values[-1:].reshape(())
-        self.history.put("step_loss", self.step, values)
-        self.step, self._batch, self._total, self._rows, self.loss = step, batch, total, rows, loss
-
-    def _note_rng(self) -> None:
-        # The state from which the order of this epoch is drawn.
-        if isinstance(self._batches, Batches):
-            self._rng_state = plain_state(self._batches.rng)
-
-    def _judged(self) -> float:
-        # The number by which epochs are compared, and the best parameters so far.
-        validated = "validation_loss" in self.history
-        value = self.history.last("validation_loss" if validated else "loss")
-        loss = self.history.last("loss")
-        if value < self._best[0] and math.isfinite(loss):
-            self._best = value, self.copied()
-        return loss if not math.isfinite(loss) else value
-
-    def _standing(self, value: float) -> Any:
-        # What a condition of stopping looks at.
-        return SimpleNamespace(
-            value=value, gradient_norm=math.inf, iteration=self.epoch, evaluations=self.step,
-            broken=not math.isfinite(value),
-            not_finite=lambda: "" if math.isfinite(value) else "the loss is not finite",
-            change=lambda: (math.inf, 0.0),
-        )  # fmt: skip
-
-    def _resume(self, path: Any) -> None:
-        opt = self.optimizer
-        assert opt is not None
-        with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
-            snapshot, more = _saving.snapshot(file), file.header.get("run")
-            if more is None:
-                msg = f"resume: {str(path)!r} is of an Optimizer, not of a run; use Optimizer.load"
-                raise _files.FileError(msg)
-            history = more["history"]
-            if isinstance(history, list):
-                history = {name: file.array(f"history/{name}") for name in history}
-            self._restore(path, snapshot, more, history)
-
-    def _restore(self, path: Any, snapshot: Any, more: Any, history: Any) -> None:
-        opt = self.optimizer
-        assert opt is not None
-        if isinstance(self._batches, Batches):
-            try:
-                self._batches.rng.bit_generator.state = _unjson(more["rng"])
-            except (TypeError, ValueError, KeyError) as error:
-                msg = f"resume: {str(path)!r} used another kind of random numbers"
-                raise ValueError(msg) from error
-        opt._restore(opt._ready(), snapshot)
-        self.params = opt.params
-        self.epoch, self.step, self._batch = (
-            _checks.count(f"resume[{name!r}]", more[name]) for name in ("epoch", "step", "batch")
-        )
-        self._total, self._rows = more["total"], more["rows"]
-        self.history.load(history)
+    def _validated(self, params: Any) -> Any:
+        return self._evaluate(params, *self._validation)[0]
 
 
-def _copied(params: Any) -> Any:
-    structure = Structure(params)
-    leaves = structure.flatten(params, "params")
-    return structure.unflatten([p if p is None else _arrays.moved(p, p, p.dtype) for p in leaves])
+def is_true(said: Any) -> bool | None:
+    """Return a truth of Python or NumPy as Python's; `None` for what is not one."""
+    if isinstance(said, bool | np.bool_):
+        return bool(said)
+    if isinstance(said, np.ndarray) and said.dtype == bool and said.ndim == 0:
+        return bool(said)
+    return None
 
 
-def _unjson(state: Any) -> Any:
-    if isinstance(state, dict):
-        if set(state) == {"array"}:
-            return np.asarray(state["array"], np.uint32)
-        return {key: _unjson(value) for key, value in state.items()}
-    return state
+def told(x: Any) -> str:
+    """Return a condition or callback as text that is the same in another process."""
+    return "" if x is None else re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(x, "function", x)))
 
 
-def _epsilon(params: Any) -> float:
-    structure = Structure(params)
-    leaves = [p for p in structure.flatten(params, "params") if p is not None]
-    return max(_arrays.EPSILON[_arrays.dtype_name(p)] for p in leaves)
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Return a tree with a function's results in the place of arrays."""
+    structure = Structure(tree)
+    leaves = structure.flatten(tree, "params")
+    return structure.unflatten([x if x is None else function(x) for x in leaves])
+
+
+def copy(x: Any) -> Any:
+    """Return a copy of an array."""
+    return _arrays.moved(x, x, x.dtype)
+
+
+def _finite(params: Any) -> bool:
+    leaves = Structure(params).flatten(params, "params")
+    return _looks.all_finite([x for x in leaves if x is not None])

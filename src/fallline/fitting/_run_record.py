@@ -15,8 +15,9 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _files
+from .._arrays._sparse import is_sparse
 from .._arrays._trees import Structure
-from ..objectives._linear_model import dense_like, is_sparse
+from ..objectives._linear_model import dense_like
 
 LIBRARIES = ("numpy", "array_api_compat", "optree", "numba", "cupy", "torch", "jax", "scipy")
 

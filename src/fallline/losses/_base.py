@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from .. import _arrays
 from .._arrays import _checks
 
@@ -56,6 +58,8 @@ class Loss:
         Whether predictions may be complex.
     rows : bool
         Whether a term belongs to a row, an index of all axes but the last, or to an element.
+    averages : bool
+        Whether ``reduction="mean"`` divides by the sum of the weights given.
     """
 
     reduction: str = field(default="mean", kw_only=True)
@@ -63,6 +67,7 @@ class Loss:
     domain: ClassVar[Domain] = Domain()
     complex_pred: ClassVar[bool] = False
     rows: ClassVar[bool] = False
+    averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the reduction."""
@@ -77,7 +82,10 @@ class Loss:
         pred, target : array
             The prediction and what it should be, of one library and device.
         weights : array, optional
-            Real and not negative: one for each term, or one for each index of the leading axes.
+            Real and not negative: one for each term, or one for each index of the leading axes. A
+            term of weight zero is left out: it adds 0 to the value and to the gradient, whatever
+            `pred` and `target` hold there, be it NaN or outside the domain. Labels of classes must
+            be such, all the same.
 
         Returns
         -------
@@ -114,8 +122,6 @@ class Loss:
         if _arrays.is_complex(target) and not self._complex_target(pred):
             msg = _checks.mismatch("target", "dtype", _arrays.dtype_name(target), "real")
             raise TypeError(msg)
-        if _arrays.on_host(target) and self.domain != Domain():
-            _checks.inside("target", target, self.domain)
 
     def _complex_target(self, pred: Any) -> bool:
         """Tell whether the target may be complex."""
@@ -146,18 +152,20 @@ class Loss:
         pred, target = _arrays.unscalar(pred), _arrays.unscalar(target)
         _checks.floating("pred", pred, complex_too=self.complex_pred)
         _checks.same_kind("target", pred, target)
-        self._check(pred, target)
         xp = _arrays.namespace(pred)
         with _arrays.guard(pred)():
             weights, total = self._weights(xp, pred, weights)
+            self._check(pred, target)
+            if _arrays.on_host(target) and self.domain != Domain():
+                unused = weights is not None and _beside(np, weights, target.ndim) == 0
+                _checks.inside("target", target, self.domain, unused)
             numbers = self._numbers(xp, pred, target)
             shared = self._shared(xp, _arrays.widened(pred), numbers)
             v = self._reduced(xp, self._value(xp, *shared), weights, total) if value else None
             g = None
             if gradient:
                 g = self._gradient(xp, *shared)
-                if weights is not None:
-                    g = g * xp.reshape(weights, weights.shape + (1,) * (g.ndim - weights.ndim))
+                g = g if weights is None else _weighted(xp, g, weights)
                 g = _arrays.cast(g if total is None else g / total, pred)
         return v, g
 
@@ -183,7 +191,18 @@ class Loss:
 
     def _reduced(self, xp: Any, terms: Any, weights: Any, total: Any) -> Any:
         if weights is not None:
-            terms = terms * xp.reshape(weights, weights.shape + (1,) * (terms.ndim - weights.ndim))
+            terms = _weighted(xp, terms, weights)
         if self.reduction != "none":
             terms = xp.sum(terms)
         return _arrays.unscalar(terms if total is None else terms / total)
+
+
+def _weighted(xp: Any, terms: Any, weights: Any) -> Any:
+    # Zero times NaN is NaN: what has no weight is left out.
+    weights = _beside(xp, weights, terms.ndim)
+    return xp.where(weights == 0, xp.zeros_like(terms), terms * weights)
+
+
+def _beside(xp: Any, weights: Any, ndim: int) -> Any:
+    # Weights of the leading axes, with those that are missing.
+    return xp.reshape(weights, weights.shape + (1,) * (ndim - weights.ndim))

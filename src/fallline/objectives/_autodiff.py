@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._memory import lendable
 from .._arrays._trees import Structure
 
 
@@ -43,8 +44,9 @@ def value_and_gradient(
 
     Notes
     -----
-    torch works on the memory of `x` itself, but on copies of arrays that are read-only; the loss
-    must not write. JAX gets copies, since it takes its arrays to be constant. Double precision
+    torch works on the memory of `x` itself, but on copies of arrays that it cannot take or must not
+    write: read-only ones, flipped ones, those of a foreign byte order; the loss must not write. JAX
+    gets copies, since it takes its arrays to be constant. Double precision
     stays double with both. The loss is not compiled: pass ``jax.jit(loss)`` to have it so.
     CuPy's arrays take the same way; that has not been run on a GPU yet.
     """
@@ -92,7 +94,7 @@ def _torch(
     torch: Any, loss: Callable[..., Any], structure: Structure, leaves: Sequence[Any], args: Any
 ) -> tuple[Any, list[Any]]:
     def convert(x: Any) -> Any:
-        return torch.from_dlpack(x if _arrays.is_writable(x) else x.copy())
+        return torch.from_dlpack(lendable(x))
 
     ours = [None if x is None else convert(x).requires_grad_() for x in leaves]
     with torch.enable_grad():
@@ -116,7 +118,7 @@ def _jax(
 ) -> tuple[Any, list[Any]]:
     def convert(x: Any) -> Any:
         if _arrays.on_host(x):
-            return jax.numpy.array(x, copy=True)
+            return jax.numpy.array(lendable(x), copy=True)
         return jax.numpy.from_dlpack(x.copy())
 
     def value_of(given: list[Any]) -> Any:

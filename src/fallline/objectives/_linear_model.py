@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _arrays
-from .._arrays import _checks
+from .._arrays import _checks, _sparse
+from .._arrays._sparse import is_sparse
 from ..losses import Gamma, KLDivergence, Loss, Poisson, SoftmaxCrossEntropy
 from ..penalties import Penalty
 
@@ -35,7 +36,9 @@ class LinearModel:
     Parameters are a dict of ``"weights"``, of shape (features,) or (features, outputs), and
     ``"intercept"``, of shape () or (outputs,), if there is one. X is a dense array of any library,
     or a sparse matrix of scipy.sparse or cupyx.scipy.sparse with rows (CSR), whose parameters are
-    NumPy's or CuPy's.
+    NumPy's or CuPy's. X may be complex where the loss is of complex predictions (`SquaredError`,
+    `AmplitudeError`, `PoissonIntensity`): the gradient in the weights is :math:`X^H` times that in
+    the predictions, dL/dRe + i dL/dIm, and its real part for weights that are real.
 
     Examples
     --------
@@ -87,6 +90,8 @@ class LinearModel:
         like = dense_like(X)
         if X.ndim != 2:
             raise ValueError(_checks.mismatch("X", "number of axes", X.ndim, 2))
+        if _arrays.is_complex(like) and not self.loss.complex_pred:
+            raise self._unfit("X", like)
         outputs = self.n_outputs
         if outputs is None and y.ndim == 2:
             outputs = int(y.shape[1])
@@ -115,13 +120,17 @@ class LinearModel:
         array
             Of shape (n,) or (n, outputs).
         """
+        _sparse.check("X", X)
         z = X @ params["weights"]
         return z + params["intercept"] if self.fit_intercept else z
 
     def predict(self, params: dict[str, Any], X: Any) -> Any:
-        """Return the expected target: the linear prediction, or its exponential for Poisson, Gamma.
+        """Return the linear prediction, or its exponential, the mean, for Poisson and Gamma.
 
-        Parameters and result as in `decision`.
+        For cross-entropies these are logits: a positive one is class 1, the largest of several is
+        its class, and a sigmoid or softmax makes probabilities of them. For hinges the sign is the
+        class; for the other losses it has the scale of the targets. Parameters and result as in
+        `decision`.
         """
         z = self.decision(params, X)
         return _arrays.namespace(z).exp(z) if isinstance(self.loss, Poisson | Gamma) else z
@@ -149,16 +158,38 @@ class LinearModel:
         gradient : dict of arrays
             Like `params`.
         """
-        value, slope = self.loss.value_and_gradient(self.decision(params, X), y, weights)
-        w = params["weights"]
-        gradient = {"weights": X.T @ slope}
+        z, w = self.decision(params, X), params["weights"]
+        if _arrays.is_complex(z) and not self.loss.complex_pred:
+            complex_X = _arrays.is_complex(dense_like(X))
+            raise self._unfit(*(("X", dense_like(X)) if complex_X else ("params['weights']", w)))
+        value, slope = self.loss.value_and_gradient(z, y, weights)
+        gradient = {"weights": _adjoint(X, slope, w)}
         if self.fit_intercept:
             xp = _arrays.namespace(slope)
-            gradient["intercept"] = _arrays.unscalar(xp.sum(slope, axis=0))
+            total = _arrays.unscalar(xp.sum(slope, axis=0))
+            gradient["intercept"] = _real_as(total, params["intercept"])
         if self.penalty is not None and self.penalty.smooth:
-            value = value + self.penalty.value(w)
+            value = _arrays.unscalar(value + self.penalty.value(w))
             gradient["weights"] = gradient["weights"] + self.penalty.gradient(w)
         return value, gradient
+
+    def _unfit(self, place: str, x: Any) -> TypeError:
+        got, expected = _arrays.dtype_name(x), f"a real one for {type(self.loss).__name__}"
+        return TypeError(_checks.mismatch(place, "dtype", got, expected))
+
+
+def _adjoint(X: Any, slope: Any, w: Any) -> Any:
+    # The conjugate transpose of X times the slope, without a conjugate copy of X.
+    if not _arrays.is_complex(slope):
+        return X.T @ slope
+    xp = _arrays.namespace(slope)
+    return _real_as(xp.conj(X.T @ xp.conj(slope)), w)
+
+
+def _real_as(gradient: Any, p: Any) -> Any:
+    # Real parameters of complex data have a real gradient.
+    real = _arrays.is_complex(gradient) and not _arrays.is_complex(p)
+    return _arrays.namespace(gradient).real(gradient) if real else gradient
 
 
 def check_params(model: LinearModel, params: Any, X: Any) -> None:
@@ -174,11 +205,6 @@ def check_params(model: LinearModel, params: Any, X: Any) -> None:
         _checks.same_kind(place, dense_like(X), x)
         if tuple(x.shape) != shapes[name]:
             raise ValueError(_checks.mismatch(place, "shape", tuple(x.shape), shapes[name]))
-
-
-def is_sparse(X: Any) -> bool:
-    """Tell whether X is a sparse matrix of scipy or cupyx."""
-    return hasattr(X, "tocsr") and hasattr(X, "data")
 
 
 def dense_like(X: Any) -> Any:

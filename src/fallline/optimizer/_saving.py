@@ -64,7 +64,7 @@ def save(
             return stored("/".join(part for part in (first, below, rest) if part), x)
 
         row = of_leaf(leaf, named)
-        rows.append({"leaf": leaf.name("params"), "path": [_key(k) for k in leaf.path], **row})
+        rows.append({"leaf": leaf.name("params"), "path": list(map(key, leaf.path)), **row})
     for name, x in (arrays or {}).items():
         stored(name, x)
     header = {
@@ -87,10 +87,10 @@ def member(key: Any) -> str:
     return text.replace(".", "%2E") if set(key) == {"."} else text
 
 
-def _key(key: Any) -> Any:
-    # Keys of trees that are neither text nor integers are only printed.
-    plain = isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool))
-    return key if plain else {"key": repr(key)}
+def key(k: Any) -> Any:
+    """Return a key of a tree as the header has it: what is neither text nor an integer, printed."""
+    plain = isinstance(k, str) or (isinstance(k, int) and not isinstance(k, bool))
+    return k if plain else {"key": repr(k)}
 
 
 def snapshot(file: _files.Reader) -> Snapshot:

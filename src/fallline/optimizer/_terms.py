@@ -76,7 +76,9 @@ class LeafTerms:
         """Check that all of it suits a parameter and its rule."""
         place = _checks.where("penalty", path)
         scaled = rule.scales
-        if self.penalty is not None and not self.by_gradient:
+        if self.by_gradient:
+            _try(place, self.penalty.gradient, p)
+        elif self.penalty is not None:
             if rule._by_components and scaled and _arrays.is_complex(p):
                 msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts"
                 raise ValueError(msg + _remedy(rule))

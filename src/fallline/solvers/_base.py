@@ -12,8 +12,9 @@ import numpy as np
 from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..penalties import L1, ElasticNet, as_penalty
-from ..stop import Condition, GradientNorm, RelativeDecrease
-from ._search import Trial
+from ..stop import Condition, RelativeDecrease, RelativeGradient
+from ._search import NoProgress as NoProgress
+from ._search import Trial, no_step
 from ._space import Space, numbers
 
 
@@ -96,7 +97,7 @@ class Record:
     Attributes
     ----------
     x : tree
-        The point, on its device.
+        The point, on its device: read-only, or a copy where a library has no such arrays.
     value : float
         The objective there, smooth penalties included.
     gradient : tree
@@ -108,6 +109,8 @@ class Record:
         Iterations done, evaluations of the objective so far.
     step_length : float
         Of the last step, in units of its direction.
+    shortened : bool
+        Whether the line search had to go back from a longer step.
     """
 
     value: float
@@ -119,16 +122,33 @@ class Record:
     _x: Any
     _gradient: Any
     _before: Any
+    shortened: Any = False
+    _steep: Any = None  # what is to vanish, if that is not the gradient, times `_unit`
+    _unit: float = 1.0
 
     @property
     def x(self) -> Any:
-        """The point."""
-        return self._space.unpack(self._x)
+        """The point; its arrays are read-only, or copies where a library has no such arrays."""
+        return self._space.shown(self._x)
 
     @property
     def gradient(self) -> Any:
-        """The gradient."""
-        return self._space.unpack(self._gradient)
+        """The gradient, like `x`."""
+        return self._space.shown(self._gradient)
+
+    def scaled_gradient(self) -> Any:
+        """Return the largest product of `gradient_norm`'s elements and the point's, as at least 1.
+
+        One read from the device.
+        """
+        xp, x = self._space.xp, self._x
+        steep = self._gradient if self._steep is None else self._steep
+        size = xp.abs(x)
+        products = steep * xp.where(size > 1, size, xp.ones_like(size))
+        return self._read(self._space.peak(products)) / self._unit
+
+    def _read(self, number: Any) -> Any:
+        return float(numbers(self._space, 0.0, [number])[1])
 
     def change(self) -> tuple[float, float]:
         """Return the Euclidean norms of the last step and of the point: a read from the device."""
@@ -136,6 +156,11 @@ class Record:
         d = x if self._before is None else x - self._before
         step, size = numbers(self._space, 0.0, [xp.sum(d * d), xp.sum(x * x)])[1:]
         return math.sqrt(step), math.sqrt(size)
+
+    def __repr__(self) -> str:
+        """Return the class and the numbers."""
+        names = [f.name for f in fields(self) if not f.name.startswith("_")]
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
 
     @property
     def broken(self) -> Any:
@@ -151,17 +176,7 @@ class Record:
         return f"the {what} is not finite in iteration {self.iteration}"
 
 
-class NoProgress(ArithmeticError):
-    """No step lowers the objective; `at_precision` if rounding alone explains it."""
-
-    def __init__(self, message: str, *, at_precision: bool) -> None:
-        super().__init__(message)
-        self.at_precision = at_precision
-
-
-def no_step(at_precision: bool) -> str:
-    """Return why a solver makes no progress."""
-    return f"no step {'at this precision ' if at_precision else ''}lowers the objective"
+INTERRUPTED = "interrupted; this is the best point so far"
 
 
 @dataclass(frozen=True)
@@ -223,8 +238,16 @@ class Run:
         Steps done.
     """
 
+    # What later steps depend on: the attributes that a file has to keep.
+    remembers: ClassVar[tuple[str, ...]] = (
+        "iteration", "at", "_before", "_d", "_tried", "_probe", "_first_value",
+    )  # fmt: skip
     proximal: ClassVar[bool] = False
-    default_stop: ClassVar[Condition | None] = GradientNorm() | RelativeDecrease()
+    _tried = 1.0  # the first step length of the last search
+    _probe: Trial | None = None  # and what was found there
+    default_stop: ClassVar[Condition | None] = RelativeGradient() | RelativeDecrease(
+        times=3, floor=0.0
+    )
 
     def __init__(
         self,
@@ -236,6 +259,7 @@ class Run:
         gradient: Callable[..., Any] | None = None,
         penalty: Any = None,
         constraint: Any = None,
+        begin: bool = True,
     ) -> None:
         self.solver = solver
         smooth = None if self.proximal else penalty
@@ -245,7 +269,9 @@ class Run:
         self.space = self.objective.space
         self.iteration = 0
         self._setup(penalty, constraint)
-        self._begin(self.space.pack(x0, "x0"))
+        if begin:
+            self._begin(self.space.pack(x0, "x0"))
+            self._first_value = self.at.value
 
     def _refuse(self, x0: Any, penalty: Any, constraint: Any) -> None:
         name = type(self.solver).__name__
@@ -286,20 +312,26 @@ class Run:
         """Forget the curvature."""
 
     def _line(self, t: float) -> Trial:
-        return self._evaluated(t, self.at.x + t * self._d)
+        trial = self._evaluated(t, self.at.x + t * self._d)
+        if t == self._tried:
+            self._probe = trial
+        return trial
 
     def _advance(self) -> Trial:
         raise NotImplementedError
 
     @property
     def noise(self) -> float:
-        """Size of differences of values that may be rounding."""
-        return self.space.epsilon * abs(self.at.value)
+        """Size of differences of values that may be rounding: more than that of the value itself.
+
+        Its terms are rounded too, and what they are computed from.
+        """
+        return 4 * self.space.epsilon * abs(self.at.value)
 
     @property
     def x(self) -> Any:
         """The current point."""
-        return self.space.unpack(self.at.x)
+        return self.space.shown(self.at.x)
 
     @x.setter
     def x(self, new: Any) -> None:
@@ -310,12 +342,14 @@ class Run:
         """Where the run stands."""
         at = self.at
         return Record(
-            at.value, self._stationarity(), self.iteration, self.objective.evaluations, at.t,
-            self.space, at.x, at.gradient, self._before,
+            at.value, at.norm, self.iteration, self.objective.evaluations, at.t,
+            self.space, at.x, at.gradient, self._before, at.shortened, *self._vanishing,
         )  # fmt: skip
 
-    def _stationarity(self) -> float:
-        return self.at.norm
+    @property
+    def _vanishing(self) -> tuple[Any, float]:
+        """What is to vanish, if that is not the gradient, and what it is to be divided by."""
+        return self.at.pseudo, 1.0
 
     def step(self) -> Record:
         """Make one iteration.
@@ -349,7 +383,17 @@ class Run:
             yield record
 
     def _failed(self) -> NoProgress:
-        at = self.at
-        expected = abs(at.slope)
-        small = np.isfinite(expected) and expected <= 100 * self.noise
-        return NoProgress(no_step(bool(small)), at_precision=bool(small))
+        # What the step was expected to gain: by its slope, and by the curvature that its first
+        # trial saw; against what the rounding of values, points and residuals explains. Where the
+        # slope is zero beside a gradient that is not, its square was out of range.
+        at, probe, xp = self.at, self._probe, self.space.xp
+        gain = abs(at.slope) * self._tried
+        if probe is not None and probe.finite and (bend := probe.slope - at.slope) > 0:
+            gain = min(gain, 0.5 * abs(at.slope) * probe.t * (abs(at.slope) / bend))
+        moved = float(numbers(self.space, 0.0, [xp.abs(at.gradient) @ xp.abs(at.x)])[1])
+        fallen = self.space.epsilon**2 * abs(
+            self._first_value - at.value
+        )  # of squares of residuals
+        noise = self.noise + self.space.epsilon * moved + fallen
+        small = math.isfinite(gain) and gain <= 100 * noise and not gain == 0 < at.norm
+        return NoProgress(no_step(small), at_precision=small)

@@ -36,7 +36,7 @@ def box(bounds: Any, x0: Any) -> Box:
         msg = "bounds: are for one array; give a tree of Box as constraint="
         raise TypeError(msg)
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        ends = [np.broadcast_to(np.asarray(b, float), x0.shape) for b in (bounds.lb, bounds.ub)]
+        ends = [_spread(f"bounds.{name}", getattr(bounds, name), x0) for name in ("lb", "ub")]
     else:
         ends = _pairs(bounds, math.prod(x0.shape), tuple(x0.shape))
     low, high = ends
@@ -48,6 +48,14 @@ def box(bounds: Any, x0: Any) -> Box:
         raise ValueError(msg)
     dtype = getattr(np, _arrays.COMPUTE[_arrays.dtype_name(x0)])
     return Box(*(_arrays.from_numpy(np.array(end, dtype), x0) for end in ends))
+
+
+def _spread(place: str, end: Any, x0: Any) -> np.ndarray[Any, Any]:
+    end, shape = np.asarray(end, float), tuple(x0.shape)
+    try:
+        return np.broadcast_to(end, shape)
+    except ValueError as error:
+        raise ValueError(_checks.mismatch(place, "shape", end.shape, shape)) from error
 
 
 def _pairs(bounds: Any, size: int, shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:

@@ -16,15 +16,17 @@ class ConjugateGradientRun(Run):
     """Three inner products for each evaluation: g g, g d, and g with the gradient before."""
 
     solver: ConjugateGradient
+    remembers = (*Run.remembers, "_square", "_length", "_t", "_fresh", "_reach")
 
     def _restart(self) -> None:
+        self._reach = 1.0  # of the last step, in the space
         self._downhill(float(self.at.measured[0]))
 
     def _downhill(self, square: float) -> None:
         self._square = self._length = square  # of the norms of the gradient and the direction
         self._d = -self.at.gradient
         self.at.slope = -square
-        self._t = min(1.0, square**-0.5) if square > 0 else 1.0
+        self._t = self._reach * square**-0.5 if square > 0 else 1.0
         self._fresh = True
 
     def _measured(self, gradient: Any) -> Sequence[Any]:
@@ -36,12 +38,13 @@ class ConjugateGradientRun(Run):
         if self._square == 0:
             raise self._failed()
         trial = self._searched()
-        if trial is None and not self._fresh:
+        if trial is None and not self._fresh and not self._failed().at_precision:
             self._downhill(self._square)
             trial = self._searched()
         if trial is None:
             raise self._failed()
         slope, square, mixed = (float(x) for x in trial.measured)
+        self._reach = trial.t * math.sqrt(self._length)
         along = slope - self.at.slope  # y d
         beta = self._beta(square, mixed, slope, along)
         new_slope = -square + beta * slope
@@ -53,12 +56,13 @@ class ConjugateGradientRun(Run):
         else:
             self._d, new_slope, self._fresh = -trial.gradient, -square, True
             self._length = square
-            self._t = min(1.0, square**-0.5) if square > 0 else 1.0
+            self._t = trial.t * self.at.slope / -square if square > 0 else 1.0
         self._square = square
         trial.slope = new_slope
         return trial
 
     def _searched(self) -> Trial | None:
+        self._tried = self._t
         return strong_wolfe(self._line, self.at, self._t, noise=self.noise, c1=1e-4, c2=0.1)
 
     def _beta(self, square: float, mixed: float, slope: float, along: float) -> float:

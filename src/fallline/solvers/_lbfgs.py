@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,15 @@ class LBFGSRun(Run):
     """
 
     solver: LBFGS
+    remembers = (
+        *Run.remembers, "_rows", "_slots", "_yy", "_inverse", "_sy", "_square", "_first", "_reach"
+    )  # fmt: skip
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
         self._rows = self.space.zeros(3 + 2 * self.solver.history)
 
     def _restart(self) -> None:
+        self._reach = 1.0  # of the last step, in the space
         square = float(self.at.measured[0])
         self.at.slope = self._downhill(self._uphill(self.at), square)
 
@@ -41,17 +46,20 @@ class LBFGSRun(Run):
         self._sy = np.zeros(0)  # its diagonal
         self._square, self._d = square, -gradient
         self._rows = _arrays.with_row(self._rows, 0, self._d)
-        self._first = min(1.0, square**-0.5) if square > 0 else 1.0
+        self._first = self._reach * square**-0.5 if square > 0 else 1.0
         return -square
 
     def _measured(self, gradient: Any) -> Sequence[Any]:
         if self._d is None:
             return [gradient @ gradient]
-        self._fill(gradient)
+        self._put_gradient(gradient)
         rows = self._rows[: 3 + 2 * len(self._slots), :]
         return [self.space.products(rows, 3)]
 
-    def _fill(self, gradient: Any) -> None:
+    def _fill(self, trial: Trial) -> None:
+        self._put_gradient(trial.gradient)
+
+    def _put_gradient(self, gradient: Any) -> None:
         self._rows = _arrays.with_row(self._rows, 1, gradient - self.at.gradient)
         self._rows = _arrays.with_row(self._rows, 2, gradient)
         self._filled = gradient
@@ -63,7 +71,7 @@ class LBFGSRun(Run):
         if self._square == 0:
             raise self._failed()
         trial = self._searched()
-        if trial is None and self._slots:
+        if trial is None and self._slots and not self._failed().at_precision:
             self.at.slope = self._downhill(self._uphill(self.at), self._square)
             trial = self._searched()
         if trial is None:
@@ -72,15 +80,16 @@ class LBFGSRun(Run):
         return trial
 
     def _searched(self) -> Trial | None:
-        t = 1.0 if self._slots else self._first
-        return strong_wolfe(self._line, self.at, t, noise=self.noise)
+        self._tried = 1.0 if self._slots else self._first
+        return strong_wolfe(self._line, self.at, self._tried, noise=self.noise)
 
     def _learn(self, trial: Trial) -> float:
         # Take the pair of this step, then the direction of the next; returns its slope.
         products = trial.measured.reshape(3, -1)
         if self._filled is not trial.gradient:
-            self._fill(trial.gradient)
+            self._fill(trial)
         sy, yy = trial.t * products[1, 0], products[1, 1]
+        self._reach = trial.t * math.sqrt(products[0, 0])
         at = 2 * np.asarray(self._slots, dtype=int)
         g_s, g_y = products[2, 3 + at], products[2, 4 + at]
         if sy > self.space.epsilon * -self.at.slope * trial.t:
@@ -148,7 +157,7 @@ class LBFGS(Solver):
     Notes
     -----
     One read from the device for each evaluation. A pair whose curvature is not positive is left
-    out. The first step is as long as the gradient, at most 1.
+    out. The first step is of length 1.
 
     References
     ----------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import _arrays
@@ -11,6 +12,7 @@ from .._arrays import _checks
 from ..constraints import Box
 from ._lbfgs import LBFGS
 from ._projected import ProjectedRun
+from ._search import Trial, strong_wolfe
 
 
 class LBFGSBRun(ProjectedRun):
@@ -65,6 +67,34 @@ class LBFGSBRun(ProjectedRun):
     def _turn(self, d: Any, pseudo: Any) -> Any:
         return self.space.xp.where(pseudo == 0, self.space.xp.zeros_like(d), d)
 
+    def _path(self, x: Any, gradient: Any) -> Sequence[Any]:
+        # The slopes along the path that bends where it meets a bound: at its start, and at x.
+        start = self.at.gradient @ self._onward(self.at.x)
+        return [start, gradient @ self._onward(x)]
+
+    def _onward(self, x: Any) -> Any:
+        # The part of the direction in which a point can go on.
+        xp, d = self.space.xp, self._d
+        ends = xp.logical_or(
+            xp.logical_and(x <= self._low, d < 0), xp.logical_and(x >= self._high, d > 0)
+        )
+        return xp.where(ends, xp.zeros_like(d), d)
+
+    def _searched(self) -> Trial | None:
+        # Along that path, as far as its slopes tell: where all bounds are far away, as without
+        # them. By halving, where that finds nothing.
+        t = self._tried = 1.0 if self._slots else self._first
+        ahead = [self._line(t)]
+        start = replace(self.at, slope=ahead[0].path[0])
+
+        def line(t: float) -> Trial:
+            trial = ahead.pop() if ahead else self._line(t)
+            trial.slope = trial.path[1]
+            return trial
+
+        found = strong_wolfe(line, start, t, noise=self.noise) if start.slope < 0 else None
+        return super()._searched() if found is None else self._taken(found)
+
 
 def _ends(constraint: Any, place: str) -> tuple[Any, Any]:
     if isinstance(constraint, Box):
@@ -89,7 +119,8 @@ class LBFGSB(LBFGS):
     r"""L-BFGS between bounds, for smooth objectives.
 
     Elements at a bound to which the negative gradient points stay there; for the others the
-    quasi-Newton step is projected on the bounds, and halved until the objective is low enough [1]_.
+    quasi-Newton step is projected on the bounds [1]_. How far it goes is searched along this path
+    as by ``LBFGS``, whose points these are where no bound is met.
 
     Parameters
     ----------

@@ -26,6 +26,11 @@ _NAMES: dict[str, Callable[[], Solver]] = {
     "proximalgradient": ProximalGradient,
     "fista": lambda: ProximalGradient(accelerated=True),
 }
+# SciPy's methods that are not here, and the nearest that is.
+_SCIPY = dict.fromkeys(
+    ["bfgs", "newtoncg", "dogleg", "trustncg", "trustexact", "trustkrylov", "neldermead", "powell"],
+    "lbfgs",
+) | dict.fromkeys(["tnc", "slsqp", "trustconstr", "cobyla", "cobyqa"], "lbfgsb")
 
 
 def get(method: Any) -> Any:
@@ -51,6 +56,11 @@ def get(method: Any) -> Any:
     key = method.replace("_", "").replace("-", "").lower()
     if key in _NAMES:
         return _NAMES[key]()
+    if key in _SCIPY:
+        msg = (
+            f"method: is {method!r}, which is SciPy's, expected one of fallline's; the nearest is "
+        )
+        raise ValueError(msg + repr(_SCIPY[key]))
     try:
         return rules.get(key)
     except ValueError:

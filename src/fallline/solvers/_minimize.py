@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import stop as conditions
 from .._arrays import _checks
+from .._arrays._results import Result
 from ..stop import Verdict
-from . import _methods
+from . import _methods, _resume
 from ._base import NoProgress, Record
 from ._bounds import box
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
+from ._look import Look, View, hooks
 from ._rule_run import RuleRun
 from .batched import BatchedRuleRun, finish, start_batch
 
 
-class MinimizeResult(dict[str, Any]):
+class MinimizeResult(Result):
     """What `minimize` found, with SciPy's names; entries are attributes too.
 
     Attributes
     ----------
     x : tree
-        Like `x0`: the last point, or the best one if the run ended with a value that is not finite.
+        Like `x0`: the last point; the best one if the run was interrupted or met a value that is
+        not finite.
     fun : float
         The objective at `x`, penalties included.
     jac : tree
         The gradient at `x`, without that of penalties that are not smooth.
+    gradient_norm : float
+        The largest element of it in magnitude, as in records.
     nit, nfev, njev : int
         Iterations; evaluations of the objective and of its gradient.
     success : bool
         Whether a condition of convergence was met.
     status : int
-        0 converged, 1 a limit was reached, 2 no progress, 3 not finite, 99 the callback stopped.
+        0 converged, 1 a limit was reached, 2 no progress, 3 not finite, 98 interrupted, 99 a
+        callback stopped.
     message : str
         Why the run ended.
     history : dict of lists
@@ -42,30 +47,12 @@ class MinimizeResult(dict[str, Any]):
 
     Notes
     -----
-    Of a batch, ``fun, nit, success, status`` are arrays with an entry for each problem, of the
-    library and on the device of `x0`; `nfev` counts evaluations of all of them, and `message` says
-    how many ended why.
+    Of a batch, ``fun, gradient_norm, nit, success, status`` are arrays with an entry for each
+    problem, of the library and on the device of `x0`; `nfev` counts evaluations of all of them, and
+    `message` says how many ended why.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an entry."""
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __repr__(self) -> str:
-        """Return one line for each entry."""
-        width = max(map(len, self))
-        lines = []
-        for name, value in self.items():
-            shown = f"{{{', '.join(value)}}}" if name == "history" else str(value)
-            lines.append(f"{name:>{width}}: " + shown.replace("\n", "\n" + " " * (width + 2)))
-        return "\n".join(lines)
-
-    def __dir__(self) -> list[str]:
-        """Return the names of the entries."""
-        return list(self)
+    _named = ("history",)
 
 
 _RECORDED: dict[str, Callable[[Record], Any]] = {
@@ -94,6 +81,9 @@ def minimize(
     args: Sequence[Any] = (),
     check_every: int | None = None,
     batched: bool = False,
+    callbacks: Sequence[Any] = (),
+    progress: bool = False,
+    resume: Any = None,
 ) -> MinimizeResult:
     r"""Minimize a function of an array, or of a tree of arrays.
 
@@ -121,8 +111,9 @@ def minimize(
         SciPy's form of a ``Box``, for one array; `None` is no bound. ``"lbfgs"`` then means
         ``LBFGSB``.
     stop : Condition, optional
-        From `fallline.stop`. By default ``GradientNorm() | RelativeDecrease()``; for proximal
-        gradients ``GradientNorm()``; for update rules none.
+        From `fallline.stop`. By default ``RelativeGradient() | RelativeDecrease(times=3,
+        floor=0)``, which know no units of the objective; for proximal gradients
+        ``RelativeGradient()``; for update rules none.
     max_iterations : int, optional
         By default 15000; 1000 for update rules.
     callback : callable, optional
@@ -133,16 +124,25 @@ def minimize(
     args : sequence
         More arguments of `fun` and `gradient`.
     check_every : int, optional
-        Iterations between two looks at the numbers: for callback, stop and history. By default 1;
-        for update rules without `stop` and `callback`, only at the end.
+        Iterations between two looks at the numbers: for callbacks, stop and history. By default 1;
+        for update rules without `stop` and callbacks, only at the end.
     batched : bool, default False
         Whether the leading axis of every leaf counts independent problems; `fun` then returns one
         value for each, as an array. For ``LBFGS``, ``SteepestDescent`` and update rules; see Notes.
+    callbacks : sequence of functions and Callbacks
+        As in `fit`, of `fallline.callbacks`, told of the run after every iteration, which counts as
+        an epoch: ``Checkpoint(path, every=100)``, ``Log()``.
+    progress : bool, default False
+        Show a bar, by tqdm.
+    resume : str or path, optional
+        A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on, bit for
+        bit and without an evaluation more; `stop` and `max_iterations` may be others.
 
     Returns
     -------
     MinimizeResult
-        With ``x, fun, jac, nit, nfev, njev, success, status, message, history``.
+        With ``x, fun, jac, gradient_norm, nit, nfev, njev, success, status, message, history``.
+        Ctrl-C ends a run with the best point so far.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def minimize(
     >>> res.x
     array([3., 3.])
     >>> res.message
-    'the gradient is at most 1e-05'
+    'the gradient is at most 1e-08 of the objective'
     """
     keep = {name: _recorder(name) for name in record}
     method = _methods.get(method)
@@ -181,16 +181,23 @@ def minimize(
         constraint = box(bounds, x0)
         if type(method) is LBFGS:
             method = LBFGSB(history=method.history)
+    found = hooks(callbacks, progress)
+    if batched and (found or resume is not None):
+        msg = "batched: many problems at a time take no callbacks, no bar and no file"
+        raise ValueError(msg)
+    more = {} if resume is None else {"begin": False}
     run: Any = (start_batch if batched else _methods.start)(
-        method, fun, x0, args=args, gradient=gradient, penalty=penalty, constraint=constraint
-    )
+        method, fun, x0, args=args, gradient=gradient, penalty=penalty, constraint=constraint,
+        **more,
+    )  # fmt: skip
     a_rule = isinstance(run, RuleRun | BatchedRuleRun)
     if stop is None:
         stop = run.default_stop
+    most = max_iterations
     if max_iterations is None:
         max_iterations = 1000 if a_rule else 15000
     max_iterations = _checks.count("max_iterations", max_iterations)
-    idle = a_rule and callback is None and stop is None
+    idle = a_rule and callback is None and stop is None and not found
     every = check_every if check_every is not None else (max_iterations or 1) if idle else 1
     every = _checks.count("check_every", every, 1)
     _check_condition(stop)
@@ -201,25 +208,41 @@ def minimize(
                 keep=keep,
             )
         )  # fmt: skip
-    look = _Look(run.space.epsilon, stop, callback, keep)
-    verdict = look(run.record, first=True)
-    while verdict is None:
-        if run.iteration >= max_iterations:
-            verdict = Verdict(f"{max_iterations} iterations were made", False, 1)
-            break
-        try:
-            run.advance()
-        except NoProgress as end:
-            verdict = Verdict(str(end), end.at_precision, 0 if end.at_precision else 2)
-            break
-        if run.iteration % every == 0 or run.iteration == max_iterations:
-            verdict = look(run.record)
-    at = look.best if verdict.status == 3 else look.last
+    view = View(run, method, None if most is None else max_iterations)
+    look = Look(run.space.epsilon, stop, callback, keep, view, found)
+    states: Sequence[tuple[Any, Any]] = ()
+    if resume is None:
+        verdict = look(run.record, first=True)
+    else:
+        states = _resume.load(resume, run, method, look)
+        verdict = look.resumed()
+    try:
+        for hook in found:
+            hook.on_start(view)
+        for hook, state in states:
+            hook.load_state_dict(state)
+        while verdict is None:
+            if run.iteration >= max_iterations:
+                verdict = Verdict(f"{max_iterations} iterations were made", False, 1)
+                break
+            try:
+                run.advance()
+            except NoProgress as end:
+                verdict = Verdict(str(end), end.at_precision, 0 if end.at_precision else 2)
+                break
+            if run.iteration % every == 0 or run.iteration == max_iterations:
+                verdict = look(run.record)
+    except KeyboardInterrupt:
+        verdict = look.interrupted(run.record)
+    finally:
+        for hook in found:
+            hook.on_end(view)
+    at = look.best if verdict.status in (3, 98) else look.last
     evaluations = run.objective.evaluations
     return MinimizeResult(
         message=verdict.message, success=verdict.success, status=verdict.status, fun=at.value,
-        x=at.x, nit=run.iteration, jac=at.gradient, nfev=evaluations, njev=evaluations,
-        history=look.history,
+        x=run.space.unpack(at._x), nit=run.iteration, jac=run.space.unpack(at._gradient),
+        gradient_norm=at.gradient_norm, nfev=evaluations, njev=evaluations, history=look.history,
     )  # fmt: skip
 
 
@@ -233,39 +256,3 @@ def _recorder(name: str) -> Callable[[Record], Any]:
     if name not in _RECORDED:
         raise _checks.unknown_name("record", name, _RECORDED)
     return _RECORDED[name]
-
-
-class _Look:
-    # What is done with each record: history, the best point, the conditions, the callback.
-
-    def __init__(
-        self,
-        epsilon: float,
-        stop: Any,
-        callback: Callable[[Record], Any] | None,
-        keep: dict[str, Callable[[Record], Any]],
-    ) -> None:
-        self._finite = conditions.NonFinite().watch(epsilon)
-        self._watch = None if stop is None else stop.watch(epsilon)
-        self._callback, self._keep = callback, keep
-        self.history: dict[str, list[Any]] = {name: [] for name in keep}
-        self.best: Any = None
-        self.last: Any = None
-
-    def __call__(self, record: Record, *, first: bool = False) -> Verdict | None:
-        self.last = record
-        for name, value in self._keep.items():
-            self.history[name].append(value(record))
-        verdict = self._finite(record)
-        if self.best is None or record.value < self.best.value or math.isnan(self.best.value):
-            self.best = record if verdict is None or self.best is None else self.best
-        if verdict is None and self._watch is not None:
-            verdict = self._watch(record)
-        if self._callback is not None and not first:
-            try:
-                ended = bool(self._callback(record))
-            except StopIteration:
-                ended = True
-            if ended and verdict is None:
-                verdict = Verdict("the callback stopped the run", False, 99)
-        return verdict

@@ -30,11 +30,11 @@ class OWLQNRun(ProjectedRun):
             structure.paths, structure.broadcast(penalty, "penalty"), leaves, strict=True
         ):
             alpha, other = _split(p, _checks.where("penalty", path))
-            if alpha and x is not None and _arrays.is_complex(x):
+            if p is not None and not p.smooth and x is not None and _arrays.is_complex(x):
                 msg = f"{_checks.where('penalty', path)}: OWLQN takes {p!r} of real leaves only; "
                 raise TypeError(msg + "ProximalGradient fits")
             smooth.append(other)
-            weights.append(None if x is None else _arrays.full(x, alpha, x.dtype))
+            weights.append(None if x is None else alpha * _arrays.full(x, 1.0, x.dtype))
         self.objective.penalise(smooth)
         self._weights = self.space.pack(structure.unflatten(weights), "penalty")
 
@@ -62,8 +62,8 @@ class OWLQNRun(ProjectedRun):
         return xp.where(downhill, d, xp.zeros_like(d))
 
 
-def _split(penalty: Any, place: str) -> tuple[float, Any]:
-    # The weight of the L1 part, and the smooth part.
+def _split(penalty: Any, place: str) -> tuple[Any, Any]:
+    # The weight of the L1 part, which may be an array, and the smooth part.
     if penalty is None or penalty.smooth:
         return 0.0, penalty
     if isinstance(penalty, L1):

@@ -36,6 +36,10 @@ class ProjectedRun(LBFGSRun):
         """Return what is added to the objective, or nothing."""
         return ()
 
+    def _path(self, x: Any, gradient: Any) -> Sequence[Any]:
+        """Return the slopes of the path of the search, at its start and at `x`, or nothing."""
+        return ()
+
     def _turn(self, d: Any, pseudo: Any) -> Any:
         """Return the part of a direction that may be taken."""
         raise NotImplementedError
@@ -45,22 +49,31 @@ class ProjectedRun(LBFGSRun):
         pseudo = self._pseudo(x, gradient)
         penalty = self._penalty(x)
         arrays = [self.space.peak(pseudo), *penalty]
+        path: Sequence[Any] = ()
         if self._d is None:
             arrays.append(pseudo @ pseudo)
         else:
-            step = x - self.at.x
-            change = self._bend(step, gradient - self.at.gradient)
-            self._rows = _arrays.with_row(self._rows, 0, step)
-            self._rows = _arrays.with_row(self._rows, 1, change)
-            self._rows = _arrays.with_row(self._rows, 2, pseudo)
-            self._filled = gradient
+            self._put(x, gradient, pseudo)
             rows = self._rows[: 3 + 2 * len(self._slots), :]
-            arrays += [self.at.pseudo @ step, self.space.products(rows, 3)]
+            path = self._path(x, gradient)
+            arrays += [self.at.pseudo @ rows[0, :], *path, self.space.products(rows, 3)]
         got = numbers(self.space, value, arrays)
         n = 2 + len(penalty)
         total, norm, slope = float(got[0] + sum(got[2:n])), float(got[1]), float(got[n])
-        measured = got[n if self._d is None else n + 1 :]
-        return Trial(t, total, slope, x, gradient, measured, norm, pseudo)
+        ends = n if self._d is None else n + 1 + len(path)
+        trial = Trial(t, total, slope, x, gradient, got[ends:], norm, pseudo)
+        trial.path = [float(x) for x in got[ends - len(path) : ends]]
+        return trial
+
+    def _put(self, x: Any, gradient: Any, pseudo: Any) -> None:
+        step = x - self.at.x
+        change = self._bend(step, gradient - self.at.gradient)
+        for i, row in enumerate((step, change, pseudo)):
+            self._rows = _arrays.with_row(self._rows, i, row)
+        self._filled = gradient
+
+    def _fill(self, trial: Trial) -> None:
+        self._put(trial.x, trial.gradient, trial.pseudo)
 
     def _uphill(self, trial: Trial) -> Any:
         return trial.pseudo
@@ -69,7 +82,7 @@ class ProjectedRun(LBFGSRun):
         return self._evaluated(t, self._land(self.at.x + t * self._d))
 
     def _searched(self) -> Trial | None:
-        t = 1.0 if self._slots else self._first
+        t = self._tried = 1.0 if self._slots else self._first
         # A direction that needs a very short step is given up for the pseudo-gradient.
         for _ in range(6 if self._slots else 60):
             trial = self._line(t)
@@ -77,11 +90,14 @@ class ProjectedRun(LBFGSRun):
             # Where values differ by rounding only, the pseudo-gradient decides.
             level = trial.value <= self.at.value + self.noise and trial.norm < self.at.norm
             if trial.finite and (lower or level):
-                # The step is row 0, and not a multiple of the direction.
-                self._length, trial.t, self._d = t, 1.0, self._rows[0, :]
-                return trial
+                return self._taken(trial.after(self._tried))
             t *= 0.5
         return None
+
+    def _taken(self, trial: Trial) -> Trial:
+        # The step is what it ended as, and not a multiple of the direction.
+        self._length, trial.t, self._d = trial.t, 1.0, trial.x - self.at.x
+        return trial
 
     def _advance(self) -> Trial:
         trial = super()._advance()

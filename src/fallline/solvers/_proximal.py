@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .._arrays import _checks
-from ..stop import GradientNorm
+from ..stop import RelativeGradient
 from ._base import Run, Solver
 from ._search import Trial
 from ._space import numbers
@@ -25,8 +27,9 @@ class ProximalGradientRun(Run):
     """Smooth penalties join the objective; the others, and the constraints, are the map P."""
 
     solver: ProximalGradient
+    remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth", "_bent")
     proximal = True
-    default_stop = GradientNorm()
+    default_stop = RelativeGradient()
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
         structure = self.space.structure
@@ -69,8 +72,7 @@ class ProximalGradientRun(Run):
     def _begin(self, x: Any) -> None:
         self._before: Any = None
         self._previous: Any = None
-        self._theta, self._d = 1.0, None
-        self._t = self._fixed or 1.0
+        self._theta, self._d, self._bent = 0.0, None, False
         x = self._map(x, 0.0)
         value, gradient = self.objective(x)
         penalty = self._penalty(x)
@@ -79,7 +81,13 @@ class ProximalGradientRun(Run):
         self._smooth = float(got[0])
         total = self._smooth + float(got[2] if penalty is not None else 0.0)
         norm = float(got[1])
+        # The first step changes no element by more than 1, whatever the units of the objective.
+        self._t = self._fixed or (1 / norm if 0 < norm < math.inf else 1.0)
         self.at = Trial(0.0, total, math.nan, x, gradient, None, norm if norm != 0 else math.inf)
+
+    @property
+    def _vanishing(self) -> tuple[Any, float]:
+        return self.at.pseudo, self.at.t or 1.0
 
     @property
     def _fixed(self) -> float | None:
@@ -91,25 +99,38 @@ class ProximalGradientRun(Run):
         theta = 0.5 * (1 + math.sqrt(1 + 4 * self._theta**2 * self._t / t))
         beta = (self._theta - 1) / theta if self.solver.accelerated else 0.0
         start = _Point(self.at.x, self._smooth, self.at.gradient)
-        if beta > 0 and self._previous is not None:
-            y = self.at.x + beta * (self.at.x - self._previous)
-            value, gradient = self.objective(y)
-            start = _Point(y, float(numbers(self.space, value, [])[0]), gradient)
+        if beta > 0:
+            ahead = self._extrapolated(beta)
+            start, theta = (start, 1.0) if ahead is None else (ahead, theta)
+        longest = math.inf
         while True:
-            trial, accepted, turned = self._compared(start, t)
-            if accepted or self._fixed:
+            trial, longest, turned = self._compared(start, t)
+            if t <= longest * (1 + 1e-6) or self._fixed:  # whatever the rounding
                 break
-            t *= 0.5
+            self._bent = True
+            t = min(0.5 * t, max(longest, 1e-3 * t))
             if t < 1e-300:
                 raise self._failed()
         # Momentum that points uphill is dropped.
-        self._theta = 1.0 if turned else theta
-        self._previous, self._t = self.at.x, t * (1.0 if self._fixed else 1.25)
+        self._theta = 1.0 if turned and self.solver.restart else theta
+        # Steps become longer where the curvature lets them, faster until one was too long.
+        growth = min(max(longest / t, 1.0), 1.25 if self._bent else 10.0)
+        self._previous, self._t = self.at.x, t * (1.0 if self._fixed else growth)
         return trial
 
-    def _compared(self, start: _Point, t: float) -> tuple[Trial, bool, bool]:
-        # The point after a step of length t; whether the smooth part lies below its parabola
-        # there; whether the step turns against the last.
+    def _extrapolated(self, beta: float) -> _Point | None:
+        # The objective ahead of the point; nothing where it is not finite there, as beyond the
+        # domain of a logarithm.
+        y = self.at.x + beta * (self.at.x - self._previous)
+        value, gradient = self.objective(y)
+        got = numbers(self.space, value, [self.space.peak(gradient)])
+        if not np.isfinite(got).all():
+            return None
+        return _Point(y, float(got[0]), gradient)
+
+    def _compared(self, start: _Point, t: float) -> tuple[Trial, float, bool]:
+        # The point after a step of length t; the longest step for which the smooth part would lie
+        # below its parabola there; whether the step turns against the last.
         z = self._map(start.x - t * start.gradient, t)
         value, gradient = self.objective(z)
         penalty = self._penalty(z)
@@ -121,13 +142,15 @@ class ProximalGradientRun(Run):
         got = numbers(self.space, value, arrays if penalty is None else [*arrays, penalty])
         smooth, peak, steep, square, before, after, turn = (float(x) for x in got[:7])
         excess = smooth - start.smooth - before
-        if abs(smooth - start.smooth) <= 1e3 * self.space.epsilon * abs(smooth):
-            excess = after - before  # convex or not, exact where values are rounding
-        accepted = math.isfinite(smooth) and excess <= square / (2 * t)
+        if self.space.epsilon * abs(smooth) > 1e-4 * square / t:
+            excess = 0.5 * (after - before)  # by the slopes, where the difference is rounding
+        longest = 0.0
+        if math.isfinite(smooth) and math.isfinite(steep):
+            longest = square / (2 * excess) if excess > 0 else math.inf
         self._smooth = smooth
         total = smooth + (float(got[7]) if penalty is not None else 0.0)
         norm = peak / t if math.isfinite(steep) else math.nan
-        return Trial(t, total, math.nan, z, gradient, None, norm), accepted, turn < 0
+        return Trial(t, total, math.nan, z, gradient, None, norm, d), longest, turn < 0
 
 
 def _separable(constraint: Callable[[Any], Any]) -> bool:
@@ -150,7 +173,9 @@ class ProximalGradient(Solver):
         The length t, or a schedule ``iteration -> float``; by default it is found: halved until f
         lies below its parabola, and tried 1.25 times longer in the next iteration.
     accelerated : bool, default False
-        Nesterov's momentum [1]_, dropped where it leads uphill [2]_; else :math:`\beta = 0`.
+        Nesterov's momentum [1]_; else :math:`\beta = 0`.
+    restart : bool, default True
+        Whether momentum is dropped where it leads uphill [2]_.
 
     Notes
     -----
@@ -167,6 +192,7 @@ class ProximalGradient(Solver):
 
     step_size: float | Callable[[int], float] | None = None
     accelerated: bool = False
+    restart: bool = True
     _run = ProximalGradientRun
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _arrays
+from .._arrays._trees import Structure
 from ..optimizer import Optimizer
 from ._base import Objective, Record
 from ._space import numbers
@@ -23,6 +24,7 @@ class RuleRun:
     """
 
     default_stop = None
+    remembers = ("iteration",)  # beside the Optimizer and the last record
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class RuleRun:
         *,
         penalty: Any = None,
         constraint: Any = None,
+        begin: bool = True,
         **options: Any,
     ) -> None:
         self.objective = Objective(fun, x0, **options)
@@ -53,20 +56,29 @@ class RuleRun:
         )
         self.iteration = 0
         self._seen: Any = None
-        self._evaluate()
+        if begin:
+            self._evaluate()
 
     def _evaluate(self) -> None:
-        x = self.optimizer.params
-        self._value, self._gradient = self.objective.at_tree(x)
+        # The function gets arrays of its own: it may keep them, and the next step writes ours.
+        x = copied(self.space.structure, self.optimizer.params)
+        value, gradient = self.objective.at_tree(x)
         if any(p is not None for p in self._penalties):
             leaves = self.space.structure.flatten(x, "x")
             for p, leaf in zip(self._penalties, leaves, strict=True):
                 if p is not None and p.valued and leaf is not None:
-                    self._value = self._value + p.value(leaf)
+                    value = value + p.value(leaf)
+        self._now = x, value, gradient  # at once: an interruption finds what belongs together
+
+    def stand(self, record: Record) -> None:
+        """Go on from the last record of a run, with the Optimizer of then; nothing is evaluated."""
+        self._seen = record._x
+        gradient = self.space.unpack(record._gradient)
+        self._now = copied(self.space.structure, self.optimizer.params), record.value, gradient
 
     def advance(self) -> None:
         """Make one iteration without a record."""
-        self.optimizer.step(self._gradient)
+        self.optimizer.step(self._now[2])
         self.iteration += 1
         self._evaluate()
 
@@ -81,12 +93,23 @@ class RuleRun:
 
         What changed is counted from the last record on.
         """
-        x = self.space.pack(self.optimizer.params, "x")
-        gradient = self.space.pack(self._gradient, "gradient")
-        value, norm = numbers(self.space, self._value, [self.space.peak(gradient)])
+        point, value, slopes = self._now
+        x, gradient = self.space.pack(point, "x"), self.space.pack(slopes, "gradient")
+        value, norm = numbers(self.space, value, [self.space.peak(gradient)])
         evaluations = self.objective.evaluations
         before, self._seen = self._seen, x
         return Record(
             float(value), float(norm), self.iteration, evaluations, 1.0, self.space,
             x, gradient, before,
         )  # fmt: skip
+
+
+def copied(structure: Structure, tree: Any) -> Any:
+    """Return a tree of copies of its arrays; those that cannot be written stay."""
+    leaves = structure.flatten(tree, "x")
+    return structure.unflatten(
+        [
+            p if p is None or _arrays.is_immutable(p) else _arrays.moved(p, p, p.dtype)
+            for p in leaves
+        ]
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import stop
+from .._arrays import _checks
 from . import _methods
+from ._base import Record
 from ._minimize import MinimizeResult, minimize
 
 
@@ -26,8 +30,9 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
     -------
     callable
         For SciPy's ``method=``. SciPy's ``tol`` is the tolerance of the gradient, unless `stop` is
-        given, and its option ``maxiter`` is `max_iterations`. The function sees vectors, as in
-        SciPy, and needs a gradient: ``jac=True`` or a callable.
+        given, and its option ``maxiter`` is `max_iterations`. The function sees vectors of its own,
+        as in SciPy, and needs a gradient: ``jac=True`` or a callable. A callback gets such a
+        vector, or, if its only parameter is called ``intermediate_result``, that.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
         jac: Any = None,
         bounds: Any = None,
         constraints: Any = (),
-        callback: Callable[[Any], Any] | None = None,
+        callback: Callable[..., Any] | None = None,
         tol: float | None = None,
         maxiter: int | None = None,
         **others: Any,
@@ -53,24 +58,71 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
         if not callable(jac):
             msg = "jac: is missing; give jac=True or a function that returns the gradient"
             raise ValueError(msg)
-        for name, value in {"constraints": constraints, **others}.items():
-            if value is not None and not (isinstance(value, tuple) and value == ()):
-                msg = f"{name}: is not known to the methods of fallline"
-                raise ValueError(msg)
+        _refuse(constraints, others)
         given = dict(options)
         if maxiter is not None:
-            given["max_iterations"] = maxiter
+            given["max_iterations"] = _checks.count("maxiter", maxiter)
         if tol is not None:
+            tol = _checks.number("tol", tol, 0.0, math.inf)
             given.setdefault("stop", stop.GradientNorm(tol))
         if bounds is not None:
             given["bounds"] = bounds
         if callback is not None:
-            given["callback"] = lambda record: callback(record.x)
+            given["callback"] = _called(callback)
         x0 = np.asarray(x0, dtype=np.result_type(x0, np.float32))
 
-        def gradient(x: Any, *more: Any) -> Any:
-            return np.asarray(jac(x, *more), dtype=x0.dtype)
+        # Like SciPy's own methods these hand out copies: the function may write into its point.
+        def value(x: Any, *more: Any) -> Any:
+            return fun(np.copy(x), *more)
 
-        return minimize(fun, x0, method=chosen, gradient=gradient, args=args, **given)
+        def gradient(x: Any, *more: Any) -> Any:
+            return np.asarray(jac(np.copy(x), *more), dtype=x0.dtype)
+
+        return minimize(value, x0, method=chosen, gradient=gradient, args=args, **given)
 
     return run
+
+
+# What SciPy's options are here; the others have no counterpart.
+_ELSEWHERE = {
+    "gtol": "stop=fl.stop.GradientNorm(...)",
+    "ftol": "stop=fl.stop.RelativeDecrease(...)",
+    "xtol": "stop=fl.stop.ParameterChange(...)",
+    "maxfun": "stop=fl.stop.MaxEvaluations(...)",
+    "maxcor": "fl.LBFGS(history=...)",
+    "return_all": "record=('fun', 'x')",
+}
+
+
+def _refuse(constraints: Any, others: dict[str, Any]) -> None:
+    # The arguments and options that say something which is not known here.
+    arguments = {"constraints": constraints, "hess": None, "hessp": None}
+    for name, value in {**arguments, **others}.items():
+        if value is None or value is False or (isinstance(value, tuple | list) and not value):
+            continue
+        if name in arguments:
+            msg = f"{name}: is not known to the methods of fallline"
+        elif name in _ELSEWHERE:
+            msg = f"options[{name!r}]: is not known here; give {_ELSEWHERE[name]} to scipy_method"
+        else:
+            msg = f"options[{name!r}]: is not known, expected 'maxiter' only"
+        raise ValueError(msg)
+
+
+def _called(callback: Callable[..., Any]) -> Callable[[Record], Any]:
+    # By SciPy's protocol the name of the only parameter tells what a callback wants.
+    try:
+        wants = set(inspect.signature(callback).parameters)
+    except ValueError:  # of functions that are not Python's
+        wants = set()
+    if wants != {"intermediate_result"}:
+        return lambda record: callback(np.copy(record.x))
+
+    def call(record: Record) -> Any:
+        result = MinimizeResult(
+            x=np.copy(record.x), fun=record.value, jac=np.copy(record.gradient),
+            nit=record.iteration, nfev=record.evaluations, njev=record.evaluations,
+        )  # fmt: skip
+        return callback(intermediate_result=result)
+
+    return call

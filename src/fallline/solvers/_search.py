@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+UNBOUNDED = "the objective falls without bound along a line"
+
 
 @dataclass(slots=True)
 class Trial:
@@ -20,11 +22,31 @@ class Trial:
     measured: Any = None
     norm: float = math.nan
     pseudo: Any = None
+    shortened: bool = False
+    path: Any = ()
 
     @property
     def finite(self) -> bool:
         """Whether value and slope are numbers."""
         return math.isfinite(self.value) and math.isfinite(self.slope)
+
+    def after(self, first: float) -> Trial:
+        """Return this with a note whether the search went back from its first step length."""
+        self.shortened = self.t <= 0.5 * first
+        return self
+
+
+class NoProgress(ArithmeticError):
+    """No step lowers the objective; `at_precision` if rounding alone explains it."""
+
+    def __init__(self, message: str, *, at_precision: bool = False) -> None:
+        super().__init__(message)
+        self.at_precision = at_precision
+
+
+def no_step(at_precision: bool) -> str:
+    """Return why a solver makes no progress."""
+    return f"no step {'at this precision ' if at_precision else ''}lowers the objective"
 
 
 Line = Callable[[float], Trial]
@@ -39,10 +61,11 @@ def armijo(
     start this is Armijo's rule, with the largest of the last few Grippo, Lampariello and Lucidi's.
     Returns `None` if no step is short enough.
     """
+    first = t
     for _ in range(most):
         trial = line(t)
         if trial.finite and trial.value <= reference + c1 * t * start.slope:
-            return trial
+            return trial.after(first)
         shorter = 0.1 * t
         if trial.finite:
             curve = trial.value - start.value - t * start.slope
@@ -84,6 +107,11 @@ def strong_wolfe(
     most : int
         Evaluations.
 
+    Raises
+    ------
+    NoProgress
+        If the objective still falls after `most` ever longer steps.
+
     References
     ----------
     .. [1] Moré, Thuente, "Line search algorithms with guaranteed sufficient decrease", 1994.
@@ -93,10 +121,12 @@ def strong_wolfe(
     start = Trial(0.0, start.value, start.slope)
     low = high = start  # the best point, and the other end of the interval
     bracketed, tilted = False, True
-    least, largest, wall = 0.0, 5.0 * t, math.inf
+    first, least, largest, wall = t, 0.0, 5.0 * t, math.inf
     width = before = math.inf
     for _ in range(most):
         trial = line(t)
+        if trial.value == -math.inf:
+            raise NoProgress(UNBOUNDED)
         if not trial.finite:  # too far
             wall = t
             t = low.t + 0.1 * (t - low.t)
@@ -106,9 +136,9 @@ def strong_wolfe(
         enough = trial.value <= start.value + t * test
         flat = start.slope * (2 * c1 - 1) >= trial.slope >= c2 * start.slope
         if enough and abs(trial.slope) <= -c2 * start.slope:
-            return trial
+            return trial.after(first)
         if flat and trial.value <= start.value + noise:
-            return trial
+            return trial.after(first)
         tilted = tilted and not (enough and trial.slope >= 0)
         # Until a point with enough decrease and a rising slope is found, the function is
         # searched less the line of enough decrease.
@@ -132,8 +162,11 @@ def strong_wolfe(
         else:
             least, largest = t + 1.1 * (t - low.t), t + 4.0 * (t - low.t)
             t = min(t, 0.5 * (low.t + wall))
+    else:
+        if not bracketed and wall == math.inf and low.t == trial.t:
+            raise NoProgress(UNBOUNDED)
     lower = low.value < start.value and low.value <= start.value + low.t * test
-    return low if lower else None
+    return low.after(first) if lower else None
 
 
 Point = tuple[float, float, float]  # step length, value, slope

@@ -117,6 +117,11 @@ class Space:
             ]
         )
 
+    def shown(self, vector: Any) -> Any:
+        """Return a vector as a tree that nobody can change it through."""
+        leaves = self.structure.flatten(self.unpack(vector), "x")
+        return self.structure.unflatten([p if p is None else _arrays.shielded(p) for p in leaves])
+
     def _leaf(self, p: Any, piece: Any, paired: bool) -> Any:
         if paired:
             half = piece.shape[0] // 2

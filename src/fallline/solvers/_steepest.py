@@ -19,11 +19,12 @@ class SteepestDescentRun(Run):
     """The direction is always the negative gradient."""
 
     solver: SteepestDescent
+    remembers = (*Run.remembers, "_values", "_t")
 
     def _restart(self) -> None:
         square = float(self.at.measured[0])
         self._values = deque([self.at.value], maxlen=_MEMORY)
-        self._t = min(1.0, square**-0.5) if square > 0 else 1.0
+        self._t = square**-0.5 if square > 0 else 1.0
         self._turn(square)
 
     def _turn(self, square: float) -> None:
@@ -37,7 +38,7 @@ class SteepestDescentRun(Run):
     def _advance(self) -> Trial:
         if self.at.slope == 0:
             raise self._failed()
-        size, at = self.solver.step_size, self.at
+        size, at, self._tried = self.solver.step_size, self.at, self._t
         if size == "wolfe":
             trial = strong_wolfe(self._line, at, self._t, noise=self.noise, c1=1e-4)
         elif size == "armijo":

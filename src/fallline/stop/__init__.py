@@ -18,10 +18,10 @@ from ._conditions import (
     NonFinite,
     NotImproved,
     ParameterChange,
-    RelativeDecrease,
     Target,
     Verdict,
 )
+from ._relative import RelativeDecrease, RelativeGradient
 from ._watch import Watch
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "NotImproved",
     "ParameterChange",
     "RelativeDecrease",
+    "RelativeGradient",
     "Target",
     "Verdict",
     "Watch",

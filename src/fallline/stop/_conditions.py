@@ -61,20 +61,24 @@ class Condition:
         """
         return Watch(self, every)
 
-    def watch(self, epsilon: float) -> Callable[[Any], Verdict | None]:
+    def watch(
+        self, epsilon: float, memory: Memory | None = None
+    ) -> Callable[[Any], Verdict | None]:
         """Return what judges the records of one run, in their order.
 
         Parameters
         ----------
         epsilon : float
             Precision of the numbers.
+        memory : dict, optional
+            An empty one in which the numbers are kept that are remembered from record to record.
 
         Returns
         -------
         callable
             From a record to a `Verdict`, or `None` to go on.
         """
-        judge = self.judge(epsilon)
+        judge = self._judge(lambda: epsilon, {} if memory is None else memory)
         return lambda record: next((verdict for holds, verdict in judge(record) if holds), None)
 
     def judge(self, epsilon: float) -> Judge:
@@ -175,47 +179,6 @@ class GradientNorm(Condition):
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the gradient is at most {self.tolerance:g}")
         return lambda record: [(record.gradient_norm <= self.tolerance, good)]
-
-
-@dataclass(frozen=True)
-class RelativeDecrease(Condition):
-    r"""The objective fell by no more than a fraction of its size.
-
-    .. math:: 0 \le f_k - f_{k+1} \le \text{tolerance} \cdot \max(|f_k|, |f_{k+1}|, 1)
-
-    Parameters
-    ----------
-    tolerance : float, optional
-        By default 1e7 times the precision in double, twice the precision below.
-    """
-
-    tolerance: float | None = None
-    _needs = ("value",)
-
-    def __post_init__(self) -> None:
-        """Check the tolerance."""
-        if self.tolerance is not None:
-            _checks.number("tolerance", self.tolerance, 0.0, math.inf)
-
-    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
-        memory["before"] = math.inf
-
-        def judge(record: Any) -> Findings:
-            tolerance = _least_fall(epsilon()) if self.tolerance is None else self.tolerance
-            good = Verdict(f"the objective fell by a fraction of at most {tolerance:.2g}")
-            last = memory["before"]
-            before = memory["before"] = record.value
-            fall = last - before
-            small = fall <= tolerance
-            for value in (last, before):
-                small = small | (fall <= tolerance * abs(value))
-            return [((fall >= 0) & small & (last < math.inf), good)]
-
-        return judge
-
-
-def _least_fall(epsilon: float) -> float:
-    return 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class Watch:
         value : float or 0-d array, optional
             The objective.
         gradient, params : array or tree of arrays, optional
-            The gradient, for `GradientNorm`, and the point, for `ParameterChange`.
+            The gradient, for `GradientNorm`, the point, for `ParameterChange`, and both, for
+            `RelativeGradient`.
 
         Returns
         -------
@@ -115,7 +116,7 @@ class Watch:
         mine = {"calls": self.calls, "memory": self._memory}
         saved = _checks.like_numbers("state_dict", mine, state_dict)
         self.calls = _checks.count("state_dict['calls']", saved["calls"])
-        _fill(self._memory, saved["memory"])
+        fill(self._memory, saved["memory"])
         self.verdict = self._before = None
 
 
@@ -126,11 +127,11 @@ def _made(condition: Any, every: int, state: dict[str, Any], verdict: Any) -> Wa
     return watch
 
 
-def _fill(memory: dict[str, Any], saved: dict[str, Any]) -> None:
-    # In place: the judges hold these dicts.
+def fill(memory: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Put saved numbers into the memory of judges, in place: they hold these dicts."""
     for key, x in saved.items():
         if isinstance(x, dict):
-            _fill(memory[key], x)
+            fill(memory[key], x)
         else:
             memory[key] = x
 
@@ -168,6 +169,15 @@ class Look:
     def gradient_norm(self) -> float:
         """The largest magnitude of an element of the gradient: a read from its device."""
         return _largest([g for _, g in self.leaves("gradient")])
+
+    shortened = False  # nobody tells
+
+    def scaled_gradient(self) -> float:
+        """Return the largest product of the gradient and the point, which counts as at least 1."""
+        structure = Structure(self._given["params"])
+        structure.flatten(self._given["gradient"], "gradient")  # of the same structure
+        pairs = zip(self.leaves("gradient"), self.leaves("params"), strict=True)
+        return _largest([_scaled(place, g, p) for (place, g), (_, p) in pairs])
 
     def change(self) -> tuple[float, float]:
         """Return the Euclidean norms of the last step and of the point: reads from the device."""
@@ -219,6 +229,17 @@ class Look:
 def _minus(x: Any, y: Any) -> Any:
     with _arrays.guard(x)():
         return _arrays.unscalar(_arrays.widened(x) - _arrays.widened(y))
+
+
+def _scaled(place: str, g: Any, p: Any) -> Any:
+    _checks.equal_shapes(place, g, p)
+    with _arrays.guard(p)():
+        xp = _arrays.namespace(p)
+        parts = (_arrays.parts(x) if _arrays.is_complex(x) else (x,) for x in (g, p))
+        products = [
+            a * xp.where(xp.abs(b) > 1, b, xp.ones_like(b)) for a, b in zip(*parts, strict=True)
+        ]
+        return _arrays.unscalar(xp.stack(products))
 
 
 def _largest(leaves: list[Any]) -> float:

@@ -131,7 +131,8 @@ class _Writer:
         self.scalars, self.value = self.base + scalars, self.base + self.offsets[value]
         for i in self.constants:
             place = self.arena[self.offsets[i] :][: self.itemsize]
-            place.view(recorder.dtype)[0] = self.nodes[i].detail
+            with np.errstate(over="ignore"):  # what is out of range is infinite, as in formulas
+                place.view(recorder.dtype)[0] = self.nodes[i].detail
         text = [line for i in self.needed for line in self._lines(i, zero)]
         text += [
             self._copy(self._address(target), self._address(node), self.nodes[node].size)

@@ -9,8 +9,9 @@ import numpy as np
 
 from ... import _arrays
 from ...stop import Condition, NonFinite, Verdict
-from .._base import Record, Solver, no_step
+from .._base import INTERRUPTED, Record, Solver
 from .._lbfgs import LBFGS
+from .._search import no_step
 from .._steepest import SteepestDescent
 from ._rule_run import BatchedRuleRun
 from ._runs import BatchedLBFGSRun, BatchedRun, BatchedSteepestDescentRun
@@ -77,10 +78,14 @@ def finish(
     """
     run.limit = max_iterations
     look = _Look(run, stop, max_iterations, callback, keep)
-    while look():
-        run.advance()
-        while run.ticks % every and run.ticks != max_iterations:
+    try:
+        while look():
             run.advance()
+            while run.ticks % every and run.ticks != max_iterations:
+                run.advance()
+    except KeyboardInterrupt:
+        if not look.interrupted():
+            raise
     return look.result()
 
 
@@ -151,6 +156,18 @@ class _Look:
         self._mark(run.stuck, Verdict(no_step(False), False, 2))
         return best, broken
 
+    def interrupted(self) -> bool:
+        """End what has not ended, each problem at its best point; tell whether there are any."""
+        run, best = self._run, self._best
+        if best is None:
+            return False
+        with _arrays.guard(run.space.like)():
+            going = self._codes == 0
+            self._mark(True, Verdict(INTERRUPTED, False, 98))
+            run.freeze(self._codes == 0, going, best)
+        self._read = _arrays.to_numpy(self._codes)
+        return True
+
     def _mark(self, holds: Any, verdict: Verdict) -> None:
         if holds is False:
             return
@@ -181,6 +198,7 @@ class _Look:
             "x": space.unpack(at.x),
             "nit": self._run.iteration,
             "jac": space.unpack(at.gradient),
+            "gradient_norm": at.norm,
             "nfev": evaluations,
             "njev": evaluations,
             "history": self._history,

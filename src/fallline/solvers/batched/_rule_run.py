@@ -7,6 +7,7 @@ from typing import Any
 from ... import _arrays
 from ...constraints import Constraint
 from ...optimizer import Optimizer
+from .._rule_run import copied
 from ._search import chosen
 from ._space import BatchedObjective, BatchedRecord, Stand
 
@@ -46,10 +47,11 @@ class BatchedRuleRun:
         self.stuck = ~self.running
 
     def _evaluate(self) -> None:
-        self._x = self.optimizer.params
-        if self._left is not None:
-            structure = self.space.structure
-            leaves = structure.flatten(self._x, "x")
+        structure = self.space.structure
+        if self._left is None:
+            self._x = copied(structure, self.optimizer.params)
+        else:
+            leaves = structure.flatten(self.optimizer.params, "x")
             with self._guard():
                 leaves = [
                     None if p is None else self._mixed(p, q)

@@ -45,12 +45,14 @@ class BatchedRun:
             self._zero = xp.zeros_like(value)
             self.iteration = xp.zeros_like(value, dtype=xp.int32)
             self.running = xp.ones_like(value, dtype=xp.bool)
-            self.stuck = ~self.running
+            self.stuck = self._shortened = ~self.running
             self.limit: int | None = None
             self._before, self._length = self.at.x, self._zero
             square = self.space.dot(self.at.gradient, self.at.gradient)
             self._d, self._slope = -self.at.gradient, -square
+            self._reach = 1.0 + self._zero  # of the last steps, in the space
             self._search = self._begin(self._first(square))
+            self._tried = self._search.t
 
     def _stand(self, x: Any) -> Stand:
         value, gradient = self.objective(x)
@@ -58,9 +60,10 @@ class BatchedRun:
             return Stand(x, value, gradient, self.space.peak(gradient))
 
     def _first(self, square: Any) -> Any:
-        # As long as the gradient, at most 1.
+        # As long as the step before, at first of length 1.
         xp = self.space.xp
-        return xp.where(square > 1, 1 / xp.sqrt(square), 1.0 + self._zero)
+        length = self._reach / xp.sqrt(xp.where(square > 0, square, 1.0 + self._zero))
+        return xp.where(square > 0, length, 1.0 + self._zero)
 
     def _begin(self, t: Any) -> Any:
         """Return searches from where the problems stand."""
@@ -72,7 +75,7 @@ class BatchedRun:
 
     @property
     def _noise(self) -> Any:
-        return self.space.epsilon * self.space.xp.abs(self.at.value)
+        return 4 * self.space.epsilon * self.space.xp.abs(self.at.value)
 
     def _judged(self, trial: Point) -> Outcome:
         """Return what the searches make of a trial."""
@@ -96,9 +99,14 @@ class BatchedRun:
             old, self.at = self.at, chosen(xp, accepted, new, self.at)
             self._before = xp.where(accepted, old.x, self._before)
             self._length = xp.where(accepted, t, self._length)
+            self._shortened = xp.where(accepted, t <= 0.5 * self._tried, self._shortened)
+            reach = t * xp.sqrt(self.space.dot(self._d, self._d))
+            self._reach = xp.where(accepted, reach, self._reach)
             self.iteration = self.iteration + xp.astype(accepted, xp.int32)
             turned, first = self._turn(accepted, failed, old, new, trial)
-            self._search = chosen(xp, turned, self._begin(first), outcome.search)
+            fresh = self._begin(first)
+            self._search = chosen(xp, turned, fresh, outcome.search)
+            self._tried = xp.where(turned, fresh.t, self._tried)
 
     def _turn(
         self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
@@ -111,12 +119,15 @@ class BatchedRun:
         at = self.at
         return BatchedRecord(
             at.value, at.norm, self.iteration, self.objective.evaluations, self._length,
-            self.space, at.x, at.gradient, self._before,
+            self.space, at.x, at.gradient, self._before, self._shortened,
         )  # fmt: skip
 
     def at_precision(self) -> Any:
         """Return whether rounding alone explains that no step lowers a problem."""
-        return self.space.xp.abs(self._slope) <= 100 * self._noise
+        xp, at = self.space.xp, self.at
+        moved = self.space.dot(xp.abs(at.gradient), xp.abs(at.x))
+        gain = xp.abs(self._slope) * self._tried
+        return gain <= 100 * (self._noise + self.space.epsilon * moved)
 
     def freeze(self, running: Any, back: Any, best: Stand) -> None:
         """Leave all problems as they are but those that run; some go back to a better point."""

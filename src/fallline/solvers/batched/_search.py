@@ -124,12 +124,14 @@ def strong_wolfe(
     good = (enough & (xp.abs(slope) <= -c2 * start.slope)) | (flat & (value <= start.value + noise))
     accepted = finite & (good | s.again)
     trials = s.trials + 1
+    bottomless = value == -math.inf
     near = _nearer(xp, s, t, trials)
     inside = _narrowed(xp, s, trial, trials, test, enough)
     after, over = (chosen(xp, finite, a, b) for a, b in zip(inside, near, strict=True))
-    over = ~accepted & (over | (trials >= most) | s.again)
+    over = ~accepted & (over | (trials >= most) | s.again | bottomless)
     low = after.low
-    lower = (low.value < start.value) & (low.value <= start.value + low.t * test)
+    bottomless = bottomless | (~after.bracketed & (after.wall == math.inf) & (low.t == t))
+    lower = (low.value < start.value) & (low.value <= start.value + low.t * test) & ~bottomless
     again = over & lower & ~s.again
     after = after._replace(t=xp.where(again, low.t, after.t), again=again)
     return Outcome(after, accepted, over & ~again)

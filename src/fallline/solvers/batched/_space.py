@@ -120,6 +120,9 @@ class BatchedRecord(Record):
 
     _space: BatchedSpace
 
+    def _read(self, number: Any) -> Any:
+        return number
+
     def change(self) -> tuple[Any, Any]:
         """Return the Euclidean norms of the last steps and of the points."""
         space, x = self._space, self._x

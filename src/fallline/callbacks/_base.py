@@ -1,0 +1,110 @@
+"""What every callback has, and functions as callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+# What the hooks are called elsewhere, where another name of ours would look nearer.
+_ELSEWHERE = {
+    "on_train_begin": "on_start",
+    "on_train_start": "on_start",
+    "on_fit_start": "on_start",
+    "on_train_end": "on_end",
+    "on_fit_end": "on_end",
+    "on_batch_end": "on_step",
+    "on_train_batch_end": "on_step",
+}
+
+
+class Callback:
+    """Base of the callbacks; every method does nothing.
+
+    Each gets the run: ``run.params`` (to be read; read-only where the library has that, else a
+    copy), ``run.optimizer`` (`None` for solvers), ``run.epoch`` and ``run.step`` (how many are
+    done), ``run.loss`` (of the last step, on its device), ``run.history``, and
+    ``run.stop(message)``.
+
+    What a callback knows is written to files of the run by `state_dict`, and comes back by
+    `load_state_dict` when a run goes on, after `on_start`.
+
+    A subclass with a method ``on_...`` of another name is refused with a TypeError when it is
+    defined, because nothing would ever call that method.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse methods that look like hooks and are none."""
+        super().__init_subclass__(**options)
+        hooks = [name for name in vars(Callback) if name.startswith("on_")]
+        for name, x in vars(cls).items():
+            method = callable(x) or isinstance(x, classmethod)
+            if name.startswith("on_") and method and name not in hooks:
+                nearest = _ELSEWHERE.get(name) or get_close_matches(name, hooks, n=1, cutoff=0)[0]
+                raise TypeError(
+                    f"{cls.__name__}.{name}: is a method that nothing calls, expected {nearest}; "
+                    f"the hooks are {', '.join(hooks)}"
+                )
+
+    @property
+    def watches_steps(self) -> bool:
+        """Whether `on_step` does anything; steps that nobody watches may run many at a time."""
+        return type(self).on_step is not Callback.on_step
+
+    def on_start(self, run: Any) -> None:
+        """Before the first step."""
+
+    def on_step(self, run: Any) -> None:
+        """After a step of a rule."""
+
+    def on_epoch(self, run: Any) -> None:
+        """After an epoch of a rule, or an iteration of a solver."""
+
+    def on_end(self, run: Any) -> None:
+        """After the last step, however the run ended."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a run that goes on needs: numbers, text, arrays, dicts and lists of them."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
+
+
+class FromFunction(Callback):
+    """A function as a callback."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def on_epoch(self, run: Any) -> Any:
+        """Return what the function returns."""
+        return self.function(run)
+
+
+def made(callbacks: Any) -> list[Callback]:
+    """Return callbacks for a sequence of callbacks and functions.
+
+    Parameters
+    ----------
+    callbacks : sequence
+        Instances of `Callback`, and functions of the run.
+
+    Returns
+    -------
+    list of Callback
+        In their order.
+    """
+    result = []
+    for i, one in enumerate(callbacks):
+        if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
+            msg = f"callbacks[{i}]: is {one!r}, expected a function or an instance of a Callback"
+            raise TypeError(msg)
+        result.append(one if isinstance(one, Callback) else FromFunction(one))
+    return result

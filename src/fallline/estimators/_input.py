@@ -1,0 +1,113 @@
+"""The checks of what a caller hands to an estimator, by the names that the caller knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils._array_api import get_namespace
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from .. import _arrays
+from .._arrays import _checks, _sparse
+from ..objectives._linear_model import dense_like
+
+
+def data(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
+    """Return X and y as arrays, X of floating-point numbers; y on the device of X."""
+    refuse("y", y)
+    y = _numbers(y) if numeric else y
+    X, y = _validated(
+        estimator, X, y=y, accept_sparse="csr", y_numeric=numeric, reset=reset
+    )  # fmt: skip
+    return X, beside(y, dense_like(X))
+
+
+def features(estimator: Any, X: Any) -> Any:
+    """Return the X of a prediction as an array of floating-point numbers."""
+    return _validated(estimator, X, accept_sparse="csr", reset=False)
+
+
+def _validated(estimator: Any, X: Any, **options: Any) -> Any:
+    refuse("X", X)
+    _sparse.check("X", X)  # scikit-learn converts it by its indices
+    xp, _ = get_namespace(X)
+    try:
+        return validate_data(estimator, X, dtype=[xp.float64, xp.float32], **options)
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+        msg = f"X: {error}; expected numbers"
+        raise ValueError(msg) from error
+
+
+def row_weights(weights: Any, X: Any) -> Any:
+    """Return the weights of the rows in the precision and on the device of X."""
+    like = dense_like(X)
+    refuse("sample_weight", weights)
+    weights = _check_sample_weight(beside(weights, like), X, dtype=like.dtype)
+    xp = _arrays.namespace(weights)
+    if _arrays.to_float(xp.min(weights)) < 0:
+        msg = "Negative values in data passed to `sample_weight`"
+        raise ValueError(msg)
+    if not anything(weights):
+        msg = "Sample weights must contain at least one non-zero number."
+        raise ValueError(msg)
+    return weights
+
+
+def anything(weights: Any) -> bool:
+    """Tell whether some weight is above zero: synchronises with the device."""
+    return _arrays.to_float(_arrays.namespace(weights).max(weights)) > 0
+
+
+def refuse(name: str, x: Any) -> None:
+    """Refuse what would be taken for plain numbers, and is not: masks, dates and durations."""
+    if isinstance(x, np.ma.MaskedArray):
+        msg = (
+            f"{name}: is a masked array, expected one without a mask; "
+            "leave the masked rows out, or fill them by .filled()"
+        )
+        raise TypeError(msg)
+    columns = getattr(x, "dtypes", None)
+    kinds = {name: getattr(x, "dtype", None)}
+    if columns is not None and hasattr(columns, "items"):  # of a table
+        kinds = {_checks.where(name, (column,)): kind for column, kind in columns.items()}
+    for place, kind in kinds.items():
+        if getattr(kind, "kind", "") in ("M", "m"):
+            msg = f"{place}: is of {kind}, expected numbers; subtract a date, and divide by a unit"
+            raise TypeError(msg)
+
+
+def _numbers(y: Any) -> Any:
+    # Targets that are numbers, whatever holds them.
+    if y is None or (_arrays.is_array(y) and not isinstance(y, np.ndarray)):
+        return y
+    kind = getattr(y, "dtype", None)
+    kind = np.asarray(y).dtype if kind is None else kind
+    if getattr(kind, "kind", "") not in ("O", "U", "S"):
+        return y
+    try:
+        found = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"y: is of {kind}, expected numbers: {error}"
+        raise ValueError(msg) from error
+    return found
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a positive integer, of Python or NumPy."""
+    return _checks.count(name, value, 1)
+
+
+def beside(x: Any, like: Any) -> Any:
+    """Return an array of numbers where `like` is; NumPy's text stays where it is."""
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "biufc":
+        return x
+    if _arrays.is_array(x) and _arrays.namespace(x) is _arrays.namespace(like):
+        if _arrays.device(x) == _arrays.device(like):
+            return x
+        return _arrays.moved(x, like, x.dtype)
+    if not _arrays.is_array(x):
+        return x
+    return _arrays.from_numpy(_arrays.to_numpy(x), like)

@@ -1,0 +1,227 @@
+"""What the steps of a rule minimize: an objective whose mini-batches add up to the whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays, rules
+from .._arrays import _checks
+from .._arrays._trees import Structure
+from ..objectives._linear_model import LinearModel
+
+# Rules that a constant gradient moves by their `lengths` times it, so that the proximal steps of a
+# penalty, which have these lengths, lead to the minimizer. Momentum that adds up, and steps by the
+# sign, do not: their proximal steps would be too short or too long, and end elsewhere.
+PROPORTIONAL = (
+    rules.GradientDescent, rules.SGD, rules.ASGD, rules.Adagrad, rules.Adadelta, rules.RMSprop,
+    rules.Adam, rules.AdamW, rules.Adamax, rules.NAdam, rules.RAdam, rules.AdaBelief, rules.Yogi,
+    rules.FTRL,
+)  # fmt: skip
+
+
+def evaluator(objective: Any) -> Callable[..., Any]:
+    """Return the function of (params, batch) that an objective is, or has."""
+    if hasattr(objective, "value_and_gradient"):
+        method: Callable[..., Any] = objective.value_and_gradient
+        return method
+    if callable(objective) and not isinstance(objective, type):
+
+        def evaluate(params: Any, *batch: Any, weights: Any = None) -> Any:
+            if weights is not None:
+                msg = "weights: a plain function takes none; pass them as one more array of data"
+                raise TypeError(msg)
+            return objective(params, *batch)
+
+        return evaluate
+    msg = f"objective: is {objective!r}, expected a function or value_and_gradient"
+    raise TypeError(msg)
+
+
+def checked(found: Any) -> tuple[Any, Any]:
+    """Return what an objective returned, if that is a value and a gradient."""
+    if not isinstance(found, tuple) or len(found) != 2:
+        msg = f"objective: returned a {type(found).__name__}, expected (value, gradient)"
+        raise TypeError(msg)
+    return found
+
+
+class Batchwise:
+    """An objective as the steps of a rule evaluate it.
+
+    A batch of rows with weights gives the sum of its weighted terms, divided by its rows times the
+    mean weight of all rows: the expectation over batches is the whole, in which integer weights
+    count like repeated rows.
+
+    Parameters
+    ----------
+    objective : object or callable
+        As in `fit`; with weights, it returns the mean by these.
+    params : tree of arrays
+        The parameters.
+    mean_weight : float, optional
+        Of all rows; batches end with an array of weights then.
+    aside : Penalty, optional
+        A smooth penalty of a `LinearModel` of which only the value is taken here.
+    """
+
+    def __init__(
+        self, objective: Any, params: Any, *, mean_weight: float | None = None, aside: Any = None
+    ) -> None:
+        self.objective, self.aside, self.mean_weight = objective, aside, mean_weight
+        self._structure = Structure(params)
+        leaves = filter(_arrays.is_array, self._structure.flatten(params, "params"))
+        dtypes = (_arrays.COMPUTE.get(_arrays.dtype_name(p)) for p in leaves)
+        self._precision = next(filter(None, dtypes), "float64")  # of the weights
+        rest = objective if aside is None else dataclasses.replace(objective, penalty=None)
+        # The penalty is no part of what the weights of a batch divide.
+        self._beside = aside
+        if type(rest) is LinearModel and rest.penalty is not None and rest.penalty.smooth:
+            self._beside = rest.penalty
+            rest = dataclasses.replace(rest, penalty=None)
+        self._evaluate = evaluator(rest)
+        self._averages = not isinstance(rest, LinearModel) or (
+            rest.loss.reduction == "mean" and rest.loss.averages
+        )
+
+    def value_and_gradient(self, params: Any, *batch: Any) -> tuple[Any, Any]:
+        """Return the loss and the gradient of a batch."""
+        if self.mean_weight is None:
+            value, gradient = checked(self._evaluate(params, *batch))
+        elif self._averages:
+            value, gradient = self._shared(params, batch[:-1], batch[-1])
+        else:
+            value, gradient = checked(self._evaluate(params, *batch[:-1], weights=batch[-1]))
+        if self._beside is not None:
+            value = value + self._beside.value(params["weights"])
+            if self.aside is None:
+                slope = self._beside.gradient(params["weights"])
+                gradient = {**gradient, "weights": gradient["weights"] + slope}
+        return value, gradient
+
+    def _shared(self, params: Any, batch: Any, weights: Any) -> tuple[Any, Any]:
+        # The mean by the weights, times the mean weight of the batch over that of all rows.
+        xp = _arrays.namespace(weights)
+        with _arrays.guard(weights)():
+            weights = xp.astype(weights, getattr(xp, self._precision), copy=False)
+            total = xp.sum(weights)
+            # A batch without weight counts nothing; its mean is that of the bare rows.
+            weights = xp.where(total == 0, xp.ones_like(weights), weights)
+            count = math.prod(weights.shape) * self.mean_weight
+            share = _arrays.unscalar(total / count)
+        value, gradient = checked(self._evaluate(params, *batch, weights=weights))
+        slopes = self._structure.flatten(gradient, "grads")
+        with _arrays.guard(share)():
+            slopes = [None if g is None else _times(g, share) for g in slopes]
+            value = _times(value, share) if _arrays.is_array(value) else value * share
+        return value, self._structure.unflatten(slopes)
+
+
+def _times(x: Any, share: Any) -> Any:
+    return _arrays.cast(_arrays.unscalar(x * share), x)
+
+
+def aside(
+    objective: Any, method: Any, penalty: Any, constraint: Any, params: Any
+) -> tuple[Any, Any]:
+    """Return the smooth penalty of a model that acts by its proximal steps, and all penalties.
+
+    Parameters
+    ----------
+    objective : object or callable
+        As in `fit`.
+    method : Rule or tree of rules
+        The rule.
+    penalty, constraint : trees or None
+        What was asked for beside the objective.
+    params : tree of arrays
+        The parameters.
+
+    Returns
+    -------
+    penalty : Penalty or None
+        The model's own; `None` if it is left to its gradient.
+    penalties : tree of penalties or None
+        For the Optimizer.
+    """
+    own = objective.penalty if type(objective) is LinearModel else None
+    if own is None:
+        return None, penalty
+    structure = Structure(params)
+    given = structure.broadcast(penalty, "penalty")
+    place = structure.paths.index(("weights",))
+    if own.smooth and own.separable and given[place] is None:
+        rule = _rule(method, structure, params, place)
+        # After a proximal step, element by element, a projection of the whole is another point
+        # than that of both together, where step lengths differ.
+        bound = structure.broadcast(constraint, "constraint")[place]
+        whole = bound is not None and not getattr(bound, "separable", False)
+        parts = _arrays.is_complex(params["weights"]) and rule._by_components
+        if _proportional(rule) and not parts and not whole:
+            given[place] = own
+            return own, structure.unflatten(given)
+    return None, penalty
+
+
+def beside(objective: Any, penalty: Any, params: Any) -> Any:
+    """Return the penalties asked for, and those that an objective leaves to the method.
+
+    Parameters
+    ----------
+    objective : object or callable
+        As in `fit`.
+    penalty : tree of penalties or None
+        What was asked for.
+    params : tree of arrays
+        The parameters.
+
+    Returns
+    -------
+    tree of penalties or None
+        All of them.
+    """
+    own = getattr(objective, "beside", None)
+    if own is None or penalty is None:
+        return own if penalty is None else penalty
+    structure = Structure(params)
+    columns = structure.broadcast(penalty, "penalty"), structure.broadcast(own, "penalty")
+    found = []
+    for path, given, mine in zip(structure.paths, *columns, strict=True):
+        if given is not None and mine is not None:
+            place = _checks.where("penalty", path)
+            msg = f"{place}: is {given!r}, but the objective has {mine!r} there; give one of them"
+            raise ValueError(msg)
+        found.append(mine if given is None else given)
+    return structure.unflatten(found)
+
+
+def _rule(method: Any, structure: Structure, params: Any, place: int) -> Any:
+    if callable(method) and not isinstance(method, rules.Rule):
+        return method(("weights",), params["weights"])
+    return structure.broadcast(method, "rule")[place]
+
+
+def _proportional(rule: Any) -> bool:
+    return type(rule) in PROPORTIONAL and not getattr(rule, "momentum", 0.0)
+
+
+def mean_weight(weights: Any) -> float:
+    """Return the mean of the weights of all rows, after a check: a read from their device."""
+    if _arrays.is_complex(weights):
+        raise TypeError(_checks.mismatch("weights", "dtype", _arrays.dtype_name(weights), "real"))
+    if isinstance(weights, np.ndarray):
+        if (weights < 0).any():
+            msg = "weights: some are negative"
+            raise ValueError(msg)
+        mean = float(np.mean(weights, dtype=np.float64)) if weights.size else 1.0
+    else:
+        xp = _arrays.namespace(weights)
+        wide = weights if _arrays.is_real(weights) else xp.astype(weights, xp.float32)
+        mean = _arrays.to_float(xp.mean(wide)) if math.prod(weights.shape) else 1.0
+    if not (mean > 0 and math.isfinite(mean)):
+        raise ValueError(_checks.mismatch("weights", "mean", mean, "a positive number"))
+    return mean

@@ -1,0 +1,227 @@
+"""What is done with each record of a run of `minimize`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import callbacks
+from .. import stop as conditions
+from ..stop import Verdict
+from ..stop._watch import fill
+from . import _resume
+from ._base import INTERRUPTED, Record
+from ._rule_run import RuleRun, copied
+
+Keep = dict[str, Callable[[Record], Any]]
+
+
+class Look:
+    """What is done with each record: history, the best point, the conditions, the callbacks.
+
+    Parameters
+    ----------
+    epsilon : float
+        Precision of the numbers.
+    stop : Condition or None
+        What ends the run.
+    callback : callable or None
+        A function of the record.
+    keep : dict of callables
+        What of a record the history keeps, by name.
+    view : View
+        Of the run, for `hooks`.
+    hooks : sequence of Callback
+        What else is told of each record.
+    """
+
+    def __init__(
+        self,
+        epsilon: float,
+        stop: Any,
+        callback: Callable[[Record], Any] | None,
+        keep: Keep,
+        view: View,
+        hooks: Sequence[callbacks.Callback],
+    ) -> None:
+        self._finite = conditions.NonFinite().watch(epsilon)
+        self._memory: dict[str, Any] = {}
+        self._watch = None if stop is None else stop.watch(epsilon, self._memory)
+        self._callback, self._keep, self.hooks, self.stop = callback, keep, hooks, stop
+        self.view = view
+        self.view.look = self
+        self.history: dict[str, list[Any]] = {name: [] for name in keep}
+        # What the conditions remembered before they judged the last record.
+        self.memory = copy.deepcopy(self._memory)
+        self.best: Any = None
+        self.last: Any = None
+
+    def __call__(self, record: Record, *, first: bool = False) -> Verdict | None:
+        """Take note of a record, and return why to stop, if there is a reason."""
+        self.last = record
+        self.view.move(record)
+        for name, value in self._keep.items():
+            self.history[name].append(value(record))
+        verdict = self._judged(record)
+        if first:
+            return verdict
+        if self._callback is not None and _said(self._callback, record):
+            verdict = verdict or Verdict("the callback stopped the run", False, 99)
+        for hook in self.hooks:
+            if _said(hook.on_epoch, self.view) is True:
+                self.view.stop("a callback stopped the run", status=99)
+        self.view.write()
+        return verdict or self.view.verdict
+
+    def _judged(self, record: Record) -> Verdict | None:
+        self.memory = copy.deepcopy(self._memory)
+        verdict = self._finite(record)
+        self._compare(record, broken=verdict is not None)
+        if verdict is None and self._watch is not None:
+            verdict = self._watch(record)
+        return verdict
+
+    def _compare(self, record: Record, *, broken: bool) -> None:
+        if self.best is None or record.value < self.best.value or math.isnan(self.best.value):
+            self.best = record if not broken or self.best is None else self.best
+
+    def resumed(self) -> Verdict | None:
+        """Judge the last record of a file again, by conditions that may be others now."""
+        fill(self._memory, self.memory)
+        self.view.move(self.last)
+        return self._judged(self.last)
+
+    def interrupted(self, record: Record) -> Verdict:
+        """Take note of where the run was cut off, and return the reason."""
+        self._compare(record, broken=bool(record.broken))
+        return Verdict(INTERRUPTED, False, 98)
+
+
+def _said(callback: Callable[[Any], Any], seen: Any) -> Any:
+    try:
+        said = callback(seen)
+    except StopIteration:
+        return True
+    return bool(said) if isinstance(said, np.bool_) else said
+
+
+class _Newest(dict[str, float]):
+    # The numbers of the last record, where `fit` has those of all.
+
+    def last(self, name: str) -> float:
+        return self[name]
+
+    def add(self, name: str, value: float) -> None:
+        self[name] = value
+
+
+class View:
+    """What the classes of `fallline.callbacks` see of a run of `minimize`.
+
+    Attributes
+    ----------
+    params : tree
+        The point, which cannot be written through.
+    optimizer : Optimizer or None
+        What steps, for a rule.
+    epoch, step : int
+        Iterations and evaluations so far.
+    epochs : int or None
+        The most iterations, where they were given.
+    loss : float
+        The value.
+    history : dict
+        The newest ``"loss"`` and ``"gradient_norm"``; ``history.last(name)``.
+    """
+
+    look: Look
+
+    def __init__(self, run: Any, method: Any, epochs: int | None) -> None:
+        self._run, self._method, self.epochs = run, method, epochs
+        self.optimizer = run.optimizer if isinstance(run, RuleRun) else None
+        self.verdict: Verdict | None = None
+        self.history = _Newest()
+        self._paths: list[Any] = []
+
+    def move(self, record: Record) -> None:
+        """Go to another record."""
+        self._record = record
+        self.epoch, self.step, self.loss = record.iteration, record.evaluations, record.value
+        self.history.update(loss=record.value, gradient_norm=record.gradient_norm)
+
+    @property
+    def params(self) -> Any:
+        """The point."""
+        return self._record.x
+
+    def copied(self) -> Any:
+        """Return a copy of the point."""
+        return copied(self._run.space.structure, self._record.x)
+
+    def stop(self, message: str, *, status: int = 0) -> None:
+        """End the run after this iteration.
+
+        Parameters
+        ----------
+        message : str
+            Why, for the result.
+        status : int, default 0
+            For the result.
+        """
+        self.verdict = self.verdict or Verdict(message, status == 0, status)
+
+    def save(self, path: Any) -> None:
+        """Write a file from which `minimize` goes on.
+
+        Parameters
+        ----------
+        path : str or path
+            Where.
+        """
+        _resume.save(path, self._run, self._method, self.look)
+
+    def save_later(self, path: Any) -> None:
+        """Write it once all callbacks of this iteration were called.
+
+        Parameters
+        ----------
+        path : str or path
+            Where.
+        """
+        self._paths.append(path)
+
+    def write(self) -> None:
+        """Write the files that were put off."""
+        while self._paths:
+            self.save(self._paths.pop(0))
+
+
+def hooks(given: Sequence[Any], progress: bool) -> list[callbacks.Callback]:
+    """Return the callbacks of a run, after a check that they can be told of it.
+
+    Parameters
+    ----------
+    given : sequence
+        Instances of `Callback`, and functions of the run.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    list of Callback
+        In their order.
+    """
+    found = callbacks.made([*given, *([callbacks.Progress()] if progress else [])])
+    for i, hook in enumerate(found):
+        if isinstance(hook, callbacks.EarlyStopping):
+            msg = f"callbacks[{i}]: EarlyStopping is for fit; stop=NotImproved(...) fits here"
+            raise ValueError(msg)
+        if hook.watches_steps:
+            name = type(hook).__name__
+            msg = f"callbacks[{i}]: {name} watches the steps of fit's epochs; here every iteration "
+            raise ValueError(msg + "is an epoch, and every= counts them")
+    return found

@@ -1,0 +1,134 @@
+"""Conditions that know no units: of the objective, and of large parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .. import _arrays
+from .._arrays import _checks
+from ._conditions import Condition, Epsilon, Findings, Judge, Memory, Verdict
+
+
+@dataclass(frozen=True)
+class RelativeGradient(Condition):
+    r"""The gradient is small beside the objective, in units of the parameters, and so is the step.
+
+    .. math::
+        \max_i |g_i| \max(|x_i|, 1) &\le \max(\text{tolerance} \cdot |f|,\;
+            \epsilon\, |f_0 - f|) \\
+        \|x - x_{k-1}\| &\le \epsilon^{1/3} \max(\|x\|, 1)
+
+    where :math:`f_0` is the first value that was seen and :math:`\epsilon` the precision. An
+    objective with a factor ends at the same point. The second line tells a minimum from a slope
+    that only is flat beside where the run came from.
+
+    Parameters
+    ----------
+    tolerance : float, optional
+        By default 1e-8 in double, and 16 times the precision below.
+
+    Notes
+    -----
+    Where bounds, constraints or penalties that are not smooth hold elements back, g is the
+    gradient without these elements, or the proximal step over its length. Complex elements count by
+    component. All but the largest element of the gradient is looked at only where that is small
+    enough already: two more reads from the device then.
+    """
+
+    tolerance: float | None = None
+    _needs = ("value", "gradient", "params")
+
+    def __post_init__(self) -> None:
+        """Check the tolerance."""
+        if self.tolerance is not None:
+            _checks.number("tolerance", self.tolerance, 0.0, math.inf)
+
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
+        memory["first"] = math.nan
+
+        def judge(record: Any) -> Findings:
+            precision, tolerance = epsilon(), self.tolerance
+            if tolerance is None:
+                tolerance = 1e-8 if precision < 1e-12 else 16 * precision
+            good = Verdict(f"the gradient is at most {tolerance:.2g} of the objective")
+            value, first = record.value, memory["first"]
+            first = memory["first"] = _arrays.choose(first == first, first, value)
+            least, fallen = tolerance * abs(value), precision * abs(first - value)
+            least = _arrays.choose(fallen > least, fallen, least)
+            near = record.gradient_norm <= least
+            if not _arrays.is_array(near) and not near:
+                return [(False, good)]
+            step, size = record.change()
+            part = precision ** (1 / 3)
+            still = (step <= part) | (step <= part * size) | (record.iteration == 0)
+            still = still | (record.gradient_norm == 0)
+            return [(near & still & (record.scaled_gradient() <= least), good)]
+
+        return judge
+
+
+@dataclass(frozen=True)
+class RelativeDecrease(Condition):
+    r"""The objective fell by no more than a fraction of its size.
+
+    .. math:: 0 \le f_k - f_{k+1} \le \text{tolerance} \cdot \max(|f_k|, |f_{k+1}|, \text{floor})
+
+    Parameters
+    ----------
+    tolerance : float, optional
+        By default 1e7 times the precision in double, twice the precision below.
+    times : int, default 1
+        In so many iterations in a row. Those whose step a line search had to shorten are none of
+        them: a short step lowers any objective by little.
+    floor : float, default 1
+        In units of the objective; 0 for a condition that knows none.
+    """
+
+    tolerance: float | None = None
+    times: int = 1
+    floor: float = 1.0
+    _needs = ("value",)
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.tolerance is not None:
+            _checks.number("tolerance", self.tolerance, 0.0, math.inf)
+        object.__setattr__(self, "times", _checks.count("times", self.times, 1))
+        _checks.number("floor", self.floor, 0.0, math.inf)
+
+    def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
+        memory |= {"before": math.inf, "small": 0}
+
+        def judge(record: Any) -> Findings:
+            tolerance = _least_fall(epsilon()) if self.tolerance is None else self.tolerance
+            words = f"the objective fell by a fraction of at most {tolerance:.2g}"
+            good = Verdict(words if self.times == 1 else f"{words} {self.times} times in a row")
+            last = memory["before"]
+            before = memory["before"] = record.value
+            fall = last - before
+            small = fall <= tolerance * self.floor
+            for value in (last, before):
+                small = small | (fall <= tolerance * abs(value))
+            small = (fall >= 0) & small & (last < math.inf)
+            if self.times == 1:
+                return [(small, good)]
+            short = getattr(record, "shortened", False)  # of runs that search
+            small = small & (~short if _arrays.is_array(short) else not short)
+            count = memory["small"] = _counted(small) * (memory["small"] + 1)
+            return [(count >= self.times, good)]
+
+        return judge
+
+
+def _counted(truth: Any) -> Any:
+    # 1 or 0.
+    if not _arrays.is_array(truth):
+        return int(truth)
+    xp = _arrays.namespace(truth)
+    return xp.astype(truth, xp.int32)
+
+
+def _least_fall(epsilon: float) -> float:
+    return 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon

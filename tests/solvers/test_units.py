@@ -1,0 +1,173 @@
+"""Objectives in other units end at the same points; runs without an end say so."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline import stop
+
+UNITS = [1e-50, 1e-30, 1e-20, 1e-15, 1e-12, 1e-8, 1.0, 1e150]
+METHODS = ["lbfgs", "cg", "lbfgsb", "fista", "proximal-gradient"]
+
+
+def parabola(unit):
+    return lambda x: (unit * float(np.sum((x - 1) ** 2)), 2 * unit * (x - 1))
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_parabola_in_any_unit(method, absolute):
+    counts = []
+    for unit in UNITS:
+        condition = stop.GradientNorm(unit * 1e-8) if absolute else None
+        found = fl.minimize(parabola(unit), np.array([-1.0]), method=method, stop=condition)
+        assert found.success, unit
+        assert abs(found.x[0] - 1) <= 1e-7, unit
+        counts.append(found.nfev)
+    assert max(counts) - min(counts) <= 2, counts
+    assert max(counts) <= 10
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+def test_rosenbrock_in_any_unit(method):
+    def fun(x):
+        a, b = x
+        g = np.array([-400 * a * (b - a * a) - 2 * (1 - a), 200 * (b - a * a)])
+        return 100 * (b - a * a) ** 2 + (1 - a) ** 2, g
+
+    counts = []
+    for unit in (2.0**-160, 1.0, 2.0**300):
+        found = fl.minimize(
+            lambda x, unit=unit: tuple(unit * y for y in fun(x)),
+            np.array([-1.2, 1.0]),
+            method=method,
+        )
+        assert found.success
+        assert np.max(abs(found.x - 1)) <= 1e-6
+        counts.append(found.nfev)
+    assert len(set(counts)) == 1  # powers of two round alike
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+@pytest.mark.parametrize("size", [1e-20, 1.0, 1e20])
+def test_an_objective_that_falls_without_bound(method, size):
+    def line(x):
+        return -size * float(x.sum()), np.full_like(x, -size)
+
+    found = fl.minimize(line, np.zeros(2), method=method)
+    assert (found.success, found.status) == (False, 2)
+    assert "falls without bound" in found.message
+    assert found.nfev <= 40
+
+
+def test_an_objective_that_becomes_minus_infinity():
+    def well(x):
+        with np.errstate(all="ignore"):
+            return float(np.log(abs(x[0] - 1)) if x[0] != 1 else -math.inf), 1 / (x - 1)
+
+    found = fl.minimize(well, np.array([0.0]), method="lbfgs")
+    assert not found.success
+
+
+def counts(seed):
+    rng = np.random.default_rng(seed)
+    A = rng.uniform(0, 1, (60, 30)) * (rng.random((60, 30)) < 0.2)
+    truth = np.where(rng.random(30) < 0.5, 0, rng.gamma(2, 5, 30))
+    b = rng.poisson(A @ truth + 0.01).astype(float)
+
+    def fun(x):
+        with np.errstate(all="ignore"):
+            m = A @ x + 0.01
+            return float(np.sum(m - b * np.log(m))), A.T @ (1 - b / m)
+
+    return fun
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_momentum_does_not_leave_the_domain_of_a_likelihood(seed):
+    fun, x0 = counts(seed), np.ones(30)
+    found = fl.minimize(fun, x0, method="fista", constraint=fl.NonNegative())
+    oracle = fl.minimize(fun, x0, method="lbfgsb", constraint=fl.NonNegative())
+    assert found.success
+    assert abs(found.fun - oracle.fun) <= 1e-5
+    assert np.all(found.x >= 0)
+    assert found.nfev <= 1000
+
+
+def test_momentum_may_be_kept_where_it_points_uphill():
+    d = np.logspace(0, 3, 20)
+    fun = lambda x: (0.5 * float(d @ x**2), d * x)  # noqa: E731
+    fixed = {"step_size": 1e-3, "accelerated": True}
+    runs = [fl.ProximalGradient(**fixed, restart=r).start(fun, np.ones(20)) for r in (True, False)]
+    plain, y, before, theta = np.ones(20), np.ones(20), np.ones(20), 1.0
+    for _ in range(300):
+        for run in runs:
+            run.advance()
+        plain = y - 1e-3 * d * y
+        after = 0.5 * (1 + math.sqrt(1 + 4 * theta**2))
+        y = plain + (theta - 1) / after * (plain - before)
+        before, theta = plain, after
+    np.testing.assert_allclose(runs[1].x, plain, rtol=1e-8, atol=1e-14)
+    assert np.max(abs(runs[0].x)) < 0.5 * np.max(abs(plain))
+
+
+def brown(x):
+    r = np.array([x[0] - 1e6, x[1] - 2e-6, x[0] * x[1] - 2])
+    return float(r @ r), 2 * np.array([r[0] + r[2] * x[1], r[1] + r[2] * x[0]])
+
+
+def extended_powell(x):
+    a, b, c, d = x.reshape(-1, 4).T
+    r, s, t, u = a + 10 * b, c - d, b - 2 * c, a - d
+    g = [2 * r + 40 * u**3, 20 * r + 4 * t**3, 10 * s - 8 * t**3, -10 * s - 40 * u**3]
+    return float(r @ r + 5 * s @ s + t**2 @ t**2 + 10 * u**2 @ u**2), np.array(g).T.ravel()
+
+
+@pytest.mark.parametrize(
+    ("fun", "x0"),
+    [
+        (brown, np.ones(2)),
+        (extended_powell, np.tile([3.0, -1, 0, 1], 5)),
+        (parabola(1), np.ones(3)),
+    ],
+)
+def test_far_away_bounds_are_none(fun, x0):
+    free = fl.minimize(fun, x0)
+    far = fl.minimize(fun, x0, bounds=[(x - 1e7, x + 1e7) for x in x0])
+    assert far.success
+    assert far.nfev <= 1.2 * free.nfev
+    assert abs(far.fun - free.fun) <= 1e-8
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_bounds_that_matter(seed):
+    minimize = pytest.importorskip("scipy.optimize", reason="scipy is not installed").minimize
+    rng = np.random.default_rng(seed)
+    x0 = np.tile([3.0, -1, 0, 1], 3)
+    low = np.where(rng.random(12) < 0.5, x0 - rng.uniform(0, 2, 12), -np.inf)
+    high = np.where(rng.random(12) < 0.5, x0 + rng.uniform(0, 2, 12), np.inf)
+    points = []
+
+    def fun(x):
+        points.append(x.copy())
+        return extended_powell(x)
+
+    found = fl.minimize(fun, x0, bounds=list(zip(low, high, strict=True)))
+    best = minimize(
+        extended_powell, x0, jac=True, bounds=list(zip(low, high, strict=True)),
+        options={"ftol": 0, "gtol": 1e-10, "maxiter": 10**5, "maxfun": 10**6},
+    ).fun  # fmt: skip
+    assert found.success
+    assert found.fun <= best + 1e-6 * max(best, 1e-3)
+    assert all(np.all((x >= low) & (x <= high)) for x in points)
+
+
+def test_conjugate_gradients_do_not_take_a_slow_phase_for_the_end():
+    d = np.logspace(0, 6, 50)
+    found = fl.minimize(
+        lambda x: (0.5 * float(d @ (x - 1) ** 2), d * (x - 1)), np.zeros(50), method="cg"
+    )
+    assert not found.success or np.max(abs(found.x - 1)) <= 1e-3
