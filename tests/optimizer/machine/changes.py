@@ -131,6 +131,11 @@ class Changes(Base):
     def transform(self, move, which, adapt):
         self.move(move, which, adapt)
 
+    def hides_a_mask(self, paths):
+        """Tell whether a leaf is frozen: its mask is not looked at, and found not to fit later."""
+        frozen = {x.path for x in self.first.opt._bound.leaves if x.rule is None}
+        return self.make.constraint == "mask" and not frozen.isdisjoint(paths)
+
     def move(self, move, which, adapt, wrap=lambda f: f, name="transform"):
         """Transform leaves, and judge the arrays of the first system."""
         f, kinds = MOVES[move], dict(self.first.kinds())
@@ -139,9 +144,7 @@ class Changes(Base):
         for path in chosen:
             shape, dtype = kinds[path]
             kinds[path] = f(np.zeros(shape)).shape, dtype
-        # The mask of a frozen leaf is not looked at, and would be found not to fit later.
-        frozen = {x.path for x in self.first.opt._bound.leaves if x.rule is None}
-        masked = self.make.constraint == "mask" and (adapt or not frozen.isdisjoint(chosen))
+        masked = self.make.constraint == "mask" and (adapt or self.hides_a_mask(chosen))
 
         def transform(system):
             more = {}
@@ -223,16 +226,19 @@ class Changes(Base):
         with_rules, with_options = given
         kinds = {p: x if x is None else (x.shape, x.dtype.name) for p, x in new.items()}
         spec = parts.Spec("function", names, self.make.spec.rate) if with_rules else self.make.spec
+        before = self.first.kinds()
+        hidden = self.hides_a_mask([path for path, x in kinds.items() if before.get(path) != x])
 
         def rebind(system):
             container = parts.tree({p: x if x is None else system.array(x) for p, x in new.items()})
             more = {"rule": spec.made(parts.plateau())} if with_rules else {}
             if with_options:
                 names = "penalty", "constraint", "rate_factors", "decay_factors"
-                more |= {n: self.make.option(n, kinds, system.array) for n in names}
+            else:
+                names = ["constraint"] if hidden else []
+            more |= {n: self.make.option(n, kinds, system.array) for n in names}
             system.opt.rebind(container, state=state, **more)
 
-        before = self.first.kinds()
         if not self.run(name, rebind, PLACES):
             return
         self.make = self.make.replaced(spec=spec)
