@@ -84,7 +84,7 @@ def test_nor_does_a_fit(engine):
 
     class Lock(fl.callbacks.Callback):
         def on_epoch(self, run):
-            w = run.params["weights"]
+            w = run.optimizer.params["weights"]
             if run.epoch == 2:
                 w.flags.writeable = False
                 held.append((w, w.copy()))
