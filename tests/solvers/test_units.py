@@ -165,6 +165,19 @@ def test_bounds_that_matter(seed):
     assert all(np.all((x >= low) & (x <= high)) for x in points)
 
 
+def test_steps_that_lead_nowhere_end_a_run_at_a_bound():
+    # Powell's badly scaled function, whose second element stays at its bound.
+    def fun(x):
+        e = np.exp(-x)
+        r = np.array([1e4 * x[0] * x[1] - 1, e.sum() - 1.0001])
+        return float(r @ r), 2e4 * r[0] * x[::-1] - 2 * r[1] * e
+
+    found = fl.minimize(fun, np.array([0.0, 9.0]), bounds=[(0, 1), (1, 9)])
+    assert found.success
+    assert found.fun == pytest.approx(1.5125936724e-10, rel=1e-9)
+    assert found.nfev <= 200
+
+
 def test_conjugate_gradients_do_not_take_a_slow_phase_for_the_end():
     d = np.logspace(0, 6, 50)
     found = fl.minimize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from .. import _arrays
 from ._lbfgs import LBFGSRun
-from ._search import Trial
+from ._search import NoProgress, Trial, no_step
 from ._space import numbers
 
 
@@ -20,6 +21,12 @@ class ProjectedRun(LBFGSRun):
     """
 
     proximal = True
+    remembers = (*LBFGSRun.remembers, "_idle", "_lowest", "_least")
+
+    def _restart(self) -> None:
+        self._idle = 0  # iterations in a row with neither a lowest value nor a least gradient
+        self._lowest = self._least = math.inf
+        super()._restart()
 
     def _pseudo(self, x: Any, gradient: Any) -> Any:
         raise NotImplementedError
@@ -102,6 +109,13 @@ class ProjectedRun(LBFGSRun):
     def _advance(self) -> Trial:
         trial = super()._advance()
         trial.t = self._length
+        # At a bound, steps within rounding may go around in circles.
+        gains = trial.value < self._lowest or trial.norm < 0.9 * self._least
+        self._idle = 0 if gains else self._idle + 1
+        self._lowest = min(self._lowest, trial.value)
+        self._least = min(self._least, trial.norm)
+        if self._idle > 4:
+            raise NoProgress(no_step(at_precision=True), at_precision=True)
         return trial
 
     def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
