@@ -575,9 +575,10 @@ def test_a_sum_that_somebody_wrote_is_forgotten_with_its_step(backend):
 
 @pytest.mark.parametrize("shape", [(2,), (3,)])
 def test_slots_that_are_new_start_at_the_new_array(shape):
-    params = {"x": np.ones(2)}
-    opt = fl.Optimizer(params, fl.SGD(0.1, momentum=0.9))
-    opt.step({"x": np.ones(2)})
-    new = {"x": np.full(shape, 7.0)}
-    opt.rebind(new, rule=fl.Lookahead(fl.SGD(0.1, momentum=0.9)), state="pad")
+    # Beside master weights, which are kept.
+    params = {"x": np.ones(2, np.float16)}
+    opt = fl.Optimizer(params, fl.SGD(0.1, momentum=0.9), master_weights=True)
+    opt.step({"x": np.ones(2, np.float16)})
+    new = {"x": np.full(shape, 7.0, np.float16)}
+    opt.rebind(new, rule=fl.Lookahead(fl.Adam(0.1)), state="pad")
     np.testing.assert_array_equal(opt.state["x"]["slow"], np.full(shape, 7.0))
