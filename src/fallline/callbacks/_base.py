@@ -6,6 +6,8 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 # What the hooks are called elsewhere, where another name of ours would look nearer.
 _ELSEWHERE = {
     "on_train_begin": "on_start",
@@ -75,6 +77,15 @@ class Callback:
         state_dict : dict
             What `state_dict` returned.
         """
+
+
+def is_true(said: Any) -> bool | None:
+    """Return a truth of Python or NumPy as Python's; `None` for what is not one."""
+    if isinstance(said, bool | np.bool_):
+        return bool(said)
+    if isinstance(said, np.ndarray) and said.dtype == bool and said.ndim == 0:
+        return bool(said)
+    return None
 
 
 class FromFunction(Callback):

@@ -17,6 +17,7 @@ from ..objectives._linear_model import dense_like
 from ..optimizer import _restoring, _saving
 from ..optimizer._checkpoint import Stored
 from ..solvers._resume import matched
+from ..stop._watch import fill
 from ._run import End, told
 from ._run_record import fingerprint
 
@@ -89,7 +90,7 @@ def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
     run.epoch, run.step, run._batch = counts
     run._total, run._rows = more["total"], more["rows"]
     run.history.load(history)
-    _filled(run._memory, memory)
+    fill(run._memory, memory)
     if found["best"] is not None:
         run._best = more["best"]["value"], found["best"], more["best"]["epoch"]
     if run._average is not None and found["average"] is not None:
@@ -147,15 +148,6 @@ def _memory(run: Any, saved: Any) -> Mapping[str, Any]:
         return {}
     found: Mapping[str, Any] = _checks.like_numbers("resume['stop']", run._memory, saved["memory"])
     return found
-
-
-def _filled(memory: dict[str, Any], saved: Mapping[str, Any]) -> None:
-    # In place: the judges hold these dicts.
-    for key, x in saved.items():
-        if isinstance(x, Mapping):
-            _filled(memory[key], x)
-        else:
-            memory[key] = x
 
 
 def _rng(run: Any, path: Any, more: Mapping[str, Any]) -> Any:

@@ -9,11 +9,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .. import _arrays
 from .._arrays import _looks
 from .._arrays._trees import Structure
+from ..callbacks._base import is_true
 from ..optimizer import Optimizer
 from ._history import History
 
@@ -210,15 +209,6 @@ class Run:
 
     def _validated(self, params: Any) -> Any:
         return self._evaluate(params, *self._validation)[0]
-
-
-def is_true(said: Any) -> bool | None:
-    """Return a truth of Python or NumPy as Python's; `None` for what is not one."""
-    if isinstance(said, bool | np.bool_):
-        return bool(said)
-    if isinstance(said, np.ndarray) and said.dtype == bool and said.ndim == 0:
-        return bool(said)
-    return None
 
 
 def told(x: Any) -> str:

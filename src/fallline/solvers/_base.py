@@ -13,8 +13,7 @@ from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..penalties import L1, ElasticNet, as_penalty
 from ..stop import Condition, RelativeDecrease, RelativeGradient
-from ._search import NoProgress as NoProgress
-from ._search import Trial, no_step
+from ._search import NoProgress, Trial, no_step
 from ._space import Space, numbers
 
 
@@ -244,7 +243,7 @@ class Run:
     )  # fmt: skip
     proximal: ClassVar[bool] = False
     _tried = 1.0  # the first step length of the last search
-    _probe: Trial | None = None  # and what was found there
+    _probe: tuple[float, float] | None = None  # and, if the objective is finite there, its slope
     default_stop: ClassVar[Condition | None] = RelativeGradient() | RelativeDecrease(
         times=3, floor=0.0
     )
@@ -314,7 +313,7 @@ class Run:
     def _line(self, t: float) -> Trial:
         trial = self._evaluated(t, self.at.x + t * self._d)
         if t == self._tried:
-            self._probe = trial
+            self._probe = (t, trial.slope) if trial.finite else None
         return trial
 
     def _advance(self) -> Trial:
@@ -386,14 +385,12 @@ class Run:
         # What the step was expected to gain: by its slope, and by the curvature that its first
         # trial saw; against what the rounding of values, points and residuals explains. Where the
         # slope is zero beside a gradient that is not, its square was out of range.
-        at, probe, xp = self.at, self._probe, self.space.xp
+        at, xp, epsilon = self.at, self.space.xp, self.space.epsilon
         gain = abs(at.slope) * self._tried
-        if probe is not None and probe.finite and (bend := probe.slope - at.slope) > 0:
-            gain = min(gain, 0.5 * abs(at.slope) * probe.t * (abs(at.slope) / bend))
+        if self._probe is not None and (bend := self._probe[1] - at.slope) > 0:
+            gain = min(gain, 0.5 * abs(at.slope) * self._probe[0] * (abs(at.slope) / bend))
         moved = float(numbers(self.space, 0.0, [xp.abs(at.gradient) @ xp.abs(at.x)])[1])
-        fallen = self.space.epsilon**2 * abs(
-            self._first_value - at.value
-        )  # of squares of residuals
-        noise = self.noise + self.space.epsilon * moved + fallen
+        squares = epsilon**2 * abs(self._first_value - at.value)  # of residuals
+        noise = self.noise + epsilon * moved + squares
         small = math.isfinite(gain) and gain <= 100 * noise and not gain == 0 < at.norm
         return NoProgress(no_step(small), at_precision=small)

@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import callbacks
 from .. import stop as conditions
+from ..callbacks._base import is_true
 from ..stop import Verdict
 from ..stop._watch import fill
 from . import _resume
@@ -63,7 +62,6 @@ class Look:
     def __call__(self, record: Record, *, first: bool = False) -> Verdict | None:
         """Take note of a record, and return why to stop, if there is a reason."""
         self.last = record
-        self.view.move(record)
         for name, value in self._keep.items():
             self.history[name].append(value(record))
         verdict = self._judged(record)
@@ -72,13 +70,15 @@ class Look:
         if self._callback is not None and _said(self._callback, record):
             verdict = verdict or Verdict("the callback stopped the run", False, 99)
         for hook in self.hooks:
-            if _said(hook.on_epoch, self.view) is True:
+            if is_true(_said(hook.on_epoch, self.view)):
                 self.view.stop("a callback stopped the run", status=99)
         self.view.write()
         return verdict or self.view.verdict
 
     def _judged(self, record: Record) -> Verdict | None:
-        self.memory = copy.deepcopy(self._memory)
+        if self.hooks:  # nobody else sees the view, and what files keep
+            self.view.move(record)
+            self.memory = copy.deepcopy(self._memory)
         verdict = self._finite(record)
         self._compare(record, broken=verdict is not None)
         if verdict is None and self._watch is not None:
@@ -92,7 +92,6 @@ class Look:
     def resumed(self) -> Verdict | None:
         """Judge the last record of a file again, by conditions that may be others now."""
         fill(self._memory, self.memory)
-        self.view.move(self.last)
         return self._judged(self.last)
 
     def interrupted(self, record: Record) -> Verdict:
@@ -103,10 +102,9 @@ class Look:
 
 def _said(callback: Callable[[Any], Any], seen: Any) -> Any:
     try:
-        said = callback(seen)
+        return callback(seen)
     except StopIteration:
         return True
-    return bool(said) if isinstance(said, np.bool_) else said
 
 
 class _Newest(dict[str, float]):

@@ -10,12 +10,13 @@ from .._arrays import _checks
 from .._arrays._results import Result
 from ..stop import Verdict
 from . import _methods, _resume
-from ._base import NoProgress, Record
+from ._base import Record
 from ._bounds import box
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
 from ._look import Look, View, hooks
 from ._rule_run import RuleRun
+from ._search import NoProgress
 from .batched import BatchedRuleRun, finish, start_batch
 
 

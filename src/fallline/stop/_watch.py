@@ -127,7 +127,7 @@ def _made(condition: Any, every: int, state: dict[str, Any], verdict: Any) -> Wa
     return watch
 
 
-def fill(memory: dict[str, Any], saved: dict[str, Any]) -> None:
+def fill(memory: dict[str, Any], saved: Mapping[str, Any]) -> None:
     """Put saved numbers into the memory of judges, in place: they hold these dicts."""
     for key, x in saved.items():
         if isinstance(x, dict):
