@@ -12,7 +12,7 @@ from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..penalties import L1, L2, ElasticNet, Penalty
 
-_BLOCK = 2**20  # elements of the rows that are looked at together
+_BLOCK = 2**17  # elements of the rows that are looked at together: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,13 @@ class Columns:
             centre = X.T @ shares
             centre = centre if centred else xp.zeros_like(centre)
             # The deviations are looked at by themselves, so that nothing is lost where columns lie
-            # far from zero; and once more about their own mean, which may be off in long columns.
-            for _ in range(2 if centred else 1):
-                shift, squares = _deviations(xp, X, shares, centre)
-                centre = centre + shift if centred else centre
+            # far from zero; and once more where the mean was off, as it may be of long columns.
+            shift, squares = _deviations(xp, X, shares, centre)
+            if centred:
+                centre = centre + shift
+                if _arrays.to_float(xp.max(shift * shift - 0.01 * squares)) > 0:
+                    shift, squares = _deviations(xp, X, shares, centre)
+                    centre = centre + shift
             variance = squares - shift * shift if centred else squares
             scale = xp.sqrt(xp.where(variance > 0, variance, xp.zeros_like(variance)))
             size, one = xp.abs(centre), xp.ones_like(centre)
