@@ -8,6 +8,8 @@ import pytest
 import fallline as fl
 from fallline import stop
 
+from . import more_garbow_hillstrom
+
 UNITS = [1e-50, 1e-30, 1e-20, 1e-15, 1e-12, 1e-8, 1.0, 1e150]
 METHODS = ["lbfgs", "cg", "lbfgsb", "fista", "proximal-gradient"]
 
@@ -66,10 +68,81 @@ def test_an_objective_that_falls_without_bound(method, size):
 def test_an_objective_that_becomes_minus_infinity():
     def well(x):
         with np.errstate(all="ignore"):
-            return float(np.log(abs(x[0] - 1)) if x[0] != 1 else -math.inf), 1 / (x - 1)
+            return float(np.sum(np.log(np.maximum(3 - x, 0.0)))), -1 / (3 - x)
 
-    found = fl.minimize(well, np.array([0.0]), method="lbfgs")
+    found = fl.minimize(well, np.zeros(1), method="lbfgs")
+    assert (found.success, found.status) == (False, 2)
+    assert "falls without bound" in found.message
+    assert math.isfinite(found.fun)
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+def test_a_gradient_whose_square_is_out_of_range_is_no_end(method):
+    found = fl.minimize(parabola(1e-200), np.array([-1.0]), method=method)
+    assert found.x == [-1.0]
     assert not found.success
+
+
+SOLVERS = [*METHODS, "owlqn", "steepest-descent"]
+
+
+def least_squares(unit):
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((30, 4))
+    b = unit * (A @ np.array([1.0, -2, 0.5, 3]) + 0.1 * rng.standard_normal(30))
+
+    def fun(x):
+        r = A @ x - b
+        return float(r @ r), 2 * (A.T @ r)
+
+    return fun, np.linalg.lstsq(A, b, rcond=None)[0]
+
+
+@pytest.mark.parametrize("start", ["zero", "one", "best"])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e6, 1e12])
+@pytest.mark.parametrize("method", SOLVERS)
+def test_parameters_in_any_unit(method, unit, start):
+    fun, best = least_squares(unit)
+    x0 = {"zero": np.zeros(4), "one": np.ones(4), "best": best}[start]
+    found = fl.minimize(fun, x0, method=method)
+    assert found.success
+    np.testing.assert_allclose(found.x, best, atol=1e-6 * unit)
+
+
+def test_a_run_that_begins_at_a_minimum():
+    found = fl.minimize(parabola(1.0), np.ones(2))
+    assert (found.nfev, found.nit, found.success) == (1, 0, True)
+    assert "gradient" in found.message
+    # Within what rounding makes of the residuals.
+    gulf = next(p for p in more_garbow_hillstrom.load() if p.name.startswith("gulf"))
+    assert fl.minimize(gulf, gulf.start(10)).success
+
+
+def test_an_end_at_precision_searches_once():
+    rng = np.random.default_rng(0)
+    A, b = rng.standard_normal((30, 5)), rng.standard_normal(30)
+
+    def fun(x):
+        r = A @ x - b
+        return 1e3 + float(np.sum(np.sqrt(1 + r * r))), A.T @ (r / np.sqrt(1 + r * r))
+
+    found = fl.minimize(fun, np.zeros(5), stop=stop.GradientNorm(0.0), record=("fun", "nfev"))
+    assert found.success
+    assert "precision" in found.message
+    assert found.nfev - found.history["nfev"][-1] <= 30
+
+
+def test_slopes_along_a_path_that_bends_at_bounds():
+    d = np.arange(1.0, 6.0)
+    low, high = np.full(5, -1.0), np.full(5, 0.5)
+    fun = lambda x: (float(np.sum(d * (x - 1) ** 2) + x.prod()), 2 * d * (x - 1) + x.prod() / x)  # noqa: E731
+    run = fl.LBFGSB().start(
+        fun, np.linspace(-0.9, 0.3, 5), constraint=fl.constraints.Box(low, high)
+    )
+    for t in (0.01, 0.05, 0.1):
+        before, after = (fun(run._land(run.at.x + u * run._d))[0] for u in (t - 1e-6, t + 1e-6))
+        assert run._line(t).path[1] == pytest.approx((after - before) / 2e-6, rel=1e-5)
+    assert 0 < np.sum(run._land(run.at.x + 0.1 * run._d) == 0.5) < 5
 
 
 def counts(seed):

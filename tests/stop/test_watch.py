@@ -338,6 +338,14 @@ def test_a_flat_slope_far_away_is_no_minimum():
     assert watch(1.0, gradient=np.asarray([1e-9]), params=np.asarray([1e2]))
 
 
+def test_a_gradient_counts_in_units_of_its_parameter():
+    watch = stop.RelativeGradient(1e-6).start()
+    for size, ends in ((1e6, False), (1e3, False), (0.1, True)):
+        for _ in range(2):
+            found = watch(1.0, gradient=np.asarray([1e-8]), params=np.asarray([size]))
+        assert found == ends
+
+
 def test_gradient_and_params_of_other_structures():
     watch = stop.RelativeGradient(1.0).start()
     with pytest.raises(ValueError, match="gradient"):

@@ -86,7 +86,13 @@ class ProjectedRun(LBFGSRun):
         return trial.pseudo
 
     def _line(self, t: float) -> Trial:
-        return self._evaluated(t, self._land(self.at.x + t * self._d))
+        trial = self._evaluated(t, self._land(self.at.x + t * self._d))
+        if t == self._tried:
+            self._probe = None
+            if trial.finite and t > 0:
+                bend = float(trial.measured.reshape(3, -1)[1, 0]) / t
+                self._probe = t, self.at.slope + bend
+        return trial
 
     def _searched(self) -> Trial | None:
         t = self._tried = 1.0 if self._slots else self._first
@@ -102,7 +108,9 @@ class ProjectedRun(LBFGSRun):
         return None
 
     def _taken(self, trial: Trial) -> Trial:
-        # The step is what it ended as, and not a multiple of the direction.
+        # The step is what it ended as, and not a multiple of the direction: it takes its place, and
+        # the slope is in its length.
+        self.at.slope *= trial.t
         self._length, trial.t, self._d = trial.t, 1.0, trial.x - self.at.x
         return trial
 

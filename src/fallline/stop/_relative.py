@@ -22,7 +22,8 @@ class RelativeGradient(Condition):
 
     where :math:`f_0` is the first value that was seen and :math:`\epsilon` the precision. An
     objective with a factor ends at the same point. The second line tells a minimum from a slope
-    that only is flat beside where the run came from.
+    that only is flat beside where the run came from. Before the first step nothing tells in which
+    units the parameters are: only a gradient of zero counts there.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class RelativeGradient(Condition):
                 return [(False, good)]
             step, size = record.change()
             part = precision ** (1 / 3)
-            still = (step <= part) | (step <= part * size) | (record.iteration == 0)
+            still = ((step <= part) | (step <= part * size)) & (record.iteration > 0)
             still = still | (record.gradient_norm == 0)
             return [(near & still & (record.scaled_gradient() <= least), good)]
 
