@@ -109,6 +109,12 @@ def test_parameters_in_any_unit(method, unit, start):
     np.testing.assert_allclose(found.x, best, atol=1e-6 * unit)
 
 
+@pytest.mark.parametrize("method", ["lbfgs", "lbfgsb", "owlqn"])
+def test_a_minimum_of_tiny_parameters_is_known_by_its_curvature(method):
+    fun, best = least_squares(1e-12)
+    assert fl.minimize(fun, best, method=method).success
+
+
 def test_a_run_that_begins_at_a_minimum():
     found = fl.minimize(parabola(1.0), np.ones(2))
     assert (found.nfev, found.nit, found.success) == (1, 0, True)

@@ -15,7 +15,7 @@ from .._arrays._results import Result
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
-from ..solvers._minimize import minimize
+from ..solvers._minimize import check_condition, minimize
 from . import _inputs, _objective
 from ._epochs import EpochRun
 from ._run import InterruptedRunError, Run, StoppedError
@@ -273,12 +273,8 @@ def _refuse(method: Solver, given: dict[str, Any]) -> None:
 
 
 def _check_condition(stop: Any) -> None:
-    if stop is None:
-        return
-    if not isinstance(stop, conditions.Condition):
-        msg = f"stop: is a {type(stop).__name__}, expected a condition of fallline.stop"
-        raise TypeError(msg)
-    for part in stop._parts():
+    check_condition(stop)
+    for part in () if stop is None else stop._parts():
         if set(part._needs) - {"value"}:
             msg = f"stop: {part!r} looks at {' and '.join(part._needs)}, which an epoch of a rule "
             raise ValueError(msg + "does not tell; a condition on the loss fits")

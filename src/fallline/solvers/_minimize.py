@@ -201,7 +201,7 @@ def minimize(
     idle = a_rule and callback is None and stop is None and not found
     every = check_every if check_every is not None else (max_iterations or 1) if idle else 1
     every = _checks.count("check_every", every, 1)
-    _check_condition(stop)
+    check_condition(stop)
     if batched:
         return MinimizeResult(
             finish(
@@ -247,7 +247,8 @@ def minimize(
     )  # fmt: skip
 
 
-def _check_condition(stop: Any) -> None:
+def check_condition(stop: Any) -> None:
+    """Check that something is a condition, or nothing."""
     if stop is not None and not isinstance(stop, conditions.Condition):
         msg = f"stop: is a {type(stop).__name__}, expected a condition of fallline.stop"
         raise TypeError(msg)
