@@ -72,3 +72,40 @@ def test_counts_of_numpy_become_counts(backend):
     for bad in (True, 1.5, -1):
         with pytest.raises((TypeError, ValueError), match=r"\['step'\]: is .* an integer >= 0"):
             opt.state["w"]["step"] = bad
+
+
+def test_what_other_libraries_call_it_leads_to_what_it_is_here():
+    x = np.ones(2)
+    opt = fl.Optimizer({"w": x}, fl.SGD(0.5))
+    for name, remedy in (
+        ("zero_grad", r"step\(grads\) and not kept"),
+        ("param_groups", "each leaf has its own rule"),
+        ("add_param_group", r"rebind\(params, rule"),
+        ("lr", "its rate is learning_rate"),
+    ):
+        words = f"^Optimizer has no attribute '{name}'; .*{remedy}"
+        with pytest.raises(AttributeError, match=words):
+            getattr(opt, name)
+        assert not hasattr(opt, name)
+    with pytest.raises(AttributeError, match=r"has no attribute 'zero_grads'$"):
+        opt.zero_grads()
+
+
+def test_an_error_within_a_property_is_told_as_it_is(monkeypatch):
+    def fails(self):
+        raise AttributeError("of something else")
+
+    monkeypatch.setattr(type(fl.Optimizer(np.ones(2), fl.SGD(1.0))), "engine", property(fails))
+    with pytest.raises(AttributeError, match=r"^of something else$"):
+        fl.Optimizer(np.ones(2), fl.SGD(1.0)).engine  # noqa: B018
+
+
+def test_groups_of_torch_are_told_from_trees():
+    w, b = np.ones(2), np.ones(3)
+    groups = [{"params": w}, {"params": [b], "lr": 0.1, "momentum": 0.9, "betas": (0.9, 0.99)}]
+    with pytest.raises(TypeError, match=r"^params\[1\]: is a group with 'lr', 'momentum', expe"):
+        fl.Optimizer(groups, fl.SGD(0.5))
+    opt = fl.Optimizer([{"params": w}, {"params": [b]}], [fl.SGD(0.5), fl.SGD(0.1)])
+    opt.step([{"params": w.copy()}, {"params": [b.copy()]}])
+    np.testing.assert_allclose(w, 0.5)
+    np.testing.assert_allclose(b, 0.9)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline import gradients, schedules
+from fallline import _arrays, gradients, schedules
 
 
 def stepped(rule, gradient=2.0, steps=50, start=0.0, **options):
@@ -582,3 +582,27 @@ def test_slots_that_are_new_start_at_the_new_array(shape):
     new = {"x": np.full(shape, 7.0, np.float16)}
     opt.rebind(new, rule=fl.Lookahead(fl.Adam(0.1)), state="pad")
     np.testing.assert_array_equal(opt.state["x"]["slow"], np.full(shape, 7.0))
+
+
+@pytest.mark.parametrize("change", ["dtype", "device", "shape"])
+def test_state_of_a_frozen_leaf_does_not_follow_into_another_kind_of_array(change):
+    xp = pytest.importorskip("array_api_strict")
+    params = {"w": xp.ones(3), "b": xp.ones(3)}
+    options = {"gradients": [fl.gradients.Accumulate(2)]}
+    opt = fl.Optimizer(params, fl.SGD(0.5, momentum=0.5), **options)
+    for _ in range(3):  # a step, and half of another
+        opt.step({"w": xp.ones(3), "b": xp.ones(3)})
+    opt.rule = {"w": None, "b": fl.SGD(0.5, momentum=0.5)}
+    new = {
+        "dtype": xp.ones(3, dtype=xp.float32),
+        "device": xp.ones(3, device=xp.Device("device1")),
+        "shape": xp.ones(2),
+    }[change]
+    opt.rebind({"w": new, "b": params["b"]}, state="pad")
+    assert opt.state["w"] is None
+    assert opt.state_dict()["flow"]["given"] == ["params['b']"]
+    opt.rule = fl.SGD(0.5, momentum=0.5)
+    for _ in range(2):
+        opt.step({"w": xp.ones_like(new), "b": xp.ones(3)})
+    # A first step of rate 0.5 after half a window without a gradient of this leaf.
+    assert np.all(_arrays.to_numpy(new) == 0.75)

@@ -21,6 +21,7 @@ from ._fused import Composed
 from ._group import Group
 from ._leaf import Leaf, LeafState, check_writable, stepped, still_writable
 from ._options import StepOptions
+from ._remember import of_transforms
 from ._row_sparse import RowSparse
 
 # Gradients of a step are remembered, so that the same objects need no second check, where all of
@@ -95,6 +96,7 @@ class Binding:
         self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
         self.stepped = stepped(self.leaves)
         self.memories = memories(leaf.rule for leaf in self.leaves)
+        self.remembering = of_transforms(self.options)
         terms = any(not leaf.terms.empty for leaf in self.leaves)
         self.surrounded = terms or not self.options.trivial
         self.last: list[Any] = []
@@ -167,8 +169,8 @@ class Binding:
                     assert r is not None
                     with _arrays.guard(p)():
                         found = resized(place, started(p, plan, step), found, state, r)
-                elif leaf is not None and leaf.shape != p.shape:
-                    found = None  # the state of a frozen leaf of another shape
+                elif leaf is not None and not leaf.resembles(p):
+                    found = None  # the state of a frozen leaf, of which no rule says what it is
             states.append(found)
             before.append(None if leaf is None or state == "reset" else leaf.rule)
         return self.rebound(params, structure, new, states, step, options=options, before=before)

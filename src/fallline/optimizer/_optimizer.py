@@ -10,7 +10,7 @@ import numpy as np
 
 from .._arrays import _checks, _trees
 from ..gradients import Transform
-from . import _step
+from . import _hints, _step
 from ._binding import Binding, rules
 from ._changes import Changes
 from ._options import StepOptions
@@ -98,6 +98,7 @@ class Optimizer(Changes):
         decay_factors: Any = None,
         engine: str = "auto",
     ) -> None:
+        _hints.check_no_groups(params)
         structure = _trees.Structure(params)
         options = StepOptions(
             gradients=gradients, penalty=penalty, constraint=constraint, nonfinite=nonfinite,
@@ -110,6 +111,11 @@ class Optimizer(Changes):
     def _start(self, spec: Any, memory: _step.StepMemory, *, unfinished: bool = False) -> None:
         self._spec, self._memory, self._unfinished = spec, memory, unfinished
         self._lock, self._owner = Lock(), 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _hints.ATTRIBUTES:
+            raise _hints.attribute(name)
+        return object.__getattribute__(self, name)  # with Python's own error
 
     # -- what is bound ------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from .. import _arrays
+from ..gradients import LossScale
 from ..rules import Rule
 from ._leaf import Leaf
 from ._options import StepOptions
@@ -32,6 +33,12 @@ def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Any]:
             if root is not None:
                 found |= _within(leaf.name(argument), root, ())
     return found
+
+
+def of_transforms(options: StepOptions) -> list[Any]:
+    """Return what transforms change when they are applied: all but the scale of the loss."""
+    applied = [x for x in options.gradients if not isinstance(x, LossScale)]
+    return [x for transform in applied for _, x in _within("", transform, ())]
 
 
 def _within(path: str, x: Any, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ made apart. Then `begin` is called, and the arrays are written.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -118,7 +119,14 @@ def _finish(
             scale.take(after)
         raise FloatingPointError(_not_finite(leaves, grads))
     if go or options.nonfinite == "propagate":
-        norm = _rules(bound, asked, grads, keep, memory, begin)
+        # A copy: what a transform holds it may change in place.
+        held = [(x, copy.deepcopy(x.state_dict())) for x in bound.remembering]
+        try:
+            norm = _rules(bound, asked, grads, keep, memory, held, begin)
+        except BaseException:
+            for x, state in held:
+                x.load_state_dict(state)
+            raise
     else:
         begin()
         memory.skipped += 1
@@ -138,6 +146,7 @@ def _rules(
     grads: list[Any],
     keep: Any,
     memory: StepMemory,
+    held: list[tuple[Any, Any]],
     begin: Callable[[], None],
 ) -> Any:
     # Transforms, rules and what comes after them; returns the norm before clipping.
@@ -175,7 +184,7 @@ def _rules(
         stepped = [leaf.state for leaf, g in zip(leaves, grads, strict=True) if g is not None]
         counts = [(state, state.count) for state in stepped if state is not None]
         read = _arrays.begin_read(keep)
-        held = [(x, x.state_dict()) for x in bound.memories]
+        held = [*held, *((x, x.state_dict()) for x in bound.memories)]
         awaited = Awaited(read, counts, memory.steps, memory.last, memory.skipped, held)
     run(bound, grads, given, memory.steps, begin)
     memory.advance()

@@ -314,7 +314,7 @@ class Machine(Changes):
 
     @rule(
         what=st.sampled_from(
-            ["rules", "move", "load", "load", "option", "option", "flush", "flush", "discard"]
+            ["rules", "move", "move", "load", "load", *["option"] * 3, "flush", "flush", "discard"]
         ),
         at=AT,
         n=CALLS,
@@ -376,8 +376,6 @@ class Machine(Changes):
             self.met["thrown into", f"{what}, locked"] += 1
             system.opt.load_state_dict(kept)
             assert not system.locked
-        elif "user" in self.make.transforms:
-            system.opt.load_state_dict(kept)  # what a user's transform remembers is its own
         same(before, system.content(), what=f"{system.name} after an error in {what} ({target})")
         operation(system)
 
