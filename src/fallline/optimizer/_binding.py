@@ -16,7 +16,7 @@ from .._arrays import _checks, _memory, _trees
 from ..engine.trace import trace
 from ..rules import Rule
 from . import _sharded
-from ._carry import adopted, carried, memories, owned, resized, started
+from ._carry import adopted, carried, following, memories, owned, resized, started
 from ._fused import Composed
 from ._group import Group
 from ._leaf import Leaf, LeafState, check_writable, stepped, still_writable
@@ -169,8 +169,9 @@ class Binding:
                     assert r is not None
                     with _arrays.guard(p)():
                         found = resized(place, started(p, plan, step), found, state, r)
-                elif leaf is not None and not leaf.resembles(p):
-                    found = None  # the state of a frozen leaf, of which no rule says what it is
+                else:
+                    assert leaf is not None
+                    found = following(leaf, found, p)
             states.append(found)
             before.append(None if leaf is None or state == "reset" else leaf.rule)
         return self.rebound(params, structure, new, states, step, options=options, before=before)

@@ -205,6 +205,20 @@ def resized(place: str, fresh: dict[str, Any], old: LeafState, state: str, rule:
     return LeafState(result, old.count, rule, given=old.given)
 
 
+def following(leaf: Leaf, state: LeafState, p: Any) -> LeafState | None:
+    """Return a frozen leaf's state for the array in its place, `None` if it does not fit that."""
+    if leaf.shape != p.shape:
+        return None
+    slots: dict[str, Any] = {}
+    for name, x in state.slots.items():
+        if _arrays.is_complex(x) and not _arrays.is_complex(p):
+            return None
+        dtype = p.dtype if _arrays.is_complex(x) else _arrays.compute_dtype(p)
+        same = x.dtype == dtype and _arrays.device(x) == _arrays.device(p)
+        slots[name] = x if same else _arrays.moved(x, p, dtype)
+    return state.replaced(slots)
+
+
 def _padded(x: Any, like: Any, place: str) -> Any:
     """Return `like` with `x` written over it from the origin, cropped where `x` is larger."""
     if x.ndim != like.ndim:

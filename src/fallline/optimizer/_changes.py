@@ -205,8 +205,8 @@ class Changes(Snapshots):
         state : {"keep", "pad", "reset"}
             For leaves that existed: keep the state (an error if the shape changed); keep it and
             pad or crop it to the new shape, at the ends of the axes; or start afresh. Kept state
-            is moved to the leaf's device and dtype. A frozen leaf keeps its state only where
-            shape, dtype and device are those of before.
+            is moved to the leaf's device and dtype. The state of a frozen leaf of another
+            shape is dropped.
         rule : rule, tree of rules, or callable, optional
             New rules; without it those given last are applied to the new tree.
         penalty, constraint, rate_factors, decay_factors : optional

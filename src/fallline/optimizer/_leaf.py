@@ -91,11 +91,6 @@ class Leaf:
         """Return this leaf with another state."""
         return Leaf(self.index, self.path, self.p, self.rule, self.plan, self.terms, state)
 
-    def resembles(self, p: Any) -> bool:
-        """Tell whether an array is of this leaf's shape, dtype and device."""
-        same = _arrays.dtype_name(p) == _arrays.dtype_name(self.p)
-        return same and p.shape == self.shape and _arrays.device(p) == self.device
-
     @property
     def arrays(self) -> list[Any]:
         """The parameter and the state arrays, in the rule's order."""

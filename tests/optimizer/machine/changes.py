@@ -244,7 +244,8 @@ class Changes(Base):
         self.make = self.make.replaced(spec=spec)
         held = set()
         for leaf in self.first.opt._bound.leaves:
-            same = before.get(leaf.path) == kinds.get(leaf.path)
+            shapes = [(x.get(leaf.path) or [None])[0] for x in (before, kinds)]
+            same = shapes[0] == shapes[1]
             if leaf.path in before and state != "reset" and (leaf.rule is not None or same):
                 held.add(leaf.path)
         self.given &= held
