@@ -8,7 +8,7 @@ import pytest
 import fallline as fl
 from fallline import stop
 
-from . import more_garbow_hillstrom
+from . import more_garbow_hillstrom as mgh
 
 UNITS = [1e-50, 1e-30, 1e-20, 1e-15, 1e-12, 1e-8, 1.0, 1e150]
 METHODS = ["lbfgs", "cg", "lbfgsb", "fista", "proximal-gradient"]
@@ -120,7 +120,7 @@ def test_a_run_that_begins_at_a_minimum():
     assert (found.nfev, found.nit, found.success) == (1, 0, True)
     assert "gradient" in found.message
     # Within what rounding makes of the residuals.
-    gulf = next(p for p in more_garbow_hillstrom.load() if p.name.startswith("gulf"))
+    gulf = next(p for p in mgh.load() if p.name.startswith("gulf"))
     assert fl.minimize(gulf, gulf.start(10)).success
 
 
@@ -263,3 +263,48 @@ def test_conjugate_gradients_do_not_take_a_slow_phase_for_the_end():
         lambda x: (0.5 * float(d @ (x - 1) ** 2), d * (x - 1)), np.zeros(50), method="cg"
     )
     assert not found.success or np.max(abs(found.x - 1)) <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [("brown_badly_scaled 2", 1), ("meyer 3", 10), ("kowalik_osborne 4", 100), ("watson 9", 10)],
+)
+def test_conjugate_gradients_claim_no_minimum_in_a_valley(name, factor):
+    problem = next(problem for problem in mgh.load() if problem.name == name)
+    with np.errstate(all="ignore"):
+        found = fl.minimize(problem, problem.start(factor), method="cg")
+    values = np.asarray([one["value"] for one in problem.minima])
+    assert not found.success or np.min(abs(found.fun - values)) <= 1e-5
+
+
+def test_conjugate_gradients_claim_a_minimum_of_any_condition():
+    # The flattest direction that was seen promises more than there is, within the tolerance.
+    for power in (0, 2, 4):
+        d = np.logspace(0, power, 20)
+        found = fl.minimize(
+            lambda x, d=d: (1.0 + 0.5 * float(d @ (x - 1) ** 2), d * (x - 1)), np.zeros(20),
+            method="cg",
+        )  # fmt: skip
+        assert found.success
+        assert found.fun - 1 <= 1e-8
+
+
+def test_few_variables_have_a_longer_history():
+    problem = next(problem for problem in mgh.load() if problem.name == "watson 12")
+    runs = {m: fl.minimize(problem, problem.x0, method=fl.LBFGS(history=m)) for m in (10, 30)}
+    assert fl.minimize(problem, problem.x0).nfev == runs[30].nfev < runs[10].nfev / 2
+
+    def chained(x):
+        d = x[1:] - x[:-1] ** 2
+        g = np.zeros_like(x)
+        g[1:], g[:-1] = 200 * d, -400 * d * x[:-1]
+        g[:-1] -= 2 * (1 - x[:-1])
+        return float(100 * d @ d + np.sum((1 - x[:-1]) ** 2)), g
+
+    for n, m in ((100, 30), (101, 10)):
+        x0 = np.linspace(-1.2, 1, n)
+        found, expected = (
+            fl.minimize(chained, x0, method=fl.LBFGS(history=h), max_iterations=60)
+            for h in (None, m)
+        )
+        np.testing.assert_array_equal(found.x, expected.x)

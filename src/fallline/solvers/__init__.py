@@ -6,13 +6,14 @@ loop of one's own drives. An update rule is a solver too.
 
 from __future__ import annotations
 
-from ._base import Record, Run, Solver
+from ._base import Run, Solver
 from ._conjugate import ConjugateGradient
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
 from ._methods import get, start
 from ._owlqn import OWLQN
 from ._proximal import ProximalGradient
+from ._record import Record
 from ._rule_run import RuleRun
 from ._search import NoProgress
 from ._steepest import SteepestDescent

@@ -13,6 +13,7 @@ from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..penalties import L1, ElasticNet, as_penalty
 from ..stop import Condition, RelativeDecrease, RelativeGradient
+from ._record import Record
 from ._search import NoProgress, Trial, no_step
 from ._space import Space, numbers
 
@@ -87,94 +88,6 @@ class Objective:
         return penalty.value(leaf)
 
 
-@dataclass(frozen=True)
-class Record:
-    """Where a run stands; value and gradient belong to the same point.
-
-    Of a batch, numbers are arrays with an entry for each problem, but for `evaluations`.
-
-    Attributes
-    ----------
-    x : tree
-        The point, on its device: read-only, or a copy where a library has no such arrays.
-    value : float
-        The objective there, smooth penalties included.
-    gradient : tree
-        Like `x`.
-    gradient_norm : float
-        Largest magnitude of an element of the gradient, complex ones by component; of a proximal
-        solver, of the step over its length.
-    iteration, evaluations : int
-        Iterations done, evaluations of the objective so far.
-    step_length : float
-        Of the last step, in units of its direction.
-    shortened : bool
-        Whether the line search had to go back from a longer step.
-    """
-
-    value: float
-    gradient_norm: float
-    iteration: int
-    evaluations: int
-    step_length: float
-    _space: Space
-    _x: Any
-    _gradient: Any
-    _before: Any
-    shortened: Any = False
-    _steep: Any = None  # what is to vanish, if that is not the gradient, times `_unit`
-    _unit: float = 1.0
-
-    @property
-    def x(self) -> Any:
-        """The point; its arrays are read-only, or copies where a library has no such arrays."""
-        return self._space.shown(self._x)
-
-    @property
-    def gradient(self) -> Any:
-        """The gradient, like `x`."""
-        return self._space.shown(self._gradient)
-
-    def scaled_gradient(self) -> Any:
-        """Return the largest product of `gradient_norm`'s elements and the point's, as at least 1.
-
-        One read from the device.
-        """
-        xp, x = self._space.xp, self._x
-        steep = self._gradient if self._steep is None else self._steep
-        size = xp.abs(x)
-        products = steep * xp.where(size > 1, size, xp.ones_like(size))
-        return self._read(self._space.peak(products)) / self._unit
-
-    def _read(self, number: Any) -> Any:
-        return float(numbers(self._space, 0.0, [number])[1])
-
-    def change(self) -> tuple[float, float]:
-        """Return the Euclidean norms of the last step and of the point: a read from the device."""
-        xp, x = self._space.xp, self._x
-        d = x if self._before is None else x - self._before
-        step, size = numbers(self._space, 0.0, [xp.sum(d * d), xp.sum(x * x)])[1:]
-        return math.sqrt(step), math.sqrt(size)
-
-    def __repr__(self) -> str:
-        """Return the class and the numbers."""
-        names = [f.name for f in fields(self) if not f.name.startswith("_")]
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
-
-    @property
-    def broken(self) -> Any:
-        """Whether the value or the gradient is not finite."""
-        return not (math.isfinite(self.value) and math.isfinite(self.gradient_norm))
-
-    def not_finite(self) -> str:
-        """Return in words what is not finite at this point; empty if all is."""
-        if not self.broken:
-            return ""
-        leaf = self._space.worst(self._gradient)
-        what = "value" if math.isfinite(self.gradient_norm) or leaf is None else f"gradient{leaf}"
-        return f"the {what} is not finite in iteration {self.iteration}"
-
-
 INTERRUPTED = "interrupted; this is the best point so far"
 
 
@@ -245,7 +158,7 @@ class Run:
     _tried = 1.0  # the first step length of the last search
     _probe: tuple[float, float] | None = None  # and, if the objective is finite there, its slope
     default_stop: ClassVar[Condition | None] = RelativeGradient() | RelativeDecrease(
-        times=3, floor=0.0
+        times=2, floor=0.0
     )
 
     def __init__(
@@ -343,12 +256,18 @@ class Run:
         return Record(
             at.value, at.norm, self.iteration, self.objective.evaluations, at.t,
             self.space, at.x, at.gradient, self._before, at.shortened, *self._vanishing,
+            self._outlook,
         )  # fmt: skip
 
     @property
     def _vanishing(self) -> tuple[Any, float]:
         """What is to vanish, if that is not the gradient, and what it is to be divided by."""
         return self.at.pseudo, 1.0
+
+    @property
+    def _outlook(self) -> tuple[float, float]:
+        """How far the objective and the point have to go yet, where steps do not tell."""
+        return 0.0, 0.0
 
     def step(self) -> Record:
         """Make one iteration.
@@ -381,16 +300,26 @@ class Run:
                 return
             yield record
 
+    @property
+    def _spared(self) -> float:
+        """What may be left to gain where no step lowers the objective, beside rounding."""
+        return 0.0
+
+    def _gain(self) -> float:
+        """Return what a step is expected to gain: by its slope, and the curvature along it."""
+        slope = abs(self.at.slope)
+        gain = slope * self._tried
+        if self._probe is not None and (bend := self._probe[1] + slope) > 0:
+            gain = min(gain, 0.5 * slope * self._probe[0] * (slope / bend))
+        return gain
+
     def _failed(self) -> NoProgress:
-        # What the step was expected to gain: by its slope, and by the curvature that its first
-        # trial saw; against what the rounding of values, points and residuals explains. Where the
-        # slope is zero beside a gradient that is not, its square was out of range.
-        at, xp, epsilon = self.at, self.space.xp, self.space.epsilon
-        gain = abs(at.slope) * self._tried
-        if self._probe is not None and (bend := self._probe[1] - at.slope) > 0:
-            gain = min(gain, 0.5 * abs(at.slope) * self._probe[0] * (abs(at.slope) / bend))
+        # What could be gained, against what the rounding of values, points and residuals explains.
+        # Where the slope is zero beside a gradient that is not, its square was out of range.
+        at, xp, epsilon, gain = self.at, self.space.xp, self.space.epsilon, self._gain()
         moved = float(numbers(self.space, 0.0, [xp.abs(at.gradient) @ xp.abs(at.x)])[1])
         squares = epsilon**2 * abs(self._first_value - at.value)  # of residuals
         noise = self.noise + epsilon * moved + squares
-        small = math.isfinite(gain) and gain <= 100 * noise and not gain == 0 < at.norm
+        least = max(100 * noise, self._spared)
+        small = math.isfinite(gain) and gain <= least and not gain == 0 < at.norm
         return NoProgress(no_step(small), at_precision=small)

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._arrays import _checks
+from ..stop._relative import least_fall
 from ._base import Run, Solver
 from ._search import Trial, strong_wolfe
+
+BENDS = 30  # curvatures that are remembered
 
 
 class ConjugateGradientRun(Run):
     """Three inner products for each evaluation: g g, g d, and g with the gradient before."""
 
     solver: ConjugateGradient
-    remembers = (*Run.remembers, "_square", "_length", "_t", "_fresh", "_reach")
+    remembers = (*Run.remembers, "_square", "_length", "_t", "_fresh", "_reach", "_bends")
 
     def _restart(self) -> None:
         self._reach = 1.0  # of the last step, in the space
+        self._bends: list[float] = []  # the curvatures along the last directions
         self._downhill(float(self.at.measured[0]))
 
     def _downhill(self, square: float) -> None:
@@ -38,7 +42,7 @@ class ConjugateGradientRun(Run):
         if self._square == 0:
             raise self._failed()
         trial = self._searched()
-        if trial is None and not self._fresh and not self._failed().at_precision:
+        if trial is None and not self._fresh:
             self._downhill(self._square)
             trial = self._searched()
         if trial is None:
@@ -46,6 +50,8 @@ class ConjugateGradientRun(Run):
         slope, square, mixed = (float(x) for x in trial.measured)
         self._reach = trial.t * math.sqrt(self._length)
         along = slope - self.at.slope  # y d
+        if along > 0:
+            self._bends = [*self._bends[1 - BENDS :], along / (trial.t * self._length)]
         beta = self._beta(square, mixed, slope, along)
         new_slope = -square + beta * slope
         self._t = trial.t * self.at.slope / new_slope if new_slope < 0 else trial.t
@@ -64,6 +70,23 @@ class ConjugateGradientRun(Run):
     def _searched(self) -> Trial | None:
         self._tried = self._t
         return strong_wolfe(self._line, self.at, self._t, noise=self.noise, c1=1e-4, c2=0.1)
+
+    def _gain(self) -> float:
+        return self._outlook[0] if self._bends else super()._gain()
+
+    @property
+    def _spared(self) -> float:
+        # As much as `RelativeDecrease` spares: the flattest direction promises more than there is.
+        return least_fall(self.space.epsilon) * abs(self.at.value) if self._bends else 0.0
+
+    @property
+    def _outlook(self) -> tuple[float, float]:
+        # Along the flattest of the last directions: a step along a steep one gains next to nothing
+        # where there is much to gain yet.
+        if not self._bends:
+            return 0.0, 0.0
+        flattest = min(self._bends)
+        return 0.5 * self._square / flattest, math.sqrt(self._square) / flattest
 
     def _beta(self, square: float, mixed: float, slope: float, along: float) -> float:
         if self.solver.beta == "polak-ribiere":

@@ -28,7 +28,8 @@ class LBFGSRun(Run):
     )  # fmt: skip
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
-        self._rows = self.space.zeros(3 + 2 * self.solver.history)
+        self._most = self.solver.pairs(self.space.size)
+        self._rows = self.space.zeros(3 + 2 * self._most)
 
     def _restart(self) -> None:
         self._reach = 1.0  # of the last step, in the space
@@ -95,7 +96,7 @@ class LBFGSRun(Run):
         if sy > self.space.epsilon * -self.at.slope * trial.t:
             s_y, y_y = products[1, 3 + at], products[1, 4 + at]
             slot = len(self._slots)
-            if slot == self.solver.history:
+            if slot == self._most:
                 slot = self._slots.pop(0)
                 s_y, y_y, g_s, g_y = (x[1:] for x in (s_y, y_y, g_s, g_y))
                 self._inverse, self._yy = self._inverse[1:, 1:], self._yy[1:, 1:]
@@ -151,8 +152,9 @@ class LBFGS(Solver):
 
     Parameters
     ----------
-    history : int, default 10
-        Pairs kept: the memory is 3 + 2 * history vectors.
+    history : int, optional
+        Pairs kept: the memory is 3 + 2 * history vectors. By default 10; 30 for at most 100
+        variables, where pairs cost little and badly scaled problems need fewer iterations for it.
 
     Notes
     -----
@@ -173,9 +175,14 @@ class LBFGS(Solver):
     [10.514719, 0.0]
     """
 
-    history: int = 10
+    history: int | None = None
     _run = LBFGSRun
 
     def __post_init__(self) -> None:
         """Check the length of the history."""
-        object.__setattr__(self, "history", _checks.count("history", self.history, 1))
+        if self.history is not None:
+            object.__setattr__(self, "history", _checks.count("history", self.history, 1))
+
+    def pairs(self, size: int) -> int:
+        """Return how many pairs are kept for a number of real variables."""
+        return self.history or (30 if size <= 100 else 10)

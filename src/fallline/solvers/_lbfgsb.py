@@ -124,8 +124,8 @@ class LBFGSB(LBFGS):
 
     Parameters
     ----------
-    history : int, default 10
-        Pairs kept.
+    history : int, optional
+        Pairs kept, as for ``LBFGS``.
 
     Notes
     -----

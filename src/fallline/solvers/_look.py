@@ -13,7 +13,8 @@ from ..callbacks._base import is_true
 from ..stop import Verdict
 from ..stop._watch import fill
 from . import _resume
-from ._base import INTERRUPTED, Record
+from ._base import INTERRUPTED
+from ._record import Record
 from ._rule_run import RuleRun, copied
 
 Keep = dict[str, Callable[[Record], Any]]

@@ -10,11 +10,11 @@ from .._arrays import _checks
 from .._arrays._results import Result
 from ..stop import Verdict
 from . import _methods, _resume
-from ._base import Record
 from ._bounds import box
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
 from ._look import Look, View, hooks
+from ._record import Record
 from ._rule_run import RuleRun
 from ._search import NoProgress
 from .batched import BatchedRuleRun, finish, start_batch
@@ -112,7 +112,7 @@ def minimize(
         SciPy's form of a ``Box``, for one array; `None` is no bound. ``"lbfgs"`` then means
         ``LBFGSB``.
     stop : Condition, optional
-        From `fallline.stop`. By default ``RelativeGradient() | RelativeDecrease(times=3,
+        From `fallline.stop`. By default ``RelativeGradient() | RelativeDecrease(times=2,
         floor=0)``, which know no units of the objective; for proximal gradients
         ``RelativeGradient()``; for update rules none.
     max_iterations : int, optional

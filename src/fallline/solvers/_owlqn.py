@@ -85,8 +85,8 @@ class OWLQN(LBFGS):
 
     Parameters
     ----------
-    history : int, default 10
-        Pairs kept.
+    history : int, optional
+        Pairs kept, as for ``LBFGS``.
 
     Notes
     -----

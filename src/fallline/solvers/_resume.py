@@ -18,7 +18,8 @@ from .. import _arrays
 from .._arrays import _checks, _files
 from .._arrays._trees import Structure
 from ..optimizer import _describe, _saving
-from ._base import Record, Solver
+from ._base import Solver
+from ._record import Record
 from ._rule_run import RuleRun
 from ._search import Trial
 

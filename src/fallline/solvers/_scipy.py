@@ -12,8 +12,8 @@ import numpy as np
 from .. import stop
 from .._arrays import _checks
 from . import _methods
-from ._base import Record
 from ._minimize import MinimizeResult, minimize
+from ._record import Record
 
 
 def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., MinimizeResult]:

@@ -17,12 +17,13 @@ class RelativeGradient(Condition):
 
     .. math::
         \max_i |g_i| \max(|x_i|, 1) &\le \max(\text{tolerance} \cdot |f|,\;
-            \epsilon\, |f_0 - f|) \\
+            \delta\, |f_0 - f|) \\
         \|x - x_{k-1}\| &\le \epsilon^{1/3} \max(\|x\|, 1)
 
-    where :math:`f_0` is the first value that was seen and :math:`\epsilon` the precision. An
-    objective with a factor ends at the same point. The second line tells a minimum from a slope
-    that only is flat beside where the run came from. Before the first step nothing tells in which
+    where :math:`f_0` is the first value that was seen, :math:`\epsilon` the precision, and
+    :math:`\delta` is 1e-12 in double and the precision below. An objective with a factor ends at
+    the same point. The second line tells a minimum from a slope that only is flat beside where the
+    run came from. Before the first step nothing tells in which
     units the parameters are: only a gradient of zero counts there.
 
     Parameters
@@ -34,8 +35,9 @@ class RelativeGradient(Condition):
     -----
     Where bounds, constraints or penalties that are not smooth hold elements back, g is the
     gradient without these elements, or the proximal step over its length. Complex elements count by
-    component. All but the largest element of the gradient is looked at only where that is small
-    enough already: two more reads from the device then.
+    component. Of conjugate gradients, whose steps may be short where much is left to do, the way
+    along the flattest of the last directions counts too. All but the largest element of the
+    gradient is looked at only where that is small enough already: two more reads from the device.
     """
 
     tolerance: float | None = None
@@ -51,17 +53,21 @@ class RelativeGradient(Condition):
 
         def judge(record: Any) -> Findings:
             precision, tolerance = epsilon(), self.tolerance
+            double = precision < 1e-12
             if tolerance is None:
-                tolerance = 1e-8 if precision < 1e-12 else 16 * precision
+                tolerance = 1e-8 if double else 16 * precision
             good = Verdict(f"the gradient is at most {tolerance:.2g} of the objective")
             value, first = record.value, memory["first"]
             first = memory["first"] = _arrays.choose(first == first, first, value)
-            least, fallen = tolerance * abs(value), precision * abs(first - value)
+            least, fallen = tolerance * abs(value), abs(first - value)
+            fallen = (1e-12 if double else precision) * fallen
             least = _arrays.choose(fallen > least, fallen, least)
             near = record.gradient_norm <= least
             if not _arrays.is_array(near) and not near:
                 return [(False, good)]
             step, size = record.change()
+            way = _outlook(record)[1]
+            step = _arrays.choose(step > way, step, way)
             part = precision ** (1 / 3)
             still = ((step <= part) | (step <= part * size)) & (record.iteration > 0)
             still = still | (record.gradient_norm == 0)
@@ -82,7 +88,8 @@ class RelativeDecrease(Condition):
         By default 1e7 times the precision in double, twice the precision below.
     times : int, default 1
         In so many iterations in a row. Those whose step a line search had to shorten are none of
-        them: a short step lowers any objective by little.
+        them: a short step lowers any objective by little. Of conjugate gradients, what the flattest
+        of the last directions promises must be as small.
     floor : float, default 1
         In units of the objective; 0 for a condition that knows none.
     """
@@ -103,7 +110,7 @@ class RelativeDecrease(Condition):
         memory |= {"before": math.inf, "small": 0}
 
         def judge(record: Any) -> Findings:
-            tolerance = _least_fall(epsilon()) if self.tolerance is None else self.tolerance
+            tolerance = least_fall(epsilon()) if self.tolerance is None else self.tolerance
             words = f"the objective fell by a fraction of at most {tolerance:.2g}"
             good = Verdict(words if self.times == 1 else f"{words} {self.times} times in a row")
             last = memory["before"]
@@ -117,10 +124,16 @@ class RelativeDecrease(Condition):
                 return [(small, good)]
             short = getattr(record, "shortened", False)  # of runs that search
             small = small & (~short if _arrays.is_array(short) else not short)
+            small = small & (_outlook(record)[0] <= tolerance * abs(record.value))
             count = memory["small"] = _counted(small) * (memory["small"] + 1)
             return [(count >= self.times, good)]
 
         return judge
+
+
+def _outlook(record: Any) -> tuple[float, float]:
+    # How far the objective and the point have to go yet, where the steps of a run do not tell.
+    return getattr(record, "_outlook", (0.0, 0.0))
 
 
 def _counted(truth: Any) -> Any:
@@ -131,5 +144,6 @@ def _counted(truth: Any) -> Any:
     return xp.astype(truth, xp.int32)
 
 
-def _least_fall(epsilon: float) -> float:
+def least_fall(epsilon: float) -> float:
+    """Return the fraction of the objective that a small decrease is, for a precision."""
     return 1e7 * epsilon if epsilon < 1e-12 else 2 * epsilon

@@ -9,8 +9,9 @@ import numpy as np
 
 from ... import _arrays
 from ...stop import Condition, NonFinite, Verdict
-from .._base import INTERRUPTED, Record, Solver
+from .._base import INTERRUPTED, Solver
 from .._lbfgs import LBFGS
+from .._record import Record
 from .._search import no_step
 from .._steepest import SteepestDescent
 from ._rule_run import BatchedRuleRun

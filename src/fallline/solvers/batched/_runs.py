@@ -180,7 +180,7 @@ class BatchedLBFGSRun(BatchedRun):
         return turned, xp.where(self._fresh, self._first(square), 1.0 + self._zero)
 
     def _remember(self, bent: Any, new: Pair) -> None:
-        xp, history = self.space.xp, self.solver.history
+        xp, history = self.space.xp, self.solver.pairs(self.space.size)
         void = self._zero
         old = [Pair(s, y, xp.where(self._fresh, void, rho)) for s, y, rho in self._pairs]
         longer = [*old, new]

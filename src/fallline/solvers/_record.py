@@ -1,0 +1,98 @@
+"""What is told of a run after each iteration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ._space import Space, numbers
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where a run stands; value and gradient belong to the same point.
+
+    Of a batch, numbers are arrays with an entry for each problem, but for `evaluations`.
+
+    Attributes
+    ----------
+    x : tree
+        The point, on its device: read-only, or a copy where a library has no such arrays.
+    value : float
+        The objective there, smooth penalties included.
+    gradient : tree
+        Like `x`.
+    gradient_norm : float
+        Largest magnitude of an element of the gradient, complex ones by component; of a proximal
+        solver, of the step over its length.
+    iteration, evaluations : int
+        Iterations done, evaluations of the objective so far.
+    step_length : float
+        Of the last step, in units of its direction.
+    shortened : bool
+        Whether the line search had to go back from a longer step.
+    """
+
+    value: float
+    gradient_norm: float
+    iteration: int
+    evaluations: int
+    step_length: float
+    _space: Space
+    _x: Any
+    _gradient: Any
+    _before: Any
+    shortened: Any = False
+    _steep: Any = None  # what is to vanish, if that is not the gradient, times `_unit`
+    _unit: float = 1.0
+    _outlook: tuple[float, float] = (0.0, 0.0)  # of the run
+
+    @property
+    def x(self) -> Any:
+        """The point; its arrays are read-only, or copies where a library has no such arrays."""
+        return self._space.shown(self._x)
+
+    @property
+    def gradient(self) -> Any:
+        """The gradient, like `x`."""
+        return self._space.shown(self._gradient)
+
+    def scaled_gradient(self) -> Any:
+        """Return the largest product of `gradient_norm`'s elements and the point's, as at least 1.
+
+        One read from the device.
+        """
+        xp, x = self._space.xp, self._x
+        steep = self._gradient if self._steep is None else self._steep
+        size = xp.abs(x)
+        products = steep * xp.where(size > 1, size, xp.ones_like(size))
+        return self._read(self._space.peak(products)) / self._unit
+
+    def _read(self, number: Any) -> Any:
+        return float(numbers(self._space, 0.0, [number])[1])
+
+    def change(self) -> tuple[float, float]:
+        """Return the Euclidean norms of the last step and of the point: a read from the device."""
+        xp, x = self._space.xp, self._x
+        d = x if self._before is None else x - self._before
+        step, size = numbers(self._space, 0.0, [xp.sum(d * d), xp.sum(x * x)])[1:]
+        return math.sqrt(step), math.sqrt(size)
+
+    def __repr__(self) -> str:
+        """Return the class and the numbers."""
+        names = [f.name for f in fields(self) if not f.name.startswith("_")]
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+
+    @property
+    def broken(self) -> Any:
+        """Whether the value or the gradient is not finite."""
+        return not (math.isfinite(self.value) and math.isfinite(self.gradient_norm))
+
+    def not_finite(self) -> str:
+        """Return in words what is not finite at this point; empty if all is."""
+        if not self.broken:
+            return ""
+        leaf = self._space.worst(self._gradient)
+        what = "value" if math.isfinite(self.gradient_norm) or leaf is None else f"gradient{leaf}"
+        return f"the {what} is not finite in iteration {self.iteration}"
