@@ -23,9 +23,9 @@ class Objective:
 
     Parameters
     ----------
-    fun : callable
+    fun : callable or None
         ``fun(x, *args)`` returns the value and the gradient, a tree like `x`; only the value, if
-        `gradient` is given.
+        `gradient` is given. `None`: there are no values, only gradients.
     x0 : array or tree of arrays
         Where to start.
     args : sequence
@@ -40,16 +40,20 @@ class Objective:
 
     def __init__(
         self,
-        fun: Callable[..., Any],
+        fun: Callable[..., Any] | None,
         x0: Any,
         *,
         args: Sequence[Any] = (),
         gradient: Callable[..., Any] | None = None,
         penalty: Any = None,
     ) -> None:
+        if gradient is None if fun is None else not callable(fun):
+            msg = f"fun: is {_checks.described(fun)}, expected a function; or None beside gradient="
+            raise TypeError(msg)
         self.space = self.space_of(x0)
         self.evaluations = 0
         self._fun, self._args, self._gradient = fun, tuple(args), gradient
+        self.valued = fun is not None
         self.penalise(self.space.structure.broadcast(penalty, "penalty"))
 
     def penalise(self, penalties: Sequence[Any]) -> None:
@@ -66,7 +70,7 @@ class Objective:
         """Return the value and the gradient at a tree, as `fun` gave them."""
         space = self.space
         self.evaluations += 1
-        result = self._fun(tree, *self._args)
+        result = math.nan if self._fun is None else self._fun(tree, *self._args)
         if self._gradient is not None:
             value, gradient = result, self._gradient(tree, *self._args)
         elif isinstance(result, tuple) and len(result) == 2:
@@ -97,13 +101,14 @@ class Solver:
 
     _run: ClassVar[type[Run]]
 
-    def start(self, fun: Callable[..., Any], x0: Any, **options: Any) -> Run:
+    def start(self, fun: Callable[..., Any] | None, x0: Any, **options: Any) -> Run:
         """Evaluate the objective at `x0` and return a run, for loops of one's own.
 
         Parameters
         ----------
-        fun : callable
-            ``fun(x, *args)`` returns (value, gradient). It must not write into `x`.
+        fun : callable or None
+            ``fun(x, *args)`` returns (value, gradient). It must not write into `x`. `None` as in
+            `fallline.minimize`.
         x0 : array or tree of arrays
             Where to start; never written.
         **options
@@ -155,6 +160,7 @@ class Run:
         "iteration", "at", "_before", "_d", "_tried", "_probe", "_first_value",
     )  # fmt: skip
     proximal: ClassVar[bool] = False
+    compares: bool = True  # values of the objective
     _tried = 1.0  # the first step length of the last search
     _probe: tuple[float, float] | None = None  # and, if the objective is finite there, its slope
     default_stop: ClassVar[Condition | None] = RelativeGradient() | RelativeDecrease(
@@ -164,7 +170,7 @@ class Run:
     def __init__(
         self,
         solver: Any,
-        fun: Callable[..., Any],
+        fun: Callable[..., Any] | None,
         x0: Any,
         *,
         args: Sequence[Any] = (),
@@ -177,6 +183,9 @@ class Run:
         smooth = None if self.proximal else penalty
         if not self.proximal:
             self._refuse(x0, penalty, constraint)
+        if fun is None and self.compares:
+            msg = f"fun: is None, and {type(solver).__name__} compares values; "
+            raise TypeError(msg + "update rules do not, nor does ProximalGradient(step_size=...)")
         self.objective = Objective(fun, x0, args=args, gradient=gradient, penalty=smooth)
         self.space = self.objective.space
         self.iteration = 0
@@ -256,7 +265,7 @@ class Run:
         return Record(
             at.value, at.norm, self.iteration, self.objective.evaluations, at.t,
             self.space, at.x, at.gradient, self._before, at.shortened, *self._vanishing,
-            self._outlook,
+            self._outlook, self.objective.valued,
         )  # fmt: skip
 
     @property

@@ -67,7 +67,7 @@ def get(method: Any) -> Any:
         raise _checks.unknown_name("method", method, [*_NAMES, *rules.names()]) from None
 
 
-def start(method: Any, fun: Callable[..., Any], x0: Any, **options: Any) -> Any:
+def start(method: Any, fun: Callable[..., Any] | None, x0: Any, **options: Any) -> Any:
     """Return a run of a solver, or of a rule.
 
     Parameters

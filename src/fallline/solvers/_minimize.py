@@ -67,7 +67,7 @@ _RECORDED: dict[str, Callable[[Record], Any]] = {
 
 
 def minimize(
-    fun: Callable[..., Any],
+    fun: Callable[..., Any] | None,
     x0: Any,
     *,
     method: Any = "lbfgs",
@@ -92,9 +92,11 @@ def minimize(
 
     Parameters
     ----------
-    fun : callable
+    fun : callable or None
         ``fun(x, *args)`` returns the value, a real number or one-element array, and the gradient,
-        a tree like `x`; for complex leaves dL/dRe + i dL/dIm. It must not write into `x`.
+        a tree like `x`; for complex leaves dL/dRe + i dL/dIm. It must not write into `x`. `None`
+        beside `gradient`, for methods that compare no values: update rules, and
+        ``ProximalGradient`` with a `step_size`; `fun` of the result is NaN then.
     x0 : array or tree of arrays
         Where to start: real, complex, or both; of one library and on one device. Never written.
     method : str, solver, rule or tree of rules, default "lbfgs"
@@ -186,8 +188,12 @@ def minimize(
     if batched and (found or resume is not None):
         msg = "batched: many problems at a time take no callbacks, no bar and no file"
         raise ValueError(msg)
+    if batched and fun is None:
+        msg = "fun: is None, expected a function; many problems at a time are told by their values"
+        raise TypeError(msg)
     more = {} if resume is None else {"begin": False}
-    run: Any = (start_batch if batched else _methods.start)(
+    begin: Any = start_batch if batched else _methods.start
+    run: Any = begin(
         method, fun, x0, args=args, gradient=gradient, penalty=penalty, constraint=constraint,
         **more,
     )  # fmt: skip

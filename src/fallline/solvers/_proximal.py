@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,9 +90,18 @@ class ProximalGradientRun(Run):
         return self.at.pseudo, self.at.t or 1.0
 
     @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Whether values decide: on the length of a step."""
+        return self.solver.step_size is None
+
+    @property
     def _fixed(self) -> float | None:
+        return None if self.solver.step_size is None else self._length(self.iteration)
+
+    def _length(self, iteration: int) -> float:
         size = self.solver.step_size
-        return float(size(self.iteration) if callable(size) else size) if size is not None else None
+        assert size is not None
+        return float(size(iteration) if callable(size) else size)
 
     def _advance(self) -> Trial:
         t = self._fixed or self._t
@@ -153,6 +162,46 @@ class ProximalGradientRun(Run):
         return Trial(t, total, math.nan, z, gradient, None, norm, d), longest, turn < 0
 
 
+class FixedStepRun(ProximalGradientRun):
+    """Momentum with steps of given lengths: the objective is evaluated where they begin."""
+
+    remembers = (*ProximalGradientRun.remembers, "_ahead")
+
+    def _begin(self, x: Any) -> None:
+        super()._begin(x)
+        self._ahead, self._theta = (self.at.x, self.at.gradient), 1.0
+
+    def _advance(self) -> Trial:
+        xp, (y, slope), t = self.space.xp, self._ahead, self._t
+        z = self._map(y - t * slope, t)
+        step, moved = z - y, z - self.at.x
+        arrays = [self.space.peak(step), turn := step @ moved]
+        if (penalty := self._penalty(z)) is not None:
+            arrays.append(penalty)
+        self._t = self._length(self.iteration + 1)
+        fresh, theta = (0.5 * (1 + math.sqrt(1 + 4 * x**2 * t / self._t)) for x in (1, self._theta))
+        beta = (self._theta - 1) / theta
+        share = beta * xp.ones_like(turn)
+        if self.solver.restart:
+            share = xp.where(turn < 0, xp.zeros_like(turn), share)
+        value, steep, peak, turned, *more = self._look(z + share * moved, arrays)
+        if not (math.isfinite(steep) and (math.isfinite(value) or not self.objective.valued)):
+            # Ahead of the domain, as of a logarithm: the next step begins where this one ended.
+            value, steep = self._look(z, arrays)[:2]
+            theta = fresh
+        self._theta = fresh if turned < 0 and self.solver.restart else theta
+        self._previous, self._smooth = self.at.x, value
+        norm = peak / t if math.isfinite(steep) else math.nan
+        return Trial(t, value + sum(more), math.nan, z, self._ahead[1], None, norm, step)
+
+    def _look(self, y: Any, arrays: Sequence[Any]) -> list[float]:
+        # Evaluate where the next step begins, and read what this one was.
+        value, gradient = self.objective(y)
+        self._ahead = y, gradient
+        got = numbers(self.space, value, [self.space.peak(gradient), *arrays])
+        return [float(x) for x in got]
+
+
 def _separable(constraint: Callable[[Any], Any]) -> bool:
     return bool(getattr(constraint, "separable", False))
 
@@ -179,9 +228,12 @@ class ProximalGradient(Solver):
 
     Notes
     -----
-    One evaluation for an iteration, two with momentum, and one more for each halving; one read
-    from the device for each. ``"fista"`` is the accelerated form. Records' `gradient_norm` is the
-    largest element of :math:`(x_{k+1} - y_k) / t`.
+    One evaluation for an iteration, and one more for each halving; one read from the device for
+    each. ``"fista"`` is the accelerated form: its steps of lengths that are found take a second
+    evaluation, at :math:`y_k`. With a `step_size` it evaluates at :math:`y_k` only: values and
+    gradients of its records are those there, where the next step begins. Records' `gradient_norm`
+    is the largest element of :math:`(x_{k+1} - y_k) / t`. With a `step_size` no values are needed:
+    ``minimize(None, x0, gradient=...)``.
 
     References
     ----------
@@ -193,7 +245,11 @@ class ProximalGradient(Solver):
     step_size: float | Callable[[int], float] | None = None
     accelerated: bool = False
     restart: bool = True
-    _run = ProximalGradientRun
+
+    @property
+    def _run(self) -> type[ProximalGradientRun]:  # type: ignore[override]
+        fixed = self.accelerated and self.step_size is not None
+        return FixedStepRun if fixed else ProximalGradientRun
 
     def __post_init__(self) -> None:
         """Check the step length."""

@@ -47,6 +47,7 @@ class Record:
     _steep: Any = None  # what is to vanish, if that is not the gradient, times `_unit`
     _unit: float = 1.0
     _outlook: tuple[float, float] = (0.0, 0.0)  # of the run
+    _valued: bool = True  # else there is no function to give a value
 
     @property
     def x(self) -> Any:
@@ -87,7 +88,8 @@ class Record:
     @property
     def broken(self) -> Any:
         """Whether the value or the gradient is not finite."""
-        return not (math.isfinite(self.value) and math.isfinite(self.gradient_norm))
+        known = not self._valued or math.isfinite(self.value)
+        return not (known and math.isfinite(self.gradient_norm))
 
     def not_finite(self) -> str:
         """Return in words what is not finite at this point; empty if all is."""

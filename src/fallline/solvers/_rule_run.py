@@ -30,7 +30,7 @@ class RuleRun:
     def __init__(
         self,
         rule: Any,
-        fun: Callable[..., Any],
+        fun: Callable[..., Any] | None,
         x0: Any,
         *,
         penalty: Any = None,
@@ -101,7 +101,7 @@ class RuleRun:
         before, self._seen = self._seen, x
         return Record(
             float(value), float(norm), self.iteration, evaluations, 1.0, self.space,
-            x, gradient, before,
+            x, gradient, before, _valued=self.objective.valued,
         )  # fmt: skip
 
 
