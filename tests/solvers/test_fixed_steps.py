@@ -84,9 +84,12 @@ def test_rules_need_no_value_either():
     np.testing.assert_array_equal(found.x, fl.minimize(squares, np.zeros(10), **options).x)
     assert math.isnan(found.fun)
     broken = fl.minimize(
-        None, np.zeros(2), gradient=lambda x: x * math.nan if x.any() else x + 1, method=fl.SGD(1.0),
+        None,
+        np.zeros(2),
+        gradient=lambda x: x * math.nan if x.any() else x + 1,
+        method=fl.SGD(1.0),
         stop=stop.GradientNorm(1e-9),
-    )  # fmt: skip
+    )
     assert (broken.success, broken.status) == (False, 3)
 
 
