@@ -210,6 +210,7 @@ class Machine(Changes):
         self.make = self.make.replaced(spec=spec, **factors)
         self.given = set(given)
         now = self.first.before()
+        now = {**now, "flow": _without_fresh_memories(now["flow"], content["flow"])}
         for key, x in content.items():
             told = key in ("flow", "counts") or key[0] in ("params", "step")
             if told or (isinstance(x, np.ndarray) and key[0] != "average"):
@@ -378,6 +379,17 @@ class Machine(Changes):
             assert not system.locked
         same(before, system.content(), what=f"{system.name} after an error in {what} ({target})")
         operation(system)
+
+
+def _without_fresh_memories(flow, saved):
+    """Return what later steps depend on, less what rules remember here and had not to there."""
+    more = set(flow["schedules"]) - set(saved["schedules"])
+    assert all(path.endswith(".memory") for path in more)
+    kept = {
+        name: {path: x for path, x in flow[name].items() if path not in more}
+        for name in ("schedules", "classes")
+    }
+    return {**flow, **kept}
 
 
 def another(system, make, values):
