@@ -25,32 +25,16 @@ from . import _input, _reports, _sparse
 from ._columns import Columns, Standardised, curvature, l2_weight, slopes
 from ._input import whole
 from ._losses import PerRow, is_kinked, stages
+from ._parameters import Parameters
 
 PENALTIES = ("l2", "l1", "elasticnet")
 BATCH = 256
 MARGIN = 0.1  # errors of coefficients are those of the gradient over the curvature, below 1
 
 
-class LinearEstimator(_sparse.SparseCoefficients, BaseEstimator):  # type: ignore[misc]
+class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators."""
 
-    # The estimators' own __init__ set these; scikit-learn reads them off the signature.
-    loss: Any
-    penalty: Any
-    alpha: float
-    l1_ratio: float
-    fit_intercept: bool
-    positive: bool
-    method: Any
-    batch_size: int | None
-    max_iter: int
-    tol: float | None
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: int
-    warm_start: bool
-    random_state: Any
-    verbose: int
     intercept_: Any
     n_iter_: int
     history_: History

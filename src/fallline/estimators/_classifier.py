@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
@@ -15,7 +15,7 @@ from ..losses import Loss
 from ..objectives._linear_model import dense_like
 from . import _probabilities
 from ._base import LinearEstimator
-from ._input import beside
+from ._input import beside, class_factors
 from ._losses import found
 
 LOSSES: dict[str, type[Loss]] = {
@@ -41,6 +41,7 @@ def _has_probabilities(estimator: Any) -> bool:
     raise AttributeError(msg)
 
 
+@dataclass(eq=False, repr=False)
 class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     r"""Linear classification by any solver or update rule.
 
@@ -132,44 +133,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     array(['low', 'low', 'high', 'high'], dtype='<U4')
     """
 
-    def __init__(
-        self,
-        loss: Any = "log_loss",
-        *,
-        penalty: Any = "l2",
-        alpha: float = 3e-3,
-        l1_ratio: float = 0.5,
-        fit_intercept: bool = True,
-        positive: bool = False,
-        method: Any = "auto",
-        batch_size: int | None = None,
-        max_iter: int = 1000,
-        tol: float | None = 1e-4,
-        class_weight: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.positive = positive
-        self.method = method
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    loss: Any = "log_loss"
+    _: KW_ONLY
+    class_weight: Any = None
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
         """Fit to data.
@@ -338,15 +304,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         if self.class_weight is None:
             return weights
         like, labels = dense_like(X), _arrays.to_numpy(self.classes_)
-        if balance and isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            each = None if weights is None else _arrays.to_numpy(weights)
-            sums = np.bincount(_arrays.to_numpy(codes), each, minlength=len(labels))
-            factors = sums.sum() / (len(sums) * np.where(sums == 0, 1, sums))
-        else:
-            factors = compute_class_weight(self.class_weight, classes=labels, y=labels)
-        if (factors < 0).any():
-            msg = f"class_weight: is {self.class_weight!r}, expected no negative weights"
-            raise ValueError(msg)
+        rows = (codes, weights) if balance else None
+        factors = class_factors(self.class_weight, labels, rows)
         factors = _arrays.from_numpy(factors.astype(_arrays.dtype_name(like)), like)
         factors = _arrays.namespace(like).take(factors, codes, axis=0)
         return factors if weights is None else weights * factors

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._array_api import get_namespace
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .. import _arrays
@@ -111,3 +112,33 @@ def beside(x: Any, like: Any) -> Any:
     if not _arrays.is_array(x):
         return x
     return _arrays.from_numpy(_arrays.to_numpy(x), like)
+
+
+def class_factors(given: Any, labels: Any, rows: tuple[Any, Any] | None) -> Any:
+    """Return the factor of each class.
+
+    Parameters
+    ----------
+    given : dict or str
+        The parameter `class_weight`.
+    labels : array, shape (classes,)
+        The labels, of NumPy.
+    rows : tuple of arrays, optional
+        The number of each row's class, and the rows' weights or `None`, that are to be balanced.
+
+    Returns
+    -------
+    array, shape (classes,)
+        Of NumPy.
+    """
+    if rows is not None and isinstance(given, str) and given == "balanced":
+        codes, weights = rows
+        each = None if weights is None else _arrays.to_numpy(weights)
+        sums = np.bincount(_arrays.to_numpy(codes), each, minlength=len(labels))
+        factors = sums.sum() / (len(sums) * np.where(sums == 0, 1, sums))
+    else:
+        factors = compute_class_weight(given, classes=labels, y=labels)
+    if (factors < 0).any():
+        msg = f"class_weight: is {given!r}, expected no negative weights"
+        raise ValueError(msg)
+    return factors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import RegressorMixin
@@ -24,6 +25,7 @@ LOSSES: dict[str, type[Loss]] = {
 LOGARITHMIC = (losses.Poisson, losses.Gamma)
 
 
+@dataclass(eq=False, repr=False)
 class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     r"""Linear and log-linear regression by any solver or update rule.
 
@@ -112,42 +114,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     array([1., 3., 5., 7., 9.])
     """
 
-    def __init__(
-        self,
-        loss: Any = "squared_error",
-        *,
-        penalty: Any = "l2",
-        alpha: float = 3e-3,
-        l1_ratio: float = 0.5,
-        fit_intercept: bool = True,
-        positive: bool = False,
-        method: Any = "auto",
-        batch_size: int | None = None,
-        max_iter: int = 1000,
-        tol: float | None = 1e-4,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.loss = loss
-        self.penalty = penalty
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.positive = positive
-        self.method = method
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    loss: Any = "squared_error"
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn may expect."""

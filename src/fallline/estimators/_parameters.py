@@ -1,0 +1,29 @@
+"""The parameters that the linear estimators share, once."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+
+@dataclass(eq=False, repr=False)
+class Parameters:
+    """Fields that scikit-learn reads off the signature; `LinearRegressor` describes them."""
+
+    loss: Any
+    _: KW_ONLY
+    penalty: Any = "l2"
+    alpha: float = 3e-3
+    l1_ratio: float = 0.5
+    fit_intercept: bool = True
+    positive: bool = False
+    method: Any = "auto"
+    batch_size: int | None = None
+    max_iter: int = 1000
+    tol: float | None = 1e-4
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 5
+    warm_start: bool = False
+    random_state: Any = None
+    verbose: int = 0
