@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._trees import Structure
 from ._base import Callback
 
 
@@ -137,9 +138,9 @@ class LearningRateLog(Callback):
         """Take the rate down."""
         if run.optimizer is None:
             return
-        bound = run.optimizer._bound
-        numbers = bound.structure.flatten(run.optimizer.hyperparameters(), "hyperparameters")
-        for path, row in zip(bound.structure.paths, numbers, strict=True):
-            if row and "learning_rate" in row and self.leaf in (None, path):
-                run.history.add("learning_rate", _arrays.to_float(row["learning_rate"]))
+        structure = Structure(run.optimizer.params)
+        rates = structure.broadcast(run.optimizer.learning_rate, "learning_rate")
+        for path, rate in zip(structure.paths, rates, strict=True):
+            if rate is not None and self.leaf in (None, path):
+                run.history.add("learning_rate", _arrays.to_float(rate))
                 return
