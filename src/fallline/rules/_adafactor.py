@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -66,7 +65,6 @@ class Adafactor(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     beta2_decay: Hyperparameter = hyper(default=0.8, high=1.0)
     eps1: Hyperparameter = hyper(default=0.0)
     eps2: Hyperparameter = hyper(default=1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .._arrays._pairs import modulus
@@ -57,7 +56,6 @@ class Adamax(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=2e-3)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-8)

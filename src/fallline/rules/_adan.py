@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -57,7 +56,6 @@ class Adan(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.98, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.92, high=1.0, below=True)
     beta3: Hyperparameter = hyper(default=0.99, high=1.0, below=True)

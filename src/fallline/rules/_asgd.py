@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -60,7 +59,6 @@ class ASGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     decay: Hyperparameter = hyper(default=1e-4)
     power: Hyperparameter = hyper(default=0.75)
     start: Hyperparameter = hyper(default=1e6)

@@ -75,18 +75,28 @@ class Rule(Face):
         names = [field.name for field in fields]
         first = [field.name for field in fields if not field.kw_only]
         if len(args) > len(first):
-            rest = ", ".join(f"{name}=" for name in names[len(first) :])
-            msg = f"{cls.__name__}() takes {', '.join(first)} without a name; the rest is {rest}"
+            rest = ", ".join(f"{name}=" for name in names if name not in first)
+            msg = f"{cls.__name__}() takes {', '.join(first) or 'nothing'} without a name"
+            msg += f"; give the others by name: {rest}" if rest else ""
             raise TypeError(msg)
         for name in kwargs:
             if name not in names:
                 raise _checks.unknown_argument(cls.__name__, name, names)
         return super().__new__(cls)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make every subclass a frozen dataclass."""
+    def __init_subclass__(cls, *, kw_only: bool = True, **kwargs: Any) -> None:
+        """Make every subclass a frozen dataclass, whose fields but `learning_rate` need names."""
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, repr=False)(cls)
+        declared = inspect.get_annotations(cls)
+        # A class that marks its keyword-only fields itself, by ``_: KW_ONLY``, is left as it is.
+        kw_only = kw_only and "_" not in declared
+        if kw_only and "learning_rate" in declared:
+            rate = cls.__dict__.get("learning_rate", dataclasses.MISSING)
+            if not isinstance(rate, dataclasses.Field):
+                rate = dataclasses.field(default=rate)
+            rate.kw_only = False
+            cls.learning_rate = rate  # type: ignore[attr-defined]
+        dataclasses.dataclass(frozen=True, repr=False, kw_only=kw_only)(cls)
         signature = inspect.signature(cls.__init__)
         own = [p for p in signature.parameters.values() if p.name != "self"]
         cls.__signature__ = signature.replace(parameters=own, return_annotation=cls)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -75,7 +74,6 @@ class FTRL(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=0.1)
-    _: KW_ONLY
     beta: Hyperparameter = hyper(default=1.0)
     l1: Hyperparameter = hyper(default=0.0)
     l2: Hyperparameter = hyper(default=0.0)

@@ -11,7 +11,7 @@ from .._arrays._pairs import select
 from ._base import Hyperparameter, Read, Rule, Slot, hyper, option
 
 
-class Lookahead(Rule):
+class Lookahead(Rule, kw_only=False):
     r"""Lookahead: every k steps, go back towards where the last k began.
 
     .. math::

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import KW_ONLY
 from typing import Any
 
 import numpy as np
@@ -73,7 +72,6 @@ class Muon(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     momentum: Hyperparameter = hyper(default=0.95, high=1.0)
     nesterov: bool = True
     weight_decay: Hyperparameter = hyper(default=0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from ._base import Hyperparameter, Rule, Slot, hyper
@@ -54,7 +53,6 @@ class Rprop(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     shrink: Hyperparameter = hyper(default=0.5, high=1.0, below=True)
     grow: Hyperparameter = hyper(default=1.2, low=1.0)
     minimum: Hyperparameter = hyper(default=1e-6)

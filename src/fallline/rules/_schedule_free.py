@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY
 from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import _arrays
@@ -133,7 +132,6 @@ class ScheduleFreeSGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1.0)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.9, low=1e-30, high=1.0, below=True)
     weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
@@ -275,7 +273,6 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     """
 
     learning_rate: Hyperparameter = hyper(default=2.5e-3)
-    _: KW_ONLY
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-8)
     complex_moment: str = "modulus"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -95,7 +94,6 @@ class SGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     momentum: Hyperparameter = hyper(default=0.0)
     dampening: Hyperparameter = hyper(default=0.0, high=1.0)
     weight_decay: Hyperparameter = hyper(default=0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .._arrays._pairs import sign
@@ -48,7 +47,6 @@ class Lion(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-4)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.99, high=1.0, below=True)
     weight_decay: Hyperparameter = hyper(default=0.0)
@@ -113,7 +111,6 @@ class SignSGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     momentum: Hyperparameter = hyper(default=0.0, high=1.0, below=True)
     weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
