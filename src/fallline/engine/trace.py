@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import _arrays
 from .._arrays._pairs import Pair
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 
 # How an operation is written.
 INFIX = {
@@ -255,7 +255,7 @@ class Builder:
         raise TraceError(f"{_caller()}: {x!r} is no operand of a formula")
 
 
-def trace(rule: Face, dtype: str) -> Program:
+def trace(rule: AbstractRule, dtype: str) -> Program:
     """Return the program of a rule for parameters of a dtype, given by name.
 
     Raises

@@ -15,12 +15,12 @@ from typing import Any, Self
 from .. import _arrays
 from .._arrays._pairs import Pair, PairNamespace, select
 from ..rules import Rule, Slot
-from ..rules._abstract import Face, Read
+from ..rules._abstract import AbstractRule, Read
 from . import _factors
 
 
 @dataclass(frozen=True)
-class Composed(Face):
+class FusedRule(AbstractRule):
     """What is run on a leaf: a rule, and around it what is elementwise.
 
     Parameters

@@ -13,9 +13,9 @@ from .._arrays._trees import Structure
 from ..gradients import Accumulate, ClipByGlobalNorm, LossScale, Transform
 from ..penalties import as_penalty
 from ..rules import Rule
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 from . import _factors
-from ._fused import Composed
+from ._fused import FusedRule
 from ._terms import LeafTerms
 
 NONFINITE = ("propagate", "skip", "raise")
@@ -124,14 +124,14 @@ class StepOptions:
             found.append(LeafTerms(penalty, constraint, rate, decay))
         return found
 
-    def plan(self, path: tuple[Any, ...], p: Any, rule: Rule, terms: LeafTerms) -> Face:
+    def plan(self, path: tuple[Any, ...], p: Any, rule: Rule, terms: LeafTerms) -> AbstractRule:
         """Return what is run on a leaf: the rule itself if nothing is elementwise around it."""
         half = _arrays.is_half(p)
         before, fused = self.split
         eager = bool(before) or self.k > 1 or terms.by_gradient
         terms.check(path, p, rule)
         _check_factors(path, rule, terms)
-        composed = Composed(
+        composed = FusedRule(
             rule,
             transforms=fused,
             penalty=terms.fused_penalty,
@@ -148,9 +148,9 @@ class StepOptions:
 
     def plans(
         self, structure: Structure, params: Sequence[Any], rules: Sequence[Rule | None]
-    ) -> list[tuple[Face | None, LeafTerms]]:
+    ) -> list[tuple[AbstractRule | None, LeafTerms]]:
         """Return what is run on each leaf, and its terms; `None` for a frozen leaf."""
-        found: list[tuple[Face | None, LeafTerms]] = []
+        found: list[tuple[AbstractRule | None, LeafTerms]] = []
         for path, p in zip(structure.paths, params, strict=True):
             if p is not None:
                 _checks.leaf(_checks.where("params", path), p)

@@ -11,8 +11,8 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import Pair, PairNamespace, split
 from ..rules import Rule
-from ..rules._abstract import Face
-from ._fused import Composed
+from ..rules._abstract import AbstractRule
+from ._fused import FusedRule
 
 ITERATIONS = 30  # of a projection in a rule's metric
 
@@ -91,13 +91,13 @@ class LeafTerms:
             _try(_checks.where("constraint", path), self.constraint, p)
 
     def applied(
-        self, plan: Face, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
+        self, plan: AbstractRule, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
     ) -> Any:
         """Return the parameter after the penalty and the constraint that act on the whole leaf.
 
         Parameters
         ----------
-        plan : Face
+        plan : AbstractRule
             What was run on the leaf.
         scalars : dict
             Its numbers.
@@ -108,7 +108,7 @@ class LeafTerms:
         """
         assert self.whole is not None
         penalty, constraint = self.whole
-        rule = plan.rule if isinstance(plan, Composed) else plan
+        rule = plan.rule if isinstance(plan, FusedRule) else plan
         assert isinstance(rule, Rule)
         p = _arrays.widened(arrays.get("master", arrays["p"]))
         lengths = None
@@ -131,16 +131,18 @@ def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:
         raise kind(text if text.startswith(place) else f"{place}: {text}") from error
 
 
-def _lengths(plan: Face, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]) -> Any:
+def _lengths(
+    plan: AbstractRule, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]
+) -> Any:
     # Of complex leaves a rule sees pairs here, as in its formula.
     xp = _arrays.namespace(p)
-    factors = dict(plan.factors) if isinstance(plan, Composed) else {}
+    factors = dict(plan.factors) if isinstance(plan, FusedRule) else {}
     paired = _arrays.is_complex(p) and not rule._by_components
     if paired:
         slots = [split(x) for x in slots]
         factors = {name: split(x) for name, x in factors.items()}
     s: Any = SimpleNamespace(**scalars)
-    if isinstance(plan, Composed):
+    if isinstance(plan, FusedRule):
         s = plan.factored(s, factors)
     found = rule.lengths(PairNamespace(xp) if paired else xp, s, *slots)
     found = _arrays.unscalar(found.re if isinstance(found, Pair) else found)

@@ -31,7 +31,7 @@ class Read(NamedTuple):
     single: bool = True
 
 
-class Face:
+class AbstractRule:
     """Base of what can be run on a leaf: rules, and rules with more before and after them."""
 
     @property

@@ -13,7 +13,7 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import abs2, weighted_abs2
 from .._arrays._trees import Structure
-from ._abstract import Face, Read, Slot
+from ._abstract import AbstractRule, Read, Slot
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.
@@ -58,7 +58,7 @@ def bias_correction(beta: Any, t: Any) -> Any:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(hyper, dataclasses.field))
-class Rule(Face):
+class Rule(AbstractRule):
     """Base of the update rules.
 
     A rule is a frozen dataclass of hyperparameters with three parts: `slots`, `scalars` and
