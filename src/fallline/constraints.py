@@ -32,14 +32,14 @@ class Constraint:
 
     Attributes
     ----------
-    separable : bool
+    elementwise : bool
         Whether the projection acts on each element by itself: by `formula`, which fuses into the
         program of a rule.
     real : bool
         Whether it is defined for real arrays only.
     """
 
-    separable: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
     real: ClassVar[bool] = False
 
     def __call__(self, x: Any) -> Any:
@@ -70,7 +70,7 @@ class Constraint:
             msg = f"x: {self!r} is a set of real arrays, got {_arrays.dtype_name(x)}"
             raise TypeError(msg)
         with np.errstate(all="ignore"):
-            if self.separable:
+            if self.elementwise:
                 operands = self.operands().items()
                 given = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in operands})
                 return on_parts(lambda xp, x: self.formula(xp, given, x), x)
@@ -79,11 +79,11 @@ class Constraint:
             return _arrays.cast(self._project(_arrays.namespace(x), wide, slack), x)
 
     def operands(self) -> dict[str, Any]:
-        """Return the numbers, and arrays that broadcast against a leaf, of a separable set."""
+        """Return the numbers, and arrays that broadcast against a leaf, of an elementwise set."""
         return {}
 
     def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        """Return the projection on a separable set, element by element."""
+        """Return the projection on an elementwise set, element by element."""
         raise NotImplementedError
 
     @property
@@ -238,7 +238,7 @@ class L2Ball(Constraint):
     """
 
     radius: float = 1.0
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the radius."""
@@ -269,7 +269,7 @@ class Simplex(Constraint):
     """
 
     radius: float = 1.0
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
     real: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -297,7 +297,7 @@ class L1Ball(Constraint):
     """
 
     radius: float = 1.0
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the radius."""

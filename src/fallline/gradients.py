@@ -44,12 +44,12 @@ class Transform:
     ----------
     measured : bool
         Whether `measure` returns a number for each leaf, which `formula` is handed.
-    whole : bool
-        Whether it acts on arrays as wholes, by `apply`, and not element by element.
+    elementwise : bool
+        Whether it acts on each element by itself, by `formula`; if not, it overrides `apply`.
     """
 
     measured: ClassVar[bool] = False
-    whole: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = True
 
     def weights(self) -> dict[str, float]:
         """Return the numbers of `formula` by name."""
@@ -213,7 +213,7 @@ class Centralize(Transform):
     (outputs, inputs, ...), as there.
     """
 
-    whole: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
 
     def apply(self, grads: Leaves) -> list[Any]:
         """Return the centred gradients."""

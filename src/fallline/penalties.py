@@ -28,7 +28,7 @@ class Penalty:
     ----------
     smooth : bool
         Whether there is a gradient everywhere.
-    separable : bool
+    elementwise : bool
         Whether the value is a sum over elements, and `prox` acts on each by itself: by
         `formula`, which fuses into the program of a rule.
     valued : bool
@@ -36,7 +36,7 @@ class Penalty:
     """
 
     smooth: ClassVar[bool] = False
-    separable: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
     valued: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -107,14 +107,14 @@ class Penalty:
         """
         x = _checked(x)
         with np.errstate(all="ignore"):
-            if self.separable:
+            if self.elementwise:
                 numbers = SimpleNamespace(**self.numbers(SimpleNamespace(**self.weights()), step))
                 return on_parts(lambda xp, x: self.formula(xp, numbers, x), x)
             wide = _arrays.widened(x)
             return _arrays.cast(self._prox(_arrays.namespace(x), wide, step), x)
 
     def weights(self) -> dict[str, float]:
-        """Return the weights of a separable penalty by name."""
+        """Return the weights of an elementwise penalty by name."""
         raise NotImplementedError
 
     def numbers(self, w: Any, t: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Penalty:
         raise NotImplementedError
 
     def formula(self, xp: Any, n: Any, x: Any) -> Any:
-        """Return the proximal point of a separable penalty, element by element."""
+        """Return the proximal point of an elementwise penalty, element by element."""
         raise NotImplementedError
 
     def _value(self, xp: Any, x: Any) -> Any:
@@ -252,7 +252,7 @@ class GroupL1(Penalty):
 
     alpha: float
     axis: int | tuple[int, ...] = -1
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def _norms(self, xp: Any, x: Any) -> Any:
         axes = _checks.axes("axis", self.axis, x.ndim)
@@ -286,7 +286,7 @@ class ProximalOperator(Penalty):
     """
 
     f: Any
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
     valued: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -351,7 +351,7 @@ class TotalVariation(Penalty):
     eps: float = 1e-3
     axes: tuple[int, ...] | None = None
     smooth: ClassVar[bool] = True
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the smoothing."""

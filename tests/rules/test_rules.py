@@ -217,7 +217,7 @@ def test_an_own_rule_may_mark_its_fields_itself():
 
     rule = Marked(0.5, 0.6, decay=0.3)
     assert (rule.shift, rule.learning_rate, rule.decay) == (0.5, 0.6, 0.3)
-    with pytest.raises(TypeError, match="shift, learning_rate without a name; .*: decay="):
+    with pytest.raises(TypeError, match=r"shift, learning_rate without a name; .*: decay="):
         Marked(0.5, 0.6, 0.3)
 
 

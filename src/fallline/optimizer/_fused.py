@@ -30,9 +30,9 @@ class FusedRule(AbstractRule):
     transforms : tuple of Transform
         What acts on the gradient; only the first may have been measured.
     penalty : Penalty, optional
-        A separable one, by its proximal point in the metric of the rule.
+        An elementwise one, by its proximal point in the metric of the rule.
     constraint : Constraint, optional
-        A separable one.
+        An elementwise one.
     projects : bool
         Whether the constraint projects here; else it only masks gradients, and projects later.
     guarded : bool

@@ -94,7 +94,7 @@ class StepOptions:
         found = [x for x in self.gradients if not isinstance(x, Accumulate)]
         cut = 0
         for i, transform in enumerate(found):
-            if transform.whole:
+            if not transform.elementwise:
                 cut = i + 1
             elif transform.measured:
                 cut = i

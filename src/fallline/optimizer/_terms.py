@@ -43,19 +43,19 @@ class LeafTerms:
     def by_gradient(self) -> bool:
         """Whether the penalty has no proximal point, and its gradient is added."""
         p = self.penalty
-        return p is not None and p.smooth and not p.separable
+        return p is not None and p.smooth and not p.elementwise
 
     @property
     def fused_penalty(self) -> Any:
         """The penalty, if it fuses."""
-        return self.penalty if self.penalty is not None and self.penalty.separable else None
+        return self.penalty if self.penalty is not None and self.penalty.elementwise else None
 
     @property
     def fused_constraint(self) -> Any:
         """The constraint, if it fuses; after a penalty that does not, it must wait."""
-        waits = self.penalty is not None and not self.penalty.separable and not self.by_gradient
+        waits = self.penalty is not None and not self.penalty.elementwise and not self.by_gradient
         one = self.constraint
-        return one if getattr(one, "separable", False) and not waits else None
+        return one if getattr(one, "elementwise", False) and not waits else None
 
     @property
     def known_constraint(self) -> Any:
@@ -85,7 +85,7 @@ class LeafTerms:
             if not scaled and "learning_rate" not in rule.owned().at(0).scalars(1):
                 msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
                 raise ValueError(msg)
-            if not self.penalty.separable:
+            if not self.penalty.elementwise:
                 _try(place, lambda x: self.penalty.prox(x, 1.0), p)
         if self.constraint is not None:
             _try(_checks.where("constraint", path), self.constraint, p)
