@@ -71,18 +71,18 @@ class Constraint:
             raise TypeError(msg)
         with np.errstate(all="ignore"):
             if self.elementwise:
-                operands = self.operands().items()
-                given = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in operands})
-                return on_parts(lambda xp, x: self.formula(xp, given, x), x)
+                scalars = self.scalars().items()
+                s = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in scalars})
+                return on_parts(lambda xp, x: self.formula(xp, s, x), x)
             wide = _arrays.widened(x)
             slack = _SLACK * _arrays.EPSILON[_arrays.dtype_name(x)]
             return _arrays.cast(self._project(_arrays.namespace(x), wide, slack), x)
 
-    def operands(self) -> dict[str, Any]:
-        """Return the numbers, and arrays that broadcast against a leaf, of an elementwise set."""
+    def scalars(self) -> dict[str, Any]:
+        """Return the numbers of `formula` by name, or arrays that broadcast against a leaf."""
         return {}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         """Return the projection on an elementwise set, element by element."""
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class Constraint:
         """Whether a step sets gradients to zero by `gradient_formula`."""
         return False
 
-    def gradient_formula(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+    def gradient_formula(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
         """Return the gradient for a descent from `p` in the set, element by element."""
         return g
 
@@ -130,24 +130,24 @@ class Box(Constraint):
         if len(numbers) == 2 and not numbers["low"] <= numbers["high"]:
             raise ValueError(_checks.unlike("high", self.high, f"a number >= low={self.low}"))
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         bounds = {"low": self.low, "high": self.high}
         return {name: x for name, x in bounds.items() if x is not None}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         if self.low is not None:
-            x = xp.where(x < c.low, c.low, x)
-        return x if self.high is None else xp.where(x > c.high, c.high, x)
+            x = xp.where(x < s.low, s.low, x)
+        return x if self.high is None else xp.where(x > s.high, s.high, x)
 
     @property
     def masks_gradient(self) -> bool:
         return self.mask_gradient
 
-    def gradient_formula(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+    def gradient_formula(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
         if self.low is not None:
-            g = xp.where(p <= c.low, xp.where(g > 0.0, 0.0, g), g)
+            g = xp.where(p <= s.low, xp.where(g > 0.0, 0.0, g), g)
         if self.high is not None:
-            g = xp.where(p >= c.high, xp.where(g < 0.0, 0.0, g), g)
+            g = xp.where(p >= s.high, xp.where(g < 0.0, 0.0, g), g)
         return g
 
 
@@ -177,11 +177,11 @@ class Support(Constraint):
 
     mask: Any
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         return {"mask": self.mask}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        inside = c.mask != 0.0
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        inside = s.mask != 0.0
         return select(xp, inside, x, 0.0)
 
 
@@ -197,15 +197,15 @@ class Modulus(Constraint):
 
     a: Any
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         return {"a": self.a}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         zero = modulus(xp, x) == 0.0
-        y = c.a * sign(xp, x)
+        y = s.a * sign(xp, x)
         if isinstance(y, Pair) and y.im is not None:
-            return Pair(xp.where(zero, c.a, y.re).re, y.im)
-        return xp.where(zero, c.a, y)
+            return Pair(xp.where(zero, s.a, y.re).re, y.im)
+        return xp.where(zero, s.a, y)
 
 
 @dataclass(frozen=True)
@@ -220,11 +220,11 @@ class MaxModulus(Constraint):
 
     a: Any
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         return {"a": self.a}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        return limited(xp, x, c.a)
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        return limited(xp, x, s.a)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Transform:
     measured: ClassVar[bool] = False
     elementwise: ClassVar[bool] = True
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """Return the numbers of `formula` by name."""
         return {}
 
@@ -59,7 +59,7 @@ class Transform:
         """Return a real 0-d array for each leaf, on its device, `None` where there is none."""
         raise NotImplementedError
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
         """Return the new gradient, element by element, as a rule's formula is written."""
         raise NotImplementedError
 
@@ -79,17 +79,17 @@ class Transform:
         return self._applied_with(self.measure(grads) if self.measured else (), grads)
 
     def _applied_with(self, measured: Sequence[Any], grads: Leaves) -> list[Any]:
-        numbers = SimpleNamespace(**self.weights())
+        s = SimpleNamespace(**self.scalars())
         found = ((number,) for number in measured) if self.measured else ((),) * len(grads)
         return [
-            None if g is None else self._applied(numbers, g, given)
+            None if g is None else self._applied(s, g, given)
             for g, given in zip(grads, found, strict=True)
         ]
 
-    def _applied(self, numbers: Any, g: Any, given: tuple[Any, ...]) -> Any:
+    def _applied(self, s: Any, g: Any, given: tuple[Any, ...]) -> Any:
         with _arrays.guard(g)():
             wide = _arrays.widened(g)
-            return on_parts(lambda xp, x: self.formula(xp, numbers, x, *given), wide)
+            return on_parts(lambda xp, x: self.formula(xp, s, x, *given), wide)
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,15 @@ class ClipByValue(Transform):
         """Check the limit."""
         _checks.positive("limit", self.limit)
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """Return both ends of the interval."""
         return {"high": self.limit, "low": -self.limit}
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
         """Return the limited gradient."""
         if isinstance(g, Pair) and g.im is not None:
-            return limited(xp, g, n.high)
-        return xp.where(g > n.high, n.high, xp.where(g < n.low, n.low, g))
+            return limited(xp, g, s.high)
+        return xp.where(g > s.high, s.high, xp.where(g < s.low, s.low, g))
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class ClipByNorm(Transform):
         """Return the factor of each leaf."""
         return [None if g is None else _beside(_scale(self.limit, norm(g)), g) for g in grads]
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
         """Return the scaled gradient."""
         return g * measured[0]
 
@@ -329,7 +329,7 @@ class LossScale(Transform):
             return _arrays.beside(1.0 / self._value, g)
         return _arrays.number_beside(1.0 / self._value, g)
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
         """Return the gradient of the loss itself."""
         return g * measured[0]
 

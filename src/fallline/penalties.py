@@ -108,20 +108,20 @@ class Penalty:
         x = _checked(x)
         with np.errstate(all="ignore"):
             if self.elementwise:
-                numbers = SimpleNamespace(**self.numbers(SimpleNamespace(**self.weights()), step))
-                return on_parts(lambda xp, x: self.formula(xp, numbers, x), x)
+                s = SimpleNamespace(**self.prox_scalars(SimpleNamespace(**self.scalars()), step))
+                return on_parts(lambda xp, x: self.formula(xp, s, x), x)
             wide = _arrays.widened(x)
             return _arrays.cast(self._prox(_arrays.namespace(x), wide, step), x)
 
-    def weights(self) -> dict[str, float]:
-        """Return the weights of an elementwise penalty by name."""
+    def scalars(self) -> dict[str, float]:
+        """Return the numbers of an elementwise penalty by name."""
         raise NotImplementedError
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
-        """Return what `formula` needs at a step length `t`, a number or one for each element."""
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+        """Return the numbers of `formula` for a step length `t`, which may be one per element."""
         raise NotImplementedError
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         """Return the proximal point of an elementwise penalty, element by element."""
         raise NotImplementedError
 
@@ -153,14 +153,14 @@ class L1(Penalty):
     def _value(self, xp: Any, x: Any) -> Any:
         return self.alpha * xp.sum(xp.abs(x))
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         return {"l1": self.alpha}
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
-        return {"threshold": w.l1 * t}
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+        return {"threshold": s.l1 * t}
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
-        return shrunk(xp, x, n.threshold)
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        return shrunk(xp, x, s.threshold)
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,14 @@ class L2(Penalty):
     def _gradient(self, xp: Any, x: Any) -> Any:
         return self.alpha * x
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         return {"l2": self.alpha}
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
-        return {"divisor": 1 + w.l2 * t}
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+        return {"divisor": 1 + s.l2 * t}
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
-        return x / n.divisor
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        return x / s.divisor
 
 
 @dataclass(frozen=True)
@@ -223,17 +223,17 @@ class ElasticNet(Penalty):
         l1, l2 = self._parts()
         return l1._value(xp, x) + l2._value(xp, x)
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         l1, l2 = self._parts()
-        return {**l1.weights(), **l2.weights()}
+        return {**l1.scalars(), **l2.scalars()}
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
         l1, l2 = self._parts()
-        return {**l1.numbers(w, t), **l2.numbers(w, t)}
+        return {**l1.prox_scalars(s, t), **l2.prox_scalars(s, t)}
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         l1, l2 = self._parts()
-        return l2.formula(xp, n, l1.formula(xp, n, x))
+        return l2.formula(xp, s, l1.formula(xp, s, x))
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ class FusedRule(AbstractRule):
     @property
     def arrays(self) -> list[tuple[str, Any]]:
         """The constraint's arrays and those of factors, by name."""
-        operands = {} if self.constraint is None else self.constraint.operands()
-        found = [(f"constraint.{name}", x) for name, x in operands.items() if _arrays.is_array(x)]
+        scalars = {} if self.constraint is None else self.constraint.scalars()
+        found = [(f"constraint.{name}", x) for name, x in scalars.items() if _arrays.is_array(x)]
         return found + [(f"factor.{name}", x) for name, x in self.factors]
 
     @property
@@ -112,17 +112,17 @@ class FusedRule(AbstractRule):
         """Return the numbers of the rule, and of the others by prefixed names."""
         found = self._rule_scalars(t)
         for i, transform in enumerate(self.transforms):
-            found |= _prefixed(f"gradient{i}.", transform.weights())
+            found |= _prefixed(f"gradient{i}.", transform.scalars())
         if self.penalty is not None:
-            weights = self.penalty.weights()
+            scalars = self.penalty.scalars()
             if not self.scales:
                 length = found["learning_rate"]
-                weights = self.penalty.numbers(SimpleNamespace(**weights), length)
-            found |= _prefixed("penalty.", weights)
+                scalars = self.penalty.prox_scalars(SimpleNamespace(**scalars), length)
+            found |= _prefixed("penalty.", scalars)
         if self.constraint is not None:
-            operands = self.constraint.operands().items()
-            numbers = {name: x for name, x in operands if not _arrays.is_array(x)}
-            found |= _prefixed("constraint.", numbers)
+            scalars = self.constraint.scalars()
+            scalars = {name: x for name, x in scalars.items() if not _arrays.is_array(x)}
+            found |= _prefixed("constraint.", scalars)
         return found
 
     def _rule_scalars(self, t: Any) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class FusedRule(AbstractRule):
             if self.guarded:
                 next(given)
             arrays = dict(zip((name for name, _ in self.arrays), given, strict=True))
-            g = self._masked(xp, self._operands(s, arrays), w, g)
+            g = self._masked(xp, self._of_constraint(s, arrays), w, g)
         return self.rule.measure(xp, s, w, g, *slots[:n])
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
@@ -213,10 +213,10 @@ class FusedRule(AbstractRule):
     def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
         return super()._widened(Rounding(xp, p.dtype) if self.master else xp, s, p, g, *slots)
 
-    def _masked(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+    def _masked(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
         if self.rule.ascends:
-            return -self.constraint.gradient_formula(xp, c, p, -g)
-        return self.constraint.gradient_formula(xp, c, p, g)
+            return -self.constraint.gradient_formula(xp, s, p, -g)
+        return self.constraint.gradient_formula(xp, s, p, g)
 
     def _composed(
         self, xp: Any, s: Any, arrays: Sequence[Any], rule: Callable[..., Sequence[Any]]
@@ -228,20 +228,20 @@ class FusedRule(AbstractRule):
         slots = old[: len(self.rule.slots)]
         w = self._held(xp, p, old[len(slots)]) if self.master else p
         g = self._transformed(xp, s, g, iter([reads["scale"]] if "scale" in reads else []))
-        operands = None if self.constraint is None else self._operands(s, reads)
+        s_constraint = None if self.constraint is None else self._of_constraint(s, reads)
         if self.masks:
-            g = self._masked(xp, operands, w, g)
+            g = self._masked(xp, s_constraint, w, g)
         factors = {name: self._part(reads[f"factor.{name}"]) for name, _ in self.factors}
         s_rule = self.factored(s, factors)
         new, *after = rule(s_rule, w, g, *slots, *(reads[read.name] for read in self.rule.reads))
         if self.penalty is not None:
-            numbers: Any = _Under(s, "penalty.")
+            s_penalty: Any = _Under(s, "penalty.")
             if self.scales:
                 length = self.rule.lengths(xp, s_rule, *after)
-                numbers = SimpleNamespace(**self.penalty.numbers(numbers, length))
-            new = self.penalty.formula(xp, numbers, new)
+                s_penalty = SimpleNamespace(**self.penalty.prox_scalars(s_penalty, length))
+            new = self.penalty.formula(xp, s_penalty, new)
         if self.constraint is not None and self.projects:
-            new = self.constraint.formula(xp, operands, new)
+            new = self.constraint.formula(xp, s_constraint, new)
         result, before = [new, *after], [w, *slots]
         if self.master:
             result.append(new)
@@ -258,14 +258,14 @@ class FusedRule(AbstractRule):
         # Where the rule sees the parts of complex numbers one by one, it sees plain reals.
         return factor.re if isinstance(factor, Pair) and self._by_components else factor
 
-    def _operands(self, s: Any, reads: dict[str, Any]) -> Any:
+    def _of_constraint(self, s: Any, reads: dict[str, Any]) -> Any:
         # The constraint's numbers and arrays under their names.
         prefix = "constraint."
         arrays = {n.removeprefix(prefix): x for n, x in reads.items() if n.startswith(prefix)}
         given = _Under(s, prefix)
         return SimpleNamespace(
             **arrays,
-            **{n: getattr(given, n) for n in self.constraint.operands() if n not in arrays},
+            **{n: getattr(given, n) for n in self.constraint.scalars() if n not in arrays},
         )
 
 
@@ -285,8 +285,8 @@ class _Under:
         return getattr(self._s, self._prefix + name)
 
 
-def _prefixed(prefix: str, numbers: dict[str, Any]) -> dict[str, Any]:
-    return {prefix + name: float(x) for name, x in numbers.items()}
+def _prefixed(prefix: str, scalars: dict[str, Any]) -> dict[str, Any]:
+    return {prefix + name: float(x) for name, x in scalars.items()}
 
 
 class _Factored:

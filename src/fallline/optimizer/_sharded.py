@@ -52,6 +52,6 @@ def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[Any]:
     if terms.by_gradient:
         found.append(terms.penalty)
     constraint = terms.fused_constraint
-    if constraint is not None and any(map(_arrays.is_array, constraint.operands().values())):
+    if constraint is not None and any(map(_arrays.is_array, constraint.scalars().values())):
         found.append(constraint)
     return found
