@@ -1,7 +1,7 @@
 """Constraints: sets of arrays, and the projection onto them.
 
-``project(x)`` is the nearest array of the set, a new one; nothing is written. Any callable from an
-array to an array of its shape is a constraint too.
+``project(x)`` returns the nearest array of the set as a new array. Any callable that maps an array
+to an array of the same shape can serve as a constraint, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",
 ]  # fmt: skip
 
-# In units of the precision: by so much the rounding of a projected point may take it off its set.
+# How far rounding may move a projected point off its set, in units of the machine epsilon.
 _SLACK = 8
 
 
@@ -33,8 +33,8 @@ class Constraint:
     Attributes
     ----------
     elementwise : bool
-        Whether the projection acts on each element by itself: by `formula`, which fuses into the
-        program of a rule.
+        Whether the projection acts on each element by itself: by `formula`, which is fused into
+        the program of a rule.
     real : bool
         Whether it is defined for real arrays only.
     """
@@ -43,7 +43,7 @@ class Constraint:
     real: ClassVar[bool] = False
 
     def __call__(self, x: Any) -> Any:
-        """Return `project` of an array."""
+        """Return the nearest array of the set, as `project` does."""
         return self.project(x)
 
     def project(self, x: Any) -> Any:
@@ -62,13 +62,13 @@ class Constraint:
         Raises
         ------
         TypeError
-            If `x` is not an array, or complex and the set is of real arrays.
+            If `x` is not an array, or if it is complex and the set holds real arrays.
         """
         x = _arrays.unscalar(x)
         _checks.leaf("x", x)
         if self.real and _arrays.is_complex(x):
-            msg = f"x: {self!r} is a set of real arrays, got {_arrays.dtype_name(x)}"
-            raise TypeError(msg)
+            expected = f"a real one, as {self!r} is a set of real arrays"
+            raise TypeError(_checks.mismatch("x", "dtype", _arrays.dtype_name(x), expected))
         with np.errstate(all="ignore"):
             if self.elementwise:
                 scalars = self.scalars().items()
@@ -83,20 +83,20 @@ class Constraint:
         return {}
 
     def formula(self, xp: Any, s: Any, x: Any) -> Any:
-        """Return the projection on an elementwise set, element by element."""
+        """Return the projection onto an elementwise set, element by element."""
         raise NotImplementedError
 
     @property
     def masks_gradient(self) -> bool:
-        """Whether a step sets gradients to zero by `gradient_formula`."""
+        """Whether `gradient_formula` sets elements of gradients to zero."""
         return False
 
     def gradient_formula(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
-        """Return the gradient for a descent from `p` in the set, element by element."""
+        """Return the gradient for a descent within the set from `p`, element by element."""
         return g
 
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
-        # What is in the set but for a relative error of `slack` stays as it is.
+        # Arrays in the set, up to a relative error of `slack`, are returned unchanged.
         raise NotImplementedError
 
 
@@ -107,11 +107,11 @@ class Box(Constraint):
     Parameters
     ----------
     low, high : float or array, optional
-        Bounds, numbers or arrays that broadcast against the array; `None` is none.
+        Bounds: numbers, or arrays that broadcast against the array. `None` means no bound.
     mask_gradient : bool, default False
-        Set the gradient to zero where it pushes an element out of a bound that it stands at, before
-        the rule sees it, so that no momentum gathers there. Without it, an element whose gradient
-        turns stays at the bound until its momentum has turned, too.
+        Set the gradient to zero, before the rule sees it, where it pushes an element beyond a bound
+        that the element has reached, so that no momentum builds up there. Otherwise an element
+        whose gradient turns stays at the bound until its momentum has turned, too.
     """
 
     low: Any = None
@@ -153,7 +153,7 @@ class Box(Constraint):
 
 @dataclass(frozen=True)
 class NonNegative(Box):
-    """Arrays without negative elements: a `Box` from 0 on.
+    """Arrays without negative elements: a `Box` with the lower bound 0.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Support(Constraint):
     Parameters
     ----------
     mask : array of bool
-        Where elements are free; it broadcasts against the array.
+        True where elements are free; it broadcasts against the array.
     """
 
     mask: Any
@@ -187,7 +187,7 @@ class Support(Constraint):
 
 @dataclass(frozen=True)
 class Modulus(Constraint):
-    """Arrays of given magnitudes. Zeros become real and positive.
+    """Arrays of given magnitudes; zeros are projected to real and positive numbers.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ class Modulus(Constraint):
 
 @dataclass(frozen=True)
 class MaxModulus(Constraint):
-    """Arrays whose magnitudes are at most given ones.
+    """Arrays whose magnitudes do not exceed given ones.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ class L2Ball(Constraint):
     Parameters
     ----------
     radius : float
-        Greater than 0.
+        The radius, greater than 0.
     """
 
     radius: float = 1.0
@@ -293,7 +293,7 @@ class L1Ball(Constraint):
     Parameters
     ----------
     radius : float
-        Greater than 0.
+        The radius, greater than 0.
     """
 
     radius: float = 1.0
@@ -325,7 +325,7 @@ def _plain(x: Any) -> Any:
 
 
 def _in_double(xp: Any, x: Any) -> Any:
-    # In double precision where the device has it: sums of many elements are rounded less.
+    # Double precision, where the device has it, rounds sums of many elements less.
     double = double_of(x)
     return x if double is None else xp.astype(x, double, copy=False)
 
@@ -342,7 +342,7 @@ def _lowered(xp: Any, x: Any, radius: float) -> Any:
     number = xp.sum(xp.astype(flat > levels, count.dtype))
     level = xp.sum(xp.where(count == number, levels, xp.zeros_like(levels)))
     y = xp.maximum(x - level, xp.zeros_like(x))
-    # What the rounding of the level has changed in each of many elements is given back.
+    # Undo the change that rounding the level has made to each of many elements.
     some = y > 0
     kept = xp.astype(xp.sum(xp.astype(some, count.dtype)), y.dtype)
     return xp.where(some, xp.maximum(y + (radius - xp.sum(y)) / kept, xp.zeros_like(y)), y)

@@ -1,7 +1,7 @@
 """Penalties: functions of an array that are added to an objective.
 
-All are zero at zero and take a complex number by its magnitude. They work on the array's own
-device, write nothing, and read nothing to the host.
+All are zero at zero and depend on the magnitudes of complex numbers. They work on the array's own
+device, modify nothing, and do not synchronise with the device.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Penalty:
     Attributes
     ----------
     smooth : bool
-        Whether there is a gradient everywhere.
+        Whether it has a gradient everywhere.
     elementwise : bool
-        Whether the value is a sum over elements, and `prox` acts on each by itself: by
-        `formula`, which fuses into the program of a rule.
+        Whether the value is a sum over elements and `prox` acts on each element by itself: by
+        `formula`, which is fused into the program of a rule.
     valued : bool
         Whether it has a value.
     """
@@ -76,17 +76,17 @@ class Penalty:
         Raises
         ------
         TypeError
-            If the penalty is not smooth; it has `prox` then.
+            If the penalty is not smooth; use `prox` instead.
         """
         if not self.smooth:
-            msg = f"{self!r} is not smooth: it has no gradient at zero; use prox"
+            msg = f"{self!r} is not smooth, so it has no gradient; use prox instead"
             raise TypeError(msg)
         wide = _arrays.widened(_checked(x))
         with np.errstate(all="ignore"):
             return _arrays.cast(self._gradient(_arrays.namespace(x), wide), x)
 
     def prox(self, x: Any, step: float) -> Any:
-        """Return the proximal point: the y of least ``step * value(y) + 1/2 ||y - x||**2``.
+        """Return the proximal point: the y that minimizes ``step * value(y) + 1/2 ||y - x||**2``.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Penalty:
         Raises
         ------
         TypeError
-            If it has no closed form; there is `gradient` then.
+            If the proximal point has no closed form; use `gradient` instead.
         """
         x = _checked(x)
         with np.errstate(all="ignore"):
@@ -114,7 +114,7 @@ class Penalty:
             return _arrays.cast(self._prox(_arrays.namespace(x), wide, step), x)
 
     def scalars(self) -> dict[str, float]:
-        """Return the numbers of an elementwise penalty by name."""
+        """Return the numbers of an elementwise penalty by name, for `prox_scalars`."""
         raise NotImplementedError
 
     def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Penalty:
         raise NotImplementedError
 
     def _prox(self, xp: Any, x: Any, step: float) -> Any:
-        msg = f"{self!r} has no proximal point in closed form; use gradient"
+        msg = f"{self!r} has no proximal point in closed form; use gradient instead"
         raise TypeError(msg)
 
 
@@ -145,7 +145,7 @@ class L1(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     """
 
     alpha: float
@@ -172,7 +172,7 @@ class L2(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     """
 
     alpha: float
@@ -203,7 +203,7 @@ class ElasticNet(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     l1_ratio : float
         Share of L1, in [0, 1].
     """
@@ -240,12 +240,12 @@ class ElasticNet(Penalty):
 class GroupL1(Penalty):
     """Sum of the norms of groups, which makes whole groups zero.
 
-    ``alpha * sum(sqrt(sum(|x|**2, axis)))``; a group is what lies along `axis`.
+    ``alpha * sum(sqrt(sum(|x|**2, axis)))``; the elements along `axis` form a group.
 
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     axis : int or tuple of int
         The axes of a group. For weights of shape (features, outputs), -1 selects features.
     """
@@ -268,21 +268,21 @@ class GroupL1(Penalty):
 
 @dataclass(frozen=True)
 class ProximalOperator(Penalty):
-    """A penalty of which only the proximal operator is known: a denoiser, for instance.
+    """A penalty that is known by its proximal operator only, such as a denoiser.
 
-    Wherever a penalty is taken, a function is taken as this.
+    Wherever a penalty is accepted, a function is accepted, too, and becomes one of these.
 
     Parameters
     ----------
     f : callable
-        ``f(x, step)`` returns a new array like `x`: the proximal point for a step length. It gets
-        whole arrays, half precision in single; in the steps of rules that scale gradients element
-        by element `step` is a 0-d array, else a float.
+        ``f(x, step)`` returns a new array like `x`: the proximal point for a step length. It is
+        called with whole arrays; those in half precision are widened to single. `step` is a 0-d
+        array in the steps of rules that scale gradients element by element, and otherwise a float.
 
     Notes
     -----
-    It has no `value`, so that what `fallline.minimize` reports is the objective without it. Rules
-    that scale gradients element by element call it 30 times in a step, to act in their metric.
+    It has no `value`, so `fallline.minimize` reports the objective without it. Rules that scale
+    gradients element by element call it 30 times in each step, to apply it in their metric.
     """
 
     f: Any
@@ -292,8 +292,8 @@ class ProximalOperator(Penalty):
     def __post_init__(self) -> None:
         """Check the function."""
         if not callable(self.f):
-            msg = f"f: is {self.f!r}, expected a function of an array and a step length"
-            raise TypeError(msg)
+            expected = "a function of an array and a step length"
+            raise TypeError(_checks.unlike("ProximalOperator(f=)", self.f, expected))
 
     def _value(self, xp: Any, x: Any) -> Any:
         msg = f"{self!r} has no value: only its proximal operator is known"
@@ -306,27 +306,26 @@ class ProximalOperator(Penalty):
 
 
 def as_penalty(place: str, penalty: Any) -> Any:
-    """Return a penalty as it is, and a function as a `ProximalOperator`.
+    """Return a penalty unchanged, and a function as a `ProximalOperator`.
 
     Parameters
     ----------
     place : str
         The name of the argument.
     penalty : penalty, callable or None
-        What was given.
+        The argument.
     """
     a_class = isinstance(penalty, type)
     if penalty is None or (hasattr(penalty, "prox") and not a_class):
         return penalty
     if not callable(penalty) or a_class:
-        msg = f"{place}: is {penalty!r}, expected a penalty or a function"
-        raise TypeError(msg)
+        raise TypeError(_checks.unlike(place, penalty, "a penalty or a function"))
     return ProximalOperator(penalty)
 
 
 @dataclass(frozen=True)
 class TotalVariation(Penalty):
-    """Smoothed isotropic total variation: small for images that are flat but for their edges.
+    """Smoothed isotropic total variation: small for images that are flat except at edges.
 
     ``alpha * sum(sqrt(sum_d |D_d x|**2 + eps**2) - eps)``, where ``D_d x`` are differences to the
     next element along an axis, zero at the end.
@@ -334,12 +333,12 @@ class TotalVariation(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     eps : float
         Differences much smaller than this are penalised by their square: in units of `x`,
-        greater than 0. The smallest normal number of the dtype stands for what is below it.
+        greater than 0. It is raised to the smallest normal number of the dtype if it is below.
     axes : tuple of int, optional
-        The axes to take differences along, each once; all of them by default.
+        The axes along which differences are taken, each once; by default all axes.
 
     References
     ----------

@@ -10,7 +10,7 @@ from ._moments import MomentRule
 
 
 class AdaBelief(MomentRule):
-    r"""AdaBelief: long steps where gradients are as the momentum predicts them.
+    r"""AdaBelief: longer steps where the momentum predicts the gradient well.
 
     .. math::
         g &\leftarrow \pm g + \lambda p
@@ -27,7 +27,8 @@ class AdaBelief(MomentRule):
     beta1, beta2 : float or schedule, default 0.9 and 0.999
         In [0, 1).
     eps : float or schedule, default 1e-16
-        :math:`\epsilon \ge 0`, added to :math:`v` in every step, which keeps it, and to the root.
+        :math:`\epsilon \ge 0`, added to :math:`v` in every step, where it accumulates, and to the
+        root.
     weight_decay : float or schedule, default 0
         :math:`\lambda \ge 0`.
     decoupled : bool, default False
@@ -39,8 +40,8 @@ class AdaBelief(MomentRule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``; the paper's s). As in the paper, with the epsilon of its code
-    at both places; the same as optax's with equal eps and eps_root, which are its defaults. The
+    State: two arrays (``m``, ``v``; the paper's s). Follows the paper, with epsilon at both places
+    as in its code; matches optax with equal eps and eps_root, which are its defaults. The
     authors' package also rectifies, as RAdam does, and decouples by default. torch and keras have
     no AdaBelief.
 

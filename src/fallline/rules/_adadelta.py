@@ -38,7 +38,7 @@ class Adadelta(Rule):
 
     Notes
     -----
-    State: two arrays (``v``, ``u``). As ``torch.optim.Adadelta``; keras has other defaults
+    State: two arrays (``v``, ``u``). Matches ``torch.optim.Adadelta``; keras has other defaults
     (rate 1e-3, rho 0.95, eps 1e-7), and its weight_decay is decoupled.
 
     References

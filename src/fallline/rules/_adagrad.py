@@ -41,7 +41,7 @@ class Adagrad(Rule):
 
     Notes
     -----
-    State: one array (``v``). As ``torch.optim.Adagrad`` for real arrays; optax and keras start
+    State: one array (``v``). Matches ``torch.optim.Adagrad`` for real arrays; optax and keras start
     at 0.1 and have epsilon inside the root, and keras's weight_decay is decoupled.
 
     References

@@ -47,9 +47,9 @@ class Adam(MomentRule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``), one more with amsgrad (``vmax``). As ``torch.optim.Adam``.
-    optax takes the maximum of corrected moments in AMSGrad; keras has eps 1e-7 and `eps_hat`,
-    and its weight_decay is decoupled. :math:`t` counts the updates of the leaf.
+    State: two arrays (``m``, ``v``), one more with amsgrad (``vmax``). Matches
+    ``torch.optim.Adam``. optax takes the maximum of corrected moments in AMSGrad. keras has eps
+    1e-7 and `eps_hat`, and its weight_decay is decoupled. :math:`t` counts the updates of the leaf.
 
     References
     ----------
@@ -112,7 +112,7 @@ class AdamW(Adam):
 
     Notes
     -----
-    State: that of `Adam`. As ``torch.optim.AdamW``.
+    State: that of `Adam`. Matches ``torch.optim.AdamW``.
 
     References
     ----------

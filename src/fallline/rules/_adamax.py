@@ -39,7 +39,7 @@ class Adamax(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``u``). As ``torch.optim.Adamax`` and optax's; keras has the rate
+    State: two arrays (``m``, ``u``). Matches ``torch.optim.Adamax`` and optax's; keras has the rate
     1e-3, adds its epsilon of 1e-7 to the maximum instead, and its weight_decay is decoupled.
 
     References

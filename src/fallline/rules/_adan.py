@@ -39,7 +39,7 @@ class Adan(Rule):
     Notes
     -----
     State: four arrays (``m``, ``d``, ``v`` and the last gradient, ``last``; the paper's m, v, n
-    and g). As in the paper and its authors' code. optax up to 0.2.8 has :math:`1 - \beta_2`
+    and g). Follows the paper and its authors' code. optax up to 0.2.8 has :math:`1 - \beta_2`
     where :math:`\beta_2` multiplies the differences, and decays as AdamW does. torch and keras have
     no Adan.
 

@@ -38,7 +38,7 @@ class ASGD(Rule):
     Notes
     -----
     State: one array, the average, ``ax`` as in torch, which is never written into the parameter:
-    read ``opt.state[...]["ax"]``. As ``torch.optim.ASGD``, whose rate follows a schedule one
+    read ``opt.state[...]["ax"]``. Matches ``torch.optim.ASGD``, whose rate follows a schedule one
     step late. optax and keras have no ASGD.
 
     References

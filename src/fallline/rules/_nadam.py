@@ -48,10 +48,10 @@ class NAdam(MomentRule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``). As ``torch.optim.NAdam``, which calls decoupled
+    State: two arrays (``m``, ``v``). Matches ``torch.optim.NAdam``, which calls `decoupled`
     decoupled_weight_decay; keras's is the same with a momentum_decay of 1, optax's with a very
-    large one. The product is taken in closed form: where a schedule drives beta1 or
-    momentum_decay, as if the present value had held from the start, unlike torch's running product.
+    large one. The product is computed in closed form: if beta1 or momentum_decay is a
+    schedule, as if the present value had held from the start, unlike torch's running product.
 
     References
     ----------

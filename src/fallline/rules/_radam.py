@@ -12,7 +12,7 @@ from ._moments import MomentRule
 
 
 class RAdam(MomentRule):
-    r"""RAdam: Adam that divides only when the second moment has averaged enough to be trusted.
+    r"""RAdam: Adam that divides by the second moment only once its average can be trusted.
 
     .. math::
         g &\leftarrow \pm g + \lambda p
@@ -48,7 +48,7 @@ class RAdam(MomentRule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``). As ``torch.optim.RAdam``, which calls decoupled
+    State: two arrays (``m``, ``v``). Matches ``torch.optim.RAdam``, which calls `decoupled`
     decoupled_weight_decay. optax adds its epsilon to the corrected root, and keras has no RAdam.
     The first five steps of the defaults are momentum in units of the gradient.
 

@@ -48,10 +48,10 @@ class RMSprop(Rule):
 
     Notes
     -----
-    State: one array (``v``), one more if centered (``a``), one more with momentum (``b``).
-    As ``torch.optim.RMSprop``. keras and optax have the rate inside the momentum, which differs
-    under a schedule; keras's weight_decay is decoupled. ``autograd.misc.optimizers.rmsprop`` starts
-    with an initial_accumulator of 1.
+    State: one array (``v``), one more if centered (``a``), one more with momentum (``b``). Matches
+    ``torch.optim.RMSprop``. keras and optax have the rate inside the momentum, which differs under
+    a schedule; keras's weight_decay is decoupled. ``autograd.misc.optimizers.rmsprop`` starts with
+    an initial_accumulator of 1.
 
     References
     ----------

@@ -29,9 +29,9 @@ class Lion(Rule):
 
     Notes
     -----
-    State: one array (``m``). For complex leaves the sign is :math:`z / |z|`, and 0 for 0. As in
-    the paper and its code, and as optax's and keras's, of which optax has a weight decay of 1e-3.
-    torch has no Lion.
+    State: one array (``m``). For complex leaves the sign is :math:`z / |z|`, and 0 for 0. Follows
+    the paper and its code; matches optax, whose default weight decay is 1e-3, and keras. torch has
+    no Lion.
 
     References
     ----------
@@ -95,7 +95,7 @@ class SignSGD(Rule):
     Notes
     -----
     State: one array (``m``) with momentum, else none. For complex leaves the sign is
-    :math:`z / |z|`, and 0 for 0. As optax's ``sign_sgd`` and ``signum``; torch and keras have
+    :math:`z / |z|`, and 0 for 0. Matches optax's ``sign_sgd`` and ``signum``; torch and keras have
     neither.
 
     References

@@ -41,9 +41,9 @@ class Yogi(MomentRule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``). As optax's, which starts also :math:`m` at 1e-6; it is 0
-    here, as in the paper. The paper has no bias corrections; optax and the other packages do.
-    torch and keras have no Yogi.
+    State: two arrays (``m``, ``v``). Matches optax's, except that optax starts :math:`m` at 1e-6,
+    too; here it starts at 0, as in the paper. The paper has no bias corrections; optax and the
+    other packages do. torch and keras have no Yogi.
 
     References
     ----------
