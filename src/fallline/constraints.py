@@ -95,6 +95,9 @@ class Constraint:
         """Return the gradient for a descent within the set from `p`, element by element."""
         return g
 
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
+
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
         # Arrays in the set, up to a relative error of `slack`, are returned unchanged.
         raise NotImplementedError
@@ -123,12 +126,14 @@ class Box(Constraint):
         """Check numbers."""
         bounds = {"low": self.low, "high": self.high}
         numbers = {
-            name: _checks.real(name, x, "a number or an array")
+            name: _checks.real(self._place(name), x, "a number or an array")
             for name, x in bounds.items()
             if x is not None and not _arrays.is_array(x)
         }
         if len(numbers) == 2 and not numbers["low"] <= numbers["high"]:
-            raise ValueError(_checks.unlike("high", self.high, f"a number >= low={self.low}"))
+            raise ValueError(
+                _checks.unlike(self._place("high"), self.high, f"a number >= low={self.low}")
+            )
 
     def scalars(self) -> dict[str, Any]:
         bounds = {"low": self.low, "high": self.high}
@@ -242,7 +247,7 @@ class L2Ball(Constraint):
 
     def __post_init__(self) -> None:
         """Check the radius."""
-        _checks.positive("radius", self.radius)
+        _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
         def shortened(xp: Any, x: Any) -> Any:
@@ -274,7 +279,7 @@ class Simplex(Constraint):
 
     def __post_init__(self) -> None:
         """Check the radius."""
-        _checks.positive("radius", self.radius)
+        _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
         if not math.prod(x.shape):
@@ -301,7 +306,7 @@ class L1Ball(Constraint):
 
     def __post_init__(self) -> None:
         """Check the radius."""
-        _checks.positive("radius", self.radius)
+        _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
         if not math.prod(x.shape):

@@ -78,6 +78,9 @@ class Transform:
         """
         return self._applied_with(self.measure(grads) if self.measured else (), grads)
 
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
+
     def _applied_with(self, measured: Sequence[Any], grads: Leaves) -> list[Any]:
         s = SimpleNamespace(**self.scalars())
         found = ((number,) for number in measured) if self.measured else ((),) * len(grads)
@@ -106,7 +109,7 @@ class ClipByValue(Transform):
 
     def __post_init__(self) -> None:
         """Check the limit."""
-        _checks.positive("limit", self.limit)
+        _checks.positive(self._place("limit"), self.limit)
 
     def scalars(self) -> dict[str, float]:
         """Return both ends of the interval."""
@@ -136,7 +139,7 @@ class ClipByNorm(Transform):
 
     def __post_init__(self) -> None:
         """Check the limit."""
-        _checks.positive("limit", self.limit)
+        _checks.positive(self._place("limit"), self.limit)
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the factor of each leaf."""
@@ -250,7 +253,7 @@ class Accumulate(Transform):
 
     def __post_init__(self) -> None:
         """Check the number."""
-        object.__setattr__(self, "k", _checks.count("k", self.k, 1))
+        object.__setattr__(self, "k", _checks.count(self._place("k"), self.k, 1))
 
 
 class LossScale(Transform):
@@ -293,14 +296,14 @@ class LossScale(Transform):
         minimum: float = 2.0**-126,
         maximum: float = 2.0**127,
     ) -> None:
-        _checks.positive("minimum", minimum)
-        _checks.number("maximum", maximum, minimum, math.inf)
-        _checks.number("initial", initial, minimum, maximum)
-        _checks.number("growth", growth, 1.0, math.inf)
-        _checks.positive("backoff", backoff)
-        _checks.number("backoff", backoff, 0.0, 1.0)
+        _checks.positive(self._place("minimum"), minimum)
+        _checks.number(self._place("maximum"), maximum, minimum, math.inf)
+        _checks.number(self._place("initial"), initial, minimum, maximum)
+        _checks.number(self._place("growth"), growth, 1.0, math.inf)
+        _checks.positive(self._place("backoff"), backoff)
+        _checks.number(self._place("backoff"), backoff, 0.0, 1.0)
         self.growth, self.backoff = growth, backoff
-        self.interval = _checks.count("interval", interval, 1)
+        self.interval = _checks.count(self._place("interval"), interval, 1)
         self.minimum, self.maximum = float(minimum), float(maximum)
         self._value: Any = float(initial)
         self._good: Any = 0.0

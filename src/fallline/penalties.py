@@ -41,7 +41,7 @@ class Penalty:
 
     def __post_init__(self) -> None:
         """Check the weight."""
-        _checks.number("alpha", getattr(self, "alpha", 0.0), 0.0, math.inf)
+        _checks.number(self._place("alpha"), getattr(self, "alpha", 0.0), 0.0, math.inf)
 
     def value(self, x: Any) -> Any:
         """Return the penalty of an array.
@@ -124,6 +124,9 @@ class Penalty:
     def formula(self, xp: Any, s: Any, x: Any) -> Any:
         """Return the proximal point of an elementwise penalty, element by element."""
         raise NotImplementedError
+
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
 
     def _value(self, xp: Any, x: Any) -> Any:
         raise NotImplementedError
@@ -214,7 +217,7 @@ class ElasticNet(Penalty):
     def __post_init__(self) -> None:
         """Check the weights."""
         super().__post_init__()
-        _checks.number("l1_ratio", self.l1_ratio, 0.0, 1.0)
+        _checks.number(self._place("l1_ratio"), self.l1_ratio, 0.0, 1.0)
 
     def _parts(self) -> tuple[L1, L2]:
         return L1(self.alpha * self.l1_ratio), L2(self.alpha * (1 - self.l1_ratio))
@@ -255,7 +258,7 @@ class GroupL1(Penalty):
     elementwise: ClassVar[bool] = False
 
     def _norms(self, xp: Any, x: Any) -> Any:
-        axes = _checks.axes("axis", self.axis, x.ndim)
+        axes = _checks.axes(self._place("axis"), self.axis, x.ndim)
         y, scale = scaled(xp, xp.abs(x), axes)
         return scale * length(xp, y, axes)
 
@@ -275,9 +278,8 @@ class ProximalOperator(Penalty):
     Parameters
     ----------
     f : callable
-        ``f(x, step)`` returns a new array like `x`: the proximal point for a step length. It is
-        called with whole arrays; those in half precision are widened to single. `step` is a 0-d
-        array in the steps of rules that scale gradients element by element, and otherwise a float.
+        ``f(x, step)`` returns the proximal point, a new array like `x`. Arrays in half precision
+        are widened to single. `step` is a float, or a 0-d array if the rule scales each element.
 
     Notes
     -----
@@ -293,7 +295,7 @@ class ProximalOperator(Penalty):
         """Check the function."""
         if not callable(self.f):
             expected = "a function of an array and a step length"
-            raise TypeError(_checks.unlike("ProximalOperator(f=)", self.f, expected))
+            raise TypeError(_checks.unlike(self._place("f"), self.f, expected))
 
     def _value(self, xp: Any, x: Any) -> Any:
         msg = f"{self!r} has no value: only its proximal operator is known"
@@ -315,12 +317,10 @@ def as_penalty(place: str, penalty: Any) -> Any:
     penalty : penalty, callable or None
         The argument.
     """
-    a_class = isinstance(penalty, type)
-    if penalty is None or (hasattr(penalty, "prox") and not a_class):
-        return penalty
-    if not callable(penalty) or a_class:
+    known = penalty is None or hasattr(penalty, "prox")
+    if isinstance(penalty, type) or not (known or callable(penalty)):
         raise TypeError(_checks.unlike(place, penalty, "a penalty or a function"))
-    return ProximalOperator(penalty)
+    return penalty if known else ProximalOperator(penalty)
 
 
 @dataclass(frozen=True)
@@ -355,12 +355,12 @@ class TotalVariation(Penalty):
     def __post_init__(self) -> None:
         """Check the smoothing."""
         super().__post_init__()
-        _checks.positive("eps", self.eps)
+        _checks.positive(self._place("eps"), self.eps)
         if self.axes is not None:
-            _checks.sequence("axes", self.axes, "integers")
+            _checks.sequence(self._place("axes"), self.axes, "integers")
 
     def _differences(self, xp: Any, x: Any) -> tuple[Any, list[Any], Any, Any]:
-        axes = _checks.axes("axes", self.axes, x.ndim)
+        axes = _checks.axes(self._place("axes"), self.axes, x.ndim)
         steps = [_ahead(xp, x, axis) - x for axis in axes]
         eps = self.eps
         if not _arrays.is_traced(eps):  # zero would make zero over zero of every flat place

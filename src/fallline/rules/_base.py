@@ -202,7 +202,7 @@ class Rule(AbstractRule):
         try:
             value = schedule(step)
         except ArithmeticError as error:
-            msg = f"{place}: {schedule!r} fails with {type(error).__name__}: {error}"
+            msg = f"{place}: is not a number, since {schedule!r} fails: {error}"
             raise ValueError(msg) from error
         return self._checked(place, field, value)
 
