@@ -336,9 +336,9 @@ def _in_double(xp: Any, x: Any) -> Any:
 
 
 def _lowered(xp: Any, x: Any, radius: float) -> Any:
-    # max(x - t, 0), whose sum is the radius; nothing is read from the device. The largest element
-    # of x is 0, because a radius is lost beside large numbers; those that are smaller by more than
-    # it become zero, however small they are, and would add up to infinity.
+    # max(x - t, 0), whose sum is the radius, without synchronising with the device. The largest
+    # element of x is 0, because a radius is lost beside large numbers. Elements that are smaller by
+    # more than the radius become zero; they are capped, since they could add up to infinity.
     x = xp.where(x < -2 * radius, -2 * radius, x)
     flat = xp.sort(xp.reshape(x, (-1,)), descending=True)
     count = _arrays.arange(flat.shape[0], flat) + 1

@@ -40,8 +40,9 @@ class Domain(NamedTuple):
 class Loss:
     """Base of the losses.
 
-    A loss is three functions of arrays: `_shared` computes what the value and the gradient have
-    in common, `_value` and `_gradient` finish from there, one term for each element or row.
+    A loss is three functions of arrays: `_shared` computes the quantities that the value and
+    the gradient share, `_value` and `_gradient` compute each from them, one term for each element
+    or row.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ class Loss:
         return xp.astype(target, dtype, copy=False)
 
     def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
-        """Return what value and gradient have in common."""
+        """Return the quantities that the value and the gradient share."""
         raise NotImplementedError
 
     def _value(self, xp: Any, *shared: Any) -> Any:

@@ -23,7 +23,7 @@ class Poisson(Loss):
     -----
     Terms without z are left out. Targets are not negative; they need not be integers. The value
     overflows to infinity where the expected value does. Matches ``torch.nn.PoissonNLLLoss`` and
-    scikit-learn's ``HalfPoissonLoss``; half the deviance but for terms without z.
+    scikit-learn's ``HalfPoissonLoss``; half the deviance up to terms without z.
 
     References
     ----------
@@ -65,7 +65,7 @@ class Gamma(Loss):
     Notes
     -----
     For a gamma distribution of any shape, up to a factor and terms without z. Targets are
-    positive. Matches scikit-learn's ``HalfGammaLoss``; half the deviance but for terms without z.
+    positive. Matches scikit-learn's ``HalfGammaLoss``; half the deviance up to terms without z.
 
     References
     ----------

@@ -106,7 +106,7 @@ def get(name: str | Rule, **hyperparameters: Any) -> Rule:
     Raises
     ------
     ValueError
-        If there is no rule of this name.
+        If no rule has this name.
 
     Examples
     --------

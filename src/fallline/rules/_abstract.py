@@ -101,7 +101,7 @@ class AbstractRule:
         return tuple(p.shape if slot.shape is None else slot.shape(tuple(p.shape)))
 
     def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
-        """Return the state of a leaf that has not been updated."""
+        """Return the state of a leaf before its first update."""
         slots: dict[str, Any] = {}
         for slot in self.slots:
             fill = slot.fill(step) if callable(slot.fill) else slot.fill

@@ -72,7 +72,7 @@ class Rule(AbstractRule):
     _options: ClassVar[dict[str, tuple[str, ...]]] = {"complex_moment": ("modulus", "components")}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Refuse unknown hyperparameters with the name of the right one."""
+        """Refuse unknown hyperparameters and suggest the right ones."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         names = [field.name for field in fields]
         first = [field.name for field in fields if not field.kw_only]
@@ -87,7 +87,7 @@ class Rule(AbstractRule):
         return super().__new__(cls)
 
     def __init_subclass__(cls, *, kw_only: bool = True, **kwargs: Any) -> None:
-        """Make every subclass a frozen dataclass, whose fields but `learning_rate` need names."""
+        """Make every subclass a frozen dataclass with keyword-only fields but `learning_rate`."""
         super().__init_subclass__(**kwargs)
         declared = inspect.get_annotations(cls)
         # A class that marks its keyword-only fields itself, by ``_: KW_ONLY``, is left as it is.
@@ -104,7 +104,7 @@ class Rule(AbstractRule):
         cls.__signature__ = signature.replace(parameters=own, return_annotation=cls)
 
     def __post_init__(self) -> None:
-        """Check every hyperparameter and make numbers of it."""
+        """Check every hyperparameter and convert numbers to floats."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.name in self._options:
@@ -133,7 +133,7 @@ class Rule(AbstractRule):
         return _checks.number(place, value, **field.metadata, what="a number or a schedule")
 
     def __repr__(self) -> str:
-        """Return the call that makes this rule, defaults left out."""
+        """Return the call that makes this rule, without defaults."""
         parts = [
             f"{field.name}={getattr(self, field.name)!r}"
             for i, field in enumerate(dataclasses.fields(self))  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ class Rule(AbstractRule):
         return self._advance(params, grads, state, lambda new, _: new, keep=True)
 
     def direction(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
-        """Return the step, new params minus params, and the state after it.
+        """Return the step, which is the new params minus the old ones, and the state after it.
 
         Use it to choose the step length yourself. The parameters are those of `update`. The step
         of a leaf without a gradient is `None`.

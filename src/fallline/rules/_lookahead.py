@@ -1,4 +1,4 @@
-"""Lookahead: slow weights behind another rule's fast ones."""
+"""Lookahead: slow weights that follow another rule's fast ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules of Adam's family share: two averages, corrected for their start at zero."""
+"""The base of Adam-like rules: averages of gradients and of their squares, bias-corrected."""
 
 from __future__ import annotations
 

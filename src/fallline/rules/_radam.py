@@ -86,13 +86,13 @@ class RAdam(MomentRule):
 
 
 def _length(beta: Any, t: Any) -> Any:
-    """Return how many terms the average of the second moment is as good as."""
+    """Return the effective number of terms in the average of the second moment."""
     longest = 2 / (1 - beta) - 1
     if isinstance(t, int) or (isinstance(beta, float) and beta == 0):
         return longest - 2 * t * beta**t / (1 - beta**t)
-    # For small t it is the difference of two large numbers, of which single precision leaves no
-    # digits. With l = -log(beta) and x = l t it is a + t - 2/l (x / expm1(x) - 1 + x/2), where a is
-    # small and computed in double, and the bracket has a series.
+    # For small t it is the difference of two large numbers, which leaves no digits in single
+    # precision. With l = -log(beta) and x = l t it is a + t - 2/l (x / expm1(x) - 1 + x/2), where
+    # a is small and computed in double, and the bracket has a series.
     decay = -_arrays.function("log", beta)
     x = decay * t
     far = longest - 2.0 * t / _arrays.function("expm1", _arrays.choose(x > 1, x, 1.0))

@@ -1,4 +1,4 @@
-"""Lion and SignSGD: steps of one length."""
+"""Lion and SignSGD: steps of the same length for all elements."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ._moments import MomentRule
 
 
 class Yogi(MomentRule):
-    r"""Yogi: Adam whose second moment grows and shrinks by the size of the gradient only.
+    r"""Yogi: Adam whose second moment changes in proportion to the squared gradient only.
 
     .. math::
         g &\leftarrow \pm g + \lambda p

@@ -45,7 +45,7 @@ class Schedule:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """Return the call that makes this schedule, defaults left out."""
+        """Return the call that makes this schedule, without defaults."""
         fields = [field for field in dataclasses.fields(self) if field.init]  # type: ignore[arg-type]
         parts = [
             f"{field.name}={getattr(self, field.name)!r}"
