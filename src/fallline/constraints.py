@@ -1,7 +1,7 @@
 """Constraints: sets of arrays, and the projection onto them.
 
-``project(x)`` is the nearest array of the set, a new one; nothing is written. Any callable from an
-array to an array of its shape is a constraint too.
+``project(x)`` returns the nearest array of the set as a new array. Any callable that maps an array
+to an array of the same shape can serve as a constraint, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",
 ]  # fmt: skip
 
-# In units of the precision: by so much the rounding of a projected point may take it off its set.
+# How far rounding may move a projected point off its set, in units of the machine epsilon.
 _SLACK = 8
 
 
@@ -32,18 +32,18 @@ class Constraint:
 
     Attributes
     ----------
-    separable : bool
-        Whether the projection acts on each element by itself: by `formula`, which fuses into the
-        program of a rule.
+    elementwise : bool
+        Whether the projection acts on each element by itself: by `formula`, which is fused into
+        the program of a rule.
     real : bool
         Whether it is defined for real arrays only.
     """
 
-    separable: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
     real: ClassVar[bool] = False
 
     def __call__(self, x: Any) -> Any:
-        """Return `project` of an array."""
+        """Return the nearest array of the set, as `project` does."""
         return self.project(x)
 
     def project(self, x: Any) -> Any:
@@ -62,41 +62,44 @@ class Constraint:
         Raises
         ------
         TypeError
-            If `x` is not an array, or complex and the set is of real arrays.
+            If `x` is not an array, or if it is complex and the set holds real arrays.
         """
         x = _arrays.unscalar(x)
         _checks.leaf("x", x)
         if self.real and _arrays.is_complex(x):
-            msg = f"x: {self!r} is a set of real arrays, got {_arrays.dtype_name(x)}"
-            raise TypeError(msg)
+            expected = f"a real one, as {self!r} is a set of real arrays"
+            raise TypeError(_checks.mismatch("x", "dtype", _arrays.dtype_name(x), expected))
         with np.errstate(all="ignore"):
-            if self.separable:
-                operands = self.operands().items()
-                given = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in operands})
-                return on_parts(lambda xp, x: self.formula(xp, given, x), x)
+            if self.elementwise:
+                scalars = self.scalars().items()
+                s = SimpleNamespace(**{name: _arrays.as_numbers(v, x) for name, v in scalars})
+                return on_parts(lambda xp, x: self.formula(xp, s, x), x)
             wide = _arrays.widened(x)
             slack = _SLACK * _arrays.EPSILON[_arrays.dtype_name(x)]
             return _arrays.cast(self._project(_arrays.namespace(x), wide, slack), x)
 
-    def operands(self) -> dict[str, Any]:
-        """Return the numbers, and arrays that broadcast against a leaf, of a separable set."""
+    def scalars(self) -> dict[str, Any]:
+        """Return the numbers of `formula` by name, or arrays that broadcast against a leaf."""
         return {}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        """Return the projection on a separable set, element by element."""
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        """Return the projection onto an elementwise set, element by element."""
         raise NotImplementedError
 
     @property
     def masks_gradient(self) -> bool:
-        """Whether a step sets gradients to zero by `gradient_formula`."""
+        """Whether `gradient_formula` sets elements of gradients to zero."""
         return False
 
-    def gradient_formula(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
-        """Return the gradient for a descent from `p` in the set, element by element."""
+    def gradient_formula(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
+        """Return the gradient for a descent within the set from `p`, element by element."""
         return g
 
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
+
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
-        # What is in the set but for a relative error of `slack` stays as it is.
+        # Arrays in the set, up to a relative error of `slack`, are returned unchanged.
         raise NotImplementedError
 
 
@@ -107,11 +110,11 @@ class Box(Constraint):
     Parameters
     ----------
     low, high : float or array, optional
-        Bounds, numbers or arrays that broadcast against the array; `None` is none.
+        Bounds: numbers, or arrays that broadcast against the array. `None` means no bound.
     mask_gradient : bool, default False
-        Set the gradient to zero where it pushes an element out of a bound that it stands at, before
-        the rule sees it, so that no momentum gathers there. Without it, an element whose gradient
-        turns stays at the bound until its momentum has turned, too.
+        Set the gradient to zero, before the rule sees it, where it pushes an element beyond a bound
+        that the element has reached, so that no momentum builds up there. Otherwise an element
+        whose gradient turns stays at the bound until its momentum has turned, too.
     """
 
     low: Any = None
@@ -123,37 +126,39 @@ class Box(Constraint):
         """Check numbers."""
         bounds = {"low": self.low, "high": self.high}
         numbers = {
-            name: _checks.real(name, x, "a number or an array")
+            name: _checks.real(self._place(name), x, "a number or an array")
             for name, x in bounds.items()
             if x is not None and not _arrays.is_array(x)
         }
         if len(numbers) == 2 and not numbers["low"] <= numbers["high"]:
-            raise ValueError(_checks.unlike("high", self.high, f"a number >= low={self.low}"))
+            raise ValueError(
+                _checks.unlike(self._place("high"), self.high, f"a number >= low={self.low}")
+            )
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         bounds = {"low": self.low, "high": self.high}
         return {name: x for name, x in bounds.items() if x is not None}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         if self.low is not None:
-            x = xp.where(x < c.low, c.low, x)
-        return x if self.high is None else xp.where(x > c.high, c.high, x)
+            x = xp.where(x < s.low, s.low, x)
+        return x if self.high is None else xp.where(x > s.high, s.high, x)
 
     @property
     def masks_gradient(self) -> bool:
         return self.mask_gradient
 
-    def gradient_formula(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+    def gradient_formula(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
         if self.low is not None:
-            g = xp.where(p <= c.low, xp.where(g > 0.0, 0.0, g), g)
+            g = xp.where(p <= s.low, xp.where(g > 0.0, 0.0, g), g)
         if self.high is not None:
-            g = xp.where(p >= c.high, xp.where(g < 0.0, 0.0, g), g)
+            g = xp.where(p >= s.high, xp.where(g < 0.0, 0.0, g), g)
         return g
 
 
 @dataclass(frozen=True)
 class NonNegative(Box):
-    """Arrays without negative elements: a `Box` from 0 on.
+    """Arrays without negative elements: a `Box` with the lower bound 0.
 
     Parameters
     ----------
@@ -172,22 +177,22 @@ class Support(Constraint):
     Parameters
     ----------
     mask : array of bool
-        Where elements are free; it broadcasts against the array.
+        True where elements are free; it broadcasts against the array.
     """
 
     mask: Any
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         return {"mask": self.mask}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        inside = c.mask != 0.0
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        inside = s.mask != 0.0
         return select(xp, inside, x, 0.0)
 
 
 @dataclass(frozen=True)
 class Modulus(Constraint):
-    """Arrays of given magnitudes. Zeros become real and positive.
+    """Arrays of given magnitudes; zeros are projected to real and positive numbers.
 
     Parameters
     ----------
@@ -197,20 +202,20 @@ class Modulus(Constraint):
 
     a: Any
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         return {"a": self.a}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         zero = modulus(xp, x) == 0.0
-        y = c.a * sign(xp, x)
+        y = s.a * sign(xp, x)
         if isinstance(y, Pair) and y.im is not None:
-            return Pair(xp.where(zero, c.a, y.re).re, y.im)
-        return xp.where(zero, c.a, y)
+            return Pair(xp.where(zero, s.a, y.re).re, y.im)
+        return xp.where(zero, s.a, y)
 
 
 @dataclass(frozen=True)
 class MaxModulus(Constraint):
-    """Arrays whose magnitudes are at most given ones.
+    """Arrays whose magnitudes do not exceed given ones.
 
     Parameters
     ----------
@@ -220,11 +225,11 @@ class MaxModulus(Constraint):
 
     a: Any
 
-    def operands(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Any]:
         return {"a": self.a}
 
-    def formula(self, xp: Any, c: Any, x: Any) -> Any:
-        return limited(xp, x, c.a)
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        return limited(xp, x, s.a)
 
 
 @dataclass(frozen=True)
@@ -234,15 +239,15 @@ class L2Ball(Constraint):
     Parameters
     ----------
     radius : float
-        Greater than 0.
+        The radius, greater than 0.
     """
 
     radius: float = 1.0
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the radius."""
-        _checks.positive("radius", self.radius)
+        _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
         def shortened(xp: Any, x: Any) -> Any:
@@ -269,12 +274,12 @@ class Simplex(Constraint):
     """
 
     radius: float = 1.0
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
     real: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the radius."""
-        _checks.positive("radius", self.radius)
+        _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
         if not math.prod(x.shape):
@@ -293,15 +298,15 @@ class L1Ball(Constraint):
     Parameters
     ----------
     radius : float
-        Greater than 0.
+        The radius, greater than 0.
     """
 
     radius: float = 1.0
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the radius."""
-        _checks.positive("radius", self.radius)
+        _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Any, x: Any, slack: float) -> Any:
         if not math.prod(x.shape):
@@ -325,15 +330,15 @@ def _plain(x: Any) -> Any:
 
 
 def _in_double(xp: Any, x: Any) -> Any:
-    # In double precision where the device has it: sums of many elements are rounded less.
+    # Double precision, where the device has it, rounds sums of many elements less.
     double = double_of(x)
     return x if double is None else xp.astype(x, double, copy=False)
 
 
 def _lowered(xp: Any, x: Any, radius: float) -> Any:
-    # max(x - t, 0), whose sum is the radius; nothing is read from the device. The largest element
-    # of x is 0, because a radius is lost beside large numbers; those that are smaller by more than
-    # it become zero, however small they are, and would add up to infinity.
+    # max(x - t, 0), whose sum is the radius, without synchronising with the device. The largest
+    # element of x is 0, because a radius is lost beside large numbers. Elements that are smaller by
+    # more than the radius become zero; they are capped, since they could add up to infinity.
     x = xp.where(x < -2 * radius, -2 * radius, x)
     flat = xp.sort(xp.reshape(x, (-1,)), descending=True)
     count = _arrays.arange(flat.shape[0], flat) + 1
@@ -342,7 +347,7 @@ def _lowered(xp: Any, x: Any, radius: float) -> Any:
     number = xp.sum(xp.astype(flat > levels, count.dtype))
     level = xp.sum(xp.where(count == number, levels, xp.zeros_like(levels)))
     y = xp.maximum(x - level, xp.zeros_like(x))
-    # What the rounding of the level has changed in each of many elements is given back.
+    # Undo the change that rounding the level has made to each of many elements.
     some = y > 0
     kept = xp.astype(xp.sum(xp.astype(some, count.dtype)), y.dtype)
     return xp.where(some, xp.maximum(y + (radius - xp.sum(y)) / kept, xp.zeros_like(y)), y)

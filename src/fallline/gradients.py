@@ -1,8 +1,8 @@
-"""What is done to gradients before a rule sees them.
+"""Transforms of gradients, applied before a rule sees them.
 
-Transforms act in the order in which they are given, on the gradients of a step together. They read
-nothing to the host. The elementwise end of the row, from the last one that measures on, runs in the
-rule's own program; what stands before it makes new arrays.
+Transforms act in the given order, on all gradients of a step together. They do not synchronise with
+the device. Trailing elementwise transforms, of which only the first may measure something, are
+fused into the rule's program; earlier ones allocate new arrays.
 
 Examples
 --------
@@ -43,28 +43,28 @@ class Transform:
     Attributes
     ----------
     measured : bool
-        Whether `measure` returns a number for each leaf, which `formula` is handed.
-    whole : bool
-        Whether it acts on arrays as wholes, by `apply`, and not element by element.
+        Whether `measure` returns a number for each leaf, an argument of `formula`.
+    elementwise : bool
+        Whether it acts on each element by itself, by `formula`; otherwise it overrides `apply`.
     """
 
     measured: ClassVar[bool] = False
-    whole: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = True
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """Return the numbers of `formula` by name."""
         return {}
 
     def measure(self, grads: Leaves) -> list[Any]:
-        """Return a real 0-d array for each leaf, on its device, `None` where there is none."""
+        """Return a real 0-d array for each leaf, on its device, or `None` without a gradient."""
         raise NotImplementedError
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
         """Return the new gradient, element by element, as a rule's formula is written."""
         raise NotImplementedError
 
     def apply(self, grads: Leaves) -> list[Any]:
-        """Return the new gradients of all leaves, half precision in single.
+        """Return the new gradients of all leaves; those in half precision become single.
 
         Parameters
         ----------
@@ -78,23 +78,26 @@ class Transform:
         """
         return self._applied_with(self.measure(grads) if self.measured else (), grads)
 
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
+
     def _applied_with(self, measured: Sequence[Any], grads: Leaves) -> list[Any]:
-        numbers = SimpleNamespace(**self.weights())
+        s = SimpleNamespace(**self.scalars())
         found = ((number,) for number in measured) if self.measured else ((),) * len(grads)
         return [
-            None if g is None else self._applied(numbers, g, given)
+            None if g is None else self._applied(s, g, given)
             for g, given in zip(grads, found, strict=True)
         ]
 
-    def _applied(self, numbers: Any, g: Any, given: tuple[Any, ...]) -> Any:
+    def _applied(self, s: Any, g: Any, given: tuple[Any, ...]) -> Any:
         with _arrays.guard(g)():
             wide = _arrays.widened(g)
-            return on_parts(lambda xp, x: self.formula(xp, numbers, x, *given), wide)
+            return on_parts(lambda xp, x: self.formula(xp, s, x, *given), wide)
 
 
 @dataclass(frozen=True)
 class ClipByValue(Transform):
-    """Limits elements to an interval around zero; of complex ones, the magnitude.
+    """Limits each element to an interval around zero, or the magnitude of complex elements.
 
     Parameters
     ----------
@@ -106,17 +109,17 @@ class ClipByValue(Transform):
 
     def __post_init__(self) -> None:
         """Check the limit."""
-        _checks.positive("limit", self.limit)
+        _checks.positive(self._place("limit"), self.limit)
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         """Return both ends of the interval."""
         return {"high": self.limit, "low": -self.limit}
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
         """Return the limited gradient."""
         if isinstance(g, Pair) and g.im is not None:
-            return limited(xp, g, n.high)
-        return xp.where(g > n.high, n.high, xp.where(g < n.low, n.low, g))
+            return limited(xp, g, s.high)
+        return xp.where(g > s.high, s.high, xp.where(g < s.low, s.low, g))
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,13 @@ class ClipByNorm(Transform):
 
     def __post_init__(self) -> None:
         """Check the limit."""
-        _checks.positive("limit", self.limit)
+        _checks.positive(self._place("limit"), self.limit)
 
     def measure(self, grads: Leaves) -> list[Any]:
         """Return the factor of each leaf."""
         return [None if g is None else _beside(_scale(self.limit, norm(g)), g) for g in grads]
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
         """Return the scaled gradient."""
         return g * measured[0]
 
@@ -160,14 +163,14 @@ class ClipByGlobalNorm(ClipByNorm):
 
     Notes
     -----
-    The norm stays on the device; leaves on several devices of one library are summed on one of
-    them, in the widest precision. As optax's; torch adds 1e-6 to the norm. Squares may be out of
-    range where the norm is not. Gradients that are not finite become NaN or zero; ``nonfinite=`` of
-    the Optimizer handles that.
+    The norm stays on the device. If the leaves are on several devices of one library, it is summed
+    on one of them, in the widest precision. Squares may overflow without harm where the norm does
+    not. Gradients that are not finite become NaN or zero; ``nonfinite=`` of the Optimizer handles
+    that. Matches optax; torch adds 1e-6 to the norm.
     """
 
     def norm(self, grads: Leaves) -> Any:
-        """Return the norm of all gradients, a float or 0-d on a device; `None` of nothing."""
+        """Return the norm of all gradients, a float or a 0-d array; `None` if there are none."""
         places: dict[Any, list[Any]] = {}
         for g in grads:
             if g is not None:
@@ -176,12 +179,12 @@ class ClipByGlobalNorm(ClipByNorm):
         return combined([norm(*there) for there in places.values()]) if places else None
 
     def factors(self, norm: Any, grads: Leaves) -> list[Any]:
-        """Return the one factor that a norm gives, on the device of each leaf."""
+        """Return the common factor for a norm, on the device of each leaf."""
         scale = None if norm is None else _scale(self.limit, norm)
         return [None if g is None else _beside(scale, g) for g in grads]
 
     def measure(self, grads: Leaves) -> list[Any]:
-        """Return the one factor, on the device of each leaf."""
+        """Return the common factor, on the device of each leaf."""
         return self.factors(self.norm(grads), grads)
 
     def clipped(self, norm: Any, grads: Leaves) -> list[Any]:
@@ -205,15 +208,15 @@ def _beside(scale: Any, g: Any) -> Any:
 
 @dataclass(frozen=True)
 class Centralize(Transform):
-    """Subtracts the mean of each slice along the first axis, for arrays of at least two axes.
+    """Subtracts the mean of each slice along the first axis of arrays with at least two axes.
 
     References
     ----------
-    Yong, Huang, Hua, Zhang, Gradient centralization, arXiv:2004.01461. For weights of shape
-    (outputs, inputs, ...), as there.
+    Yong, Huang, Hua, Zhang, Gradient centralization, arXiv:2004.01461, for weights of shape
+    (outputs, inputs, ...).
     """
 
-    whole: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = False
 
     def apply(self, grads: Leaves) -> list[Any]:
         """Return the centred gradients."""
@@ -231,33 +234,34 @@ def _centred(g: Any) -> Any:
 
 @dataclass(frozen=True)
 class Accumulate(Transform):
-    """Steps once for some calls, with the mean of their gradients.
+    """Makes one step for several calls, with the mean of their gradients.
 
     Parameters
     ----------
     k : int
-        Calls of `Optimizer.step` for one step of the rules; at least 1. It must come first.
+        Number of calls of `Optimizer.step` for one step of the rules, at least 1.
 
     Notes
     -----
-    The sum is kept in the state of each leaf, as ``sum``, in single precision or wider, so it is
-    saved, loaded and transformed with the state. ``Optimizer.step_count`` counts the rules' steps.
-    A leaf whose gradient was `None` in every call is skipped; in some, those count as zero.
+    This transform must come first. The sum is kept in the state of each leaf, as ``sum``, in single
+    precision or wider, so it is saved, loaded and transformed with the state.
+    ``Optimizer.step_count`` counts the rules' steps. A leaf whose gradient was `None` in every call
+    is skipped; if it was `None` in some calls only, it counts as zero there.
     """
 
     k: int
 
     def __post_init__(self) -> None:
         """Check the number."""
-        object.__setattr__(self, "k", _checks.count("k", self.k, 1))
+        object.__setattr__(self, "k", _checks.count(self._place("k"), self.k, 1))
 
 
 class LossScale(Transform):
-    r"""Undoes the scale of a loss that was enlarged for half precision, and finds a good scale.
+    r"""Undoes the scaling of a loss for half precision, and adapts the scale.
 
-    Multiply the loss by `value` before differentiating. The gradients are divided by it. Where one
-    is not finite, before or after the division, the scale falls by `backoff`; after `interval`
-    steps in a row without that it grows.
+    Multiply the loss by `value` before differentiating; this transform divides the gradients by it.
+    If one is not finite, before or after the division, the scale is multiplied by `backoff`; after
+    `interval` successive steps without that, it is multiplied by `growth`.
 
     Parameters
     ----------
@@ -266,18 +270,18 @@ class LossScale(Transform):
     growth, backoff : float, default 2 and 0.5
         Factors: at least 1, and in (0, 1].
     interval : int, default 2000
-        Steps.
+        Steps without overflow before the scale grows.
     minimum, maximum : float, default 2**-126 and 2**127
-        The scale does not leave this range: where a factor would take it out, it stays. By default
-        these are the smallest and the largest power of two of single precision whose inverse is
-        finite and not zero.
+        Range of the scale; a change that would leave it is not made. By default these are the
+        smallest and the largest power of two of single precision whose inverse is finite and not
+        zero.
 
     Notes
     -----
-    To be used with ``Optimizer(..., nonfinite="skip")``; one for each Optimizer. The scale is a
-    0-d array on the device of the first gradient and is read only when you ask for `float`.
-    As ``torch.amp.GradScaler``, with its defaults; that has no smallest scale, and looks at the
-    gradients after the division only.
+    Use it with ``Optimizer(..., nonfinite="skip")``, and one for each Optimizer. The scale is a 0-d
+    array on the device of the first gradient; only `float` synchronises with the device. The
+    defaults are those of ``torch.amp.GradScaler``, which has no smallest scale and checks gradients
+    after the division only.
     """
 
     measured: ClassVar[bool] = True
@@ -292,20 +296,20 @@ class LossScale(Transform):
         minimum: float = 2.0**-126,
         maximum: float = 2.0**127,
     ) -> None:
-        _checks.positive("minimum", minimum)
-        _checks.number("maximum", maximum, minimum, math.inf)
-        _checks.number("initial", initial, minimum, maximum)
-        _checks.number("growth", growth, 1.0, math.inf)
-        _checks.positive("backoff", backoff)
-        _checks.number("backoff", backoff, 0.0, 1.0)
+        _checks.positive(self._place("minimum"), minimum)
+        _checks.number(self._place("maximum"), maximum, minimum, math.inf)
+        _checks.number(self._place("initial"), initial, minimum, maximum)
+        _checks.number(self._place("growth"), growth, 1.0, math.inf)
+        _checks.positive(self._place("backoff"), backoff)
+        _checks.number(self._place("backoff"), backoff, 0.0, 1.0)
         self.growth, self.backoff = growth, backoff
-        self.interval = _checks.count("interval", interval, 1)
+        self.interval = _checks.count(self._place("interval"), interval, 1)
         self.minimum, self.maximum = float(minimum), float(maximum)
         self._value: Any = float(initial)
         self._good: Any = 0.0
 
     def __repr__(self) -> str:
-        """Return the settings; the scale is not read."""
+        """Return the settings, without reading the scale."""
         return (
             f"LossScale(growth={self.growth!r}, backoff={self.backoff!r}, "
             f"interval={self.interval!r})"
@@ -317,11 +321,11 @@ class LossScale(Transform):
         return self._value
 
     def __float__(self) -> float:
-        """Return the scale: synchronises with the device."""
+        """Return the scale; this synchronises with the device."""
         return _arrays.to_float(self._value)
 
     def measure(self, grads: Leaves) -> list[Any]:
-        """Return one over the scale, on the device of each leaf."""
+        """Return the inverse of the scale, on the device of each leaf."""
         return [None if g is None else self._inverse(g) for g in grads]
 
     def _inverse(self, g: Any) -> Any:
@@ -329,22 +333,23 @@ class LossScale(Transform):
             return _arrays.beside(1.0 / self._value, g)
         return _arrays.number_beside(1.0 / self._value, g)
 
-    def formula(self, xp: Any, n: Any, g: Any, *measured: Any) -> Any:
-        """Return the gradient of the loss itself."""
+    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
+        """Return the gradient of the unscaled loss."""
         return g * measured[0]
 
     def unscaled(self, g: Any) -> Any:
-        """Return a gradient of the loss itself, a new array."""
+        """Return a gradient of the unscaled loss as a new array."""
         with _arrays.guard(g)():
             return self._applied(None, g, (self._inverse(g),))
 
     def after(self, finite: Any, grads: Leaves) -> tuple[Any, Any]:
-        """Return the scale and the count of good steps after a step, for `take`.
+        """Return the scale and the number of good steps after a step, for `take`.
 
         Parameters
         ----------
         finite : bool or array
-            Whether the gradients were: a truth, or 1 or 0 on the device of the first gradient.
+            Whether the gradients were finite: a bool, or 1 or 0 on the device of the first
+            gradient.
         grads : sequence of array or None
             The gradients.
         """
@@ -369,11 +374,11 @@ class LossScale(Transform):
             return _arrays.unscalar(value), _arrays.unscalar(good * (1.0 - rises))
 
     def take(self, after: tuple[Any, Any]) -> None:
-        """Take over what `after` returned."""
+        """Adopt the scale and the number of good steps that `after` returned."""
         self._value, self._good = after
 
     def state_dict(self) -> dict[str, float]:
-        """Return the scale and the count of good steps: synchronises with the device."""
+        """Return the scale and the number of good steps; this synchronises with the device."""
         return {"value": _arrays.to_float(self._value), "good": _arrays.to_float(self._good)}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
@@ -382,7 +387,7 @@ class LossScale(Transform):
         Parameters
         ----------
         state : dict
-            The numbers.
+            What `state_dict` returned.
         """
         value = _checks.number("state['value']", state["value"], 0.0, math.inf)
         good = _checks.number("state['good']", state["good"], 0, math.inf)

@@ -1,7 +1,7 @@
 """Penalties: functions of an array that are added to an objective.
 
-All are zero at zero and take a complex number by its magnitude. They work on the array's own
-device, write nothing, and read nothing to the host.
+All are zero at zero and depend on the magnitudes of complex numbers. They work on the array's own
+device, modify nothing, and do not synchronise with the device.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ class Penalty:
     Attributes
     ----------
     smooth : bool
-        Whether there is a gradient everywhere.
-    separable : bool
-        Whether the value is a sum over elements, and `prox` acts on each by itself: by
-        `formula`, which fuses into the program of a rule.
+        Whether it has a gradient everywhere.
+    elementwise : bool
+        Whether the value is a sum over elements and `prox` acts on each element by itself: by
+        `formula`, which is fused into the program of a rule.
     valued : bool
         Whether it has a value.
     """
 
     smooth: ClassVar[bool] = False
-    separable: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
     valued: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the weight."""
-        _checks.number("alpha", getattr(self, "alpha", 0.0), 0.0, math.inf)
+        _checks.number(self._place("alpha"), getattr(self, "alpha", 0.0), 0.0, math.inf)
 
     def value(self, x: Any) -> Any:
         """Return the penalty of an array.
@@ -76,17 +76,17 @@ class Penalty:
         Raises
         ------
         TypeError
-            If the penalty is not smooth; it has `prox` then.
+            If the penalty is not smooth; use `prox` instead.
         """
         if not self.smooth:
-            msg = f"{self!r} is not smooth: it has no gradient at zero; use prox"
+            msg = f"{self!r} is not smooth, so it has no gradient; use prox instead"
             raise TypeError(msg)
         wide = _arrays.widened(_checked(x))
         with np.errstate(all="ignore"):
             return _arrays.cast(self._gradient(_arrays.namespace(x), wide), x)
 
     def prox(self, x: Any, step: float) -> Any:
-        """Return the proximal point: the y of least ``step * value(y) + 1/2 ||y - x||**2``.
+        """Return the proximal point: the y that minimizes ``step * value(y) + 1/2 ||y - x||**2``.
 
         Parameters
         ----------
@@ -103,27 +103,30 @@ class Penalty:
         Raises
         ------
         TypeError
-            If it has no closed form; there is `gradient` then.
+            If the proximal point has no closed form; use `gradient` instead.
         """
         x = _checked(x)
         with np.errstate(all="ignore"):
-            if self.separable:
-                numbers = SimpleNamespace(**self.numbers(SimpleNamespace(**self.weights()), step))
-                return on_parts(lambda xp, x: self.formula(xp, numbers, x), x)
+            if self.elementwise:
+                s = SimpleNamespace(**self.prox_scalars(SimpleNamespace(**self.scalars()), step))
+                return on_parts(lambda xp, x: self.formula(xp, s, x), x)
             wide = _arrays.widened(x)
             return _arrays.cast(self._prox(_arrays.namespace(x), wide, step), x)
 
-    def weights(self) -> dict[str, float]:
-        """Return the weights of a separable penalty by name."""
+    def scalars(self) -> dict[str, float]:
+        """Return the numbers of an elementwise penalty by name, for `prox_scalars`."""
         raise NotImplementedError
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
-        """Return what `formula` needs at a step length `t`, a number or one for each element."""
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+        """Return the numbers of `formula` for a step length `t`, which may be one per element."""
         raise NotImplementedError
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
-        """Return the proximal point of a separable penalty, element by element."""
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        """Return the proximal point of an elementwise penalty, element by element."""
         raise NotImplementedError
+
+    def _place(self, name: str) -> str:
+        return f"{type(self).__name__}({name}=)"
 
     def _value(self, xp: Any, x: Any) -> Any:
         raise NotImplementedError
@@ -132,7 +135,7 @@ class Penalty:
         raise NotImplementedError
 
     def _prox(self, xp: Any, x: Any, step: float) -> Any:
-        msg = f"{self!r} has no proximal point in closed form; use gradient"
+        msg = f"{self!r} has no proximal point in closed form; use gradient instead"
         raise TypeError(msg)
 
 
@@ -145,7 +148,7 @@ class L1(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     """
 
     alpha: float
@@ -153,14 +156,14 @@ class L1(Penalty):
     def _value(self, xp: Any, x: Any) -> Any:
         return self.alpha * xp.sum(xp.abs(x))
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         return {"l1": self.alpha}
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
-        return {"threshold": w.l1 * t}
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+        return {"threshold": s.l1 * t}
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
-        return shrunk(xp, x, n.threshold)
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        return shrunk(xp, x, s.threshold)
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ class L2(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     """
 
     alpha: float
@@ -184,14 +187,14 @@ class L2(Penalty):
     def _gradient(self, xp: Any, x: Any) -> Any:
         return self.alpha * x
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         return {"l2": self.alpha}
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
-        return {"divisor": 1 + w.l2 * t}
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+        return {"divisor": 1 + s.l2 * t}
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
-        return x / n.divisor
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+        return x / s.divisor
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class ElasticNet(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     l1_ratio : float
         Share of L1, in [0, 1].
     """
@@ -214,7 +217,7 @@ class ElasticNet(Penalty):
     def __post_init__(self) -> None:
         """Check the weights."""
         super().__post_init__()
-        _checks.number("l1_ratio", self.l1_ratio, 0.0, 1.0)
+        _checks.number(self._place("l1_ratio"), self.l1_ratio, 0.0, 1.0)
 
     def _parts(self) -> tuple[L1, L2]:
         return L1(self.alpha * self.l1_ratio), L2(self.alpha * (1 - self.l1_ratio))
@@ -223,39 +226,39 @@ class ElasticNet(Penalty):
         l1, l2 = self._parts()
         return l1._value(xp, x) + l2._value(xp, x)
 
-    def weights(self) -> dict[str, float]:
+    def scalars(self) -> dict[str, float]:
         l1, l2 = self._parts()
-        return {**l1.weights(), **l2.weights()}
+        return {**l1.scalars(), **l2.scalars()}
 
-    def numbers(self, w: Any, t: Any) -> dict[str, Any]:
+    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
         l1, l2 = self._parts()
-        return {**l1.numbers(w, t), **l2.numbers(w, t)}
+        return {**l1.prox_scalars(s, t), **l2.prox_scalars(s, t)}
 
-    def formula(self, xp: Any, n: Any, x: Any) -> Any:
+    def formula(self, xp: Any, s: Any, x: Any) -> Any:
         l1, l2 = self._parts()
-        return l2.formula(xp, n, l1.formula(xp, n, x))
+        return l2.formula(xp, s, l1.formula(xp, s, x))
 
 
 @dataclass(frozen=True)
 class GroupL1(Penalty):
     """Sum of the norms of groups, which makes whole groups zero.
 
-    ``alpha * sum(sqrt(sum(|x|**2, axis)))``; a group is what lies along `axis`.
+    ``alpha * sum(sqrt(sum(|x|**2, axis)))``; the elements along `axis` form a group.
 
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     axis : int or tuple of int
         The axes of a group. For weights of shape (features, outputs), -1 selects features.
     """
 
     alpha: float
     axis: int | tuple[int, ...] = -1
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def _norms(self, xp: Any, x: Any) -> Any:
-        axes = _checks.axes("axis", self.axis, x.ndim)
+        axes = _checks.axes(self._place("axis"), self.axis, x.ndim)
         y, scale = scaled(xp, xp.abs(x), axes)
         return scale * length(xp, y, axes)
 
@@ -268,32 +271,31 @@ class GroupL1(Penalty):
 
 @dataclass(frozen=True)
 class ProximalOperator(Penalty):
-    """A penalty of which only the proximal operator is known: a denoiser, for instance.
+    """A penalty that is known by its proximal operator only, such as a denoiser.
 
-    Wherever a penalty is taken, a function is taken as this.
+    Wherever a penalty is accepted, a function is accepted, too, and becomes one of these.
 
     Parameters
     ----------
     f : callable
-        ``f(x, step)`` returns a new array like `x`: the proximal point for a step length. It gets
-        whole arrays, half precision in single; in the steps of rules that scale gradients element
-        by element `step` is a 0-d array, else a float.
+        ``f(x, step)`` returns the proximal point, a new array like `x`. Arrays in half precision
+        are widened to single. `step` is a float, or a 0-d array if the rule scales each element.
 
     Notes
     -----
-    It has no `value`, so that what `fallline.minimize` reports is the objective without it. Rules
-    that scale gradients element by element call it 30 times in a step, to act in their metric.
+    It has no `value`, so `fallline.minimize` reports the objective without it. Rules that scale
+    gradients element by element call it 30 times in each step, to apply it in their metric.
     """
 
     f: Any
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
     valued: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the function."""
         if not callable(self.f):
-            msg = f"f: is {self.f!r}, expected a function of an array and a step length"
-            raise TypeError(msg)
+            expected = "a function of an array and a step length"
+            raise TypeError(_checks.unlike(self._place("f"), self.f, expected))
 
     def _value(self, xp: Any, x: Any) -> Any:
         msg = f"{self!r} has no value: only its proximal operator is known"
@@ -306,27 +308,24 @@ class ProximalOperator(Penalty):
 
 
 def as_penalty(place: str, penalty: Any) -> Any:
-    """Return a penalty as it is, and a function as a `ProximalOperator`.
+    """Return a penalty unchanged, and a function as a `ProximalOperator`.
 
     Parameters
     ----------
     place : str
         The name of the argument.
     penalty : penalty, callable or None
-        What was given.
+        The argument.
     """
-    a_class = isinstance(penalty, type)
-    if penalty is None or (hasattr(penalty, "prox") and not a_class):
-        return penalty
-    if not callable(penalty) or a_class:
-        msg = f"{place}: is {penalty!r}, expected a penalty or a function"
-        raise TypeError(msg)
-    return ProximalOperator(penalty)
+    known = penalty is None or hasattr(penalty, "prox")
+    if isinstance(penalty, type) or not (known or callable(penalty)):
+        raise TypeError(_checks.unlike(place, penalty, "a penalty or a function"))
+    return penalty if known else ProximalOperator(penalty)
 
 
 @dataclass(frozen=True)
 class TotalVariation(Penalty):
-    """Smoothed isotropic total variation: small for images that are flat but for their edges.
+    """Smoothed isotropic total variation: small for images that are flat except at edges.
 
     ``alpha * sum(sqrt(sum_d |D_d x|**2 + eps**2) - eps)``, where ``D_d x`` are differences to the
     next element along an axis, zero at the end.
@@ -334,12 +333,12 @@ class TotalVariation(Penalty):
     Parameters
     ----------
     alpha : float
-        Weight, 0 or more.
+        Weight of the penalty, 0 or more.
     eps : float
         Differences much smaller than this are penalised by their square: in units of `x`,
-        greater than 0. The smallest normal number of the dtype stands for what is below it.
+        greater than 0. It is raised to the smallest normal number of the dtype if it is below.
     axes : tuple of int, optional
-        The axes to take differences along, each once; all of them by default.
+        The axes along which differences are taken, each once; by default all axes.
 
     References
     ----------
@@ -351,17 +350,17 @@ class TotalVariation(Penalty):
     eps: float = 1e-3
     axes: tuple[int, ...] | None = None
     smooth: ClassVar[bool] = True
-    separable: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the smoothing."""
         super().__post_init__()
-        _checks.positive("eps", self.eps)
+        _checks.positive(self._place("eps"), self.eps)
         if self.axes is not None:
-            _checks.sequence("axes", self.axes, "integers")
+            _checks.sequence(self._place("axes"), self.axes, "integers")
 
     def _differences(self, xp: Any, x: Any) -> tuple[Any, list[Any], Any, Any]:
-        axes = _checks.axes("axes", self.axes, x.ndim)
+        axes = _checks.axes(self._place("axes"), self.axes, x.ndim)
         steps = [_ahead(xp, x, axis) - x for axis in axes]
         eps = self.eps
         if not _arrays.is_traced(eps):  # zero would make zero over zero of every flat place

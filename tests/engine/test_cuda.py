@@ -12,7 +12,7 @@ import fallline as fl
 from fallline.engine import _cache, cuda, eager
 from fallline.engine._cuda_source import capacity, layout, source
 from fallline.engine.trace import trace
-from fallline.optimizer._fused import Composed
+from fallline.optimizer._fused import FusedRule
 from tests import cuda_host
 from tests.backends import AbsentError, make
 from tests.cases import RULES
@@ -83,11 +83,11 @@ def test_ptx(rule, dtype):
 
 
 AROUND = [
-    Composed(fl.Adam(0.1), (fl.gradients.ClipByGlobalNorm(1.0),), guarded=True),
-    Composed(fl.SGD(0.1, momentum=0.9), (fl.gradients.ClipByValue(1.0),), penalty=fl.L1(0.1)),
-    Composed(fl.Adam(0.1), penalty=fl.ElasticNet(0.1), constraint=fl.Support(np.ones(3, bool))),
-    Composed(fl.Adam(0.1), constraint=fl.MaxModulus(np.ones(3)), accumulates=True),
-    Composed(fl.AdamW(0.1), rate=np.ones(3), decay=np.ones(3)),
+    FusedRule(fl.Adam(0.1), (fl.gradients.ClipByGlobalNorm(1.0),), guarded=True),
+    FusedRule(fl.SGD(0.1, momentum=0.9), (fl.gradients.ClipByValue(1.0),), penalty=fl.L1(0.1)),
+    FusedRule(fl.Adam(0.1), penalty=fl.ElasticNet(0.1), constraint=fl.Support(np.ones(3, bool))),
+    FusedRule(fl.Adam(0.1), constraint=fl.MaxModulus(np.ones(3)), accumulates=True),
+    FusedRule(fl.AdamW(0.1), rate=np.ones(3), decay=np.ones(3)),
 ]
 composed = pytest.mark.parametrize("plan", AROUND, ids=lambda plan: plan.name)
 
@@ -134,7 +134,7 @@ def test_same_bits_with_what_surrounds_a_rule(host_device, plan, dtype):  # noqa
 def test_master_copies_notice_what_was_written_into_the_parameter(host_device, dtype):  # noqa: F811
     half = np.dtype(dtype if dtype == "float16" else pytest.importorskip("ml_dtypes").bfloat16)
     rng = np.random.default_rng(0)
-    plan = Composed(fl.Adam(0.1), master=True)
+    plan = FusedRule(fl.Adam(0.1), master=True)
     program = trace(plan, dtype)
     assert "rounded" in str(program)
     master = draw(rng, 1003, "float32")
@@ -195,7 +195,7 @@ def test_the_cache_of_machine_code(tmp_path, monkeypatch):
 @pytest.mark.parametrize("maximize", [False, True])
 def test_same_bits_of_gradients_at_a_bound(host_device, maximize):  # noqa: F811
     box = fl.Box(np.ones(3), 1.5, mask_gradient=True)
-    plan = Composed(fl.SGD(0.1, momentum=0.9, maximize=maximize), constraint=box)
+    plan = FusedRule(fl.SGD(0.1, momentum=0.9, maximize=maximize), constraint=box)
     test_same_bits_with_what_surrounds_a_rule(host_device, plan, "float32")
 
 

@@ -362,7 +362,7 @@ def test_a_transform_of_a_user_meets_leaves_without_axes(backend):
         pytest.skip("an Optimizer writes")
 
     class Half(gradients.Transform):
-        whole = True
+        elementwise = False
 
         def apply(self, grads):
             return [None if g is None else g * 0.5 for g in grads]  # NumPy makes scalars here

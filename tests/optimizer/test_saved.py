@@ -298,7 +298,7 @@ def test_what_remembers_is_found_wherever_it_is(make, wrap, tmp_path):
 
 def test_a_transform_of_a_user_is_saved():
     class Damp(gradients.Transform):
-        whole = True
+        elementwise = False
 
         def __init__(self):
             self.factor = 1.0

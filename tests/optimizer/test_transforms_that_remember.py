@@ -16,7 +16,7 @@ LIBRARIES = ["numpy", "torch", "array_api_strict"]
 class Centred(gradients.Transform):
     """Subtracts a running mean of the gradients, which it keeps as arrays or changes in place."""
 
-    whole = True
+    elementwise = False
 
     def __init__(self, *, in_place):
         self.in_place = in_place

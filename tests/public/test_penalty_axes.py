@@ -37,7 +37,7 @@ def test_axes_that_an_array_does_not_have(backend, name, axes, error, words):
 
 
 def test_axes_are_a_sequence_of_a_total_variation():
-    with pytest.raises(TypeError, match="axes: is 0, expected a sequence of integers"):
+    with pytest.raises(TypeError, match=r"axes=\): is 0, expected a sequence of integers"):
         TotalVariation(1.0, axes=0)
 
 
@@ -56,7 +56,7 @@ def test_numbers_of_no_axes(backend):
     assert backend.numpy(GroupL1(1.0).prox(x, 1.0)) == 2
     assert backend.numpy(TotalVariation(1.0).value(x)) == 0
     assert backend.numpy(TotalVariation(1.0, axes=(-1,)).gradient(x)) == 0
-    with pytest.raises(ValueError, match=r"axis: is 1, expected integers in \[-1, 0\]"):
+    with pytest.raises(ValueError, match=r"axis=\): is 1, expected integers in \[-1, 0\]"):
         GroupL1(1.0, axis=1).value(x)
 
 

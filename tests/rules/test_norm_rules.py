@@ -148,7 +148,7 @@ def test_muon_s_companion_takes_the_other_leaves():
     new, _ = rule.update(params=params, grads=params, state=state)
     assert set(state.leaves["b"]) == {"b", "step"}
     assert new["w"].shape == (2, 3)
-    with pytest.raises(ValueError, match=r"params\['b'\]: is of 1 axes, and Muon is for real"):
+    with pytest.raises(ValueError, match=r"params\['b'\]: has 1 axes, expected a real matrix"):
         fl.Optimizer(params, fl.Muon())
     with pytest.raises(TypeError, match="runs eagerly only"):
         fl.Optimizer(np.ones((2, 2)), fl.Muon(), engine="blocked")

@@ -406,7 +406,11 @@ def test_penalties_act_in_the_metric_of_the_rule(rule, length):
         (lambda: fl.NAdam(decoupled_weight_decay=True), TypeError, "did you mean decoupled="),
         (lambda: fl.Rprop(shrink=1.0), ValueError, r"\[0, 1\)"),
         (lambda: fl.Rprop(grow=0.9), ValueError, r"\[1, inf\)"),
-        (lambda: fl.Rprop(minimum=2.0, maximum=1.0), ValueError, "minimum .* above maximum"),
+        (
+            lambda: fl.Rprop(minimum=2.0, maximum=1.0),
+            ValueError,
+            r"minimum=\): is 2.0, .* maximum=1",
+        ),
         (lambda: fl.ScheduleFreeSGD(beta1=0.0), ValueError, "beta1"),
         (lambda: fl.Lion(beta2=1.0), ValueError, r"\[0, 1\)"),
     ],

@@ -189,6 +189,42 @@ def test_signatures_show_the_fields():
     assert parameters["beta2"].default == 0.999
 
 
+def test_only_the_learning_rate_of_an_own_rule_has_a_position():
+    class Plain(fl.rules.Rule):
+        shift: float = fl.rules.hyper(0.0)
+        learning_rate: float = fl.rules.hyper(0.1)
+        decay: float = fl.rules.hyper(0.2)
+
+    rule = Plain(0.5, decay=0.3)
+    assert (rule.learning_rate, rule.shift, rule.decay) == (0.5, 0.0, 0.3)
+    with pytest.raises(TypeError, match=r"learning_rate without a name; .*: shift=, decay="):
+        Plain(0.5, 0.3)
+
+    class Other(Plain):
+        decay: float = fl.rules.hyper(0.4)
+
+    assert Other(0.5).decay == 0.4
+    with pytest.raises(TypeError, match="without a name"):
+        Other(0.5, 0.3)
+
+
+def test_an_own_rule_may_mark_its_fields_itself():
+    class Marked(fl.rules.Rule):
+        shift: float = fl.rules.hyper(0.0)
+        learning_rate: float = fl.rules.hyper(0.1)
+        _: dataclasses.KW_ONLY
+        decay: float = fl.rules.hyper(0.2)
+
+    rule = Marked(0.5, 0.6, decay=0.3)
+    assert (rule.shift, rule.learning_rate, rule.decay) == (0.5, 0.6, 0.3)
+    with pytest.raises(TypeError, match=r"shift, learning_rate without a name; .*: decay="):
+        Marked(0.5, 0.6, 0.3)
+
+
+def test_a_wrapping_rule_takes_all_by_position():
+    assert fl.Lookahead(fl.SGD(0.1), 3, 0.25) == fl.Lookahead(rule=fl.SGD(0.1), k=3, alpha=0.25)
+
+
 def test_rules_are_values():
     rule = fl.Adam(1e-2, beta1=0.8)
     assert rule == fl.Adam(0.01, beta1=0.8)

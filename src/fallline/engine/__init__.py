@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 from . import blocked, cuda, eager, numba_
 from .trace import Program, UntraceableError, trace
 
@@ -22,7 +22,7 @@ LIBRARIES = {"blocked": "numpy", "numba": "numpy", "cuda": "cupy"}
 Runner = eager.Runner | blocked.Runner | numba_.Runner | cuda.Runner
 
 
-def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | None]:
+def choose(engine: str, place: str, p: Any, rule: AbstractRule) -> tuple[str, Program | None]:
     """Return the name of the engine that runs a rule on leaves like `p`, and its program.
 
     Raises
@@ -56,7 +56,7 @@ def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | 
     return engine, trace(rule, dtype)
 
 
-def _fastest(library: str, dtype: str, p: Any, rule: Face) -> tuple[str, Program | None]:
+def _fastest(library: str, dtype: str, p: Any, rule: AbstractRule) -> tuple[str, Program | None]:
     if not rule.elementwise:
         return "eager", None
     if library == "numpy":
@@ -71,7 +71,9 @@ def _fastest(library: str, dtype: str, p: Any, rule: Face) -> tuple[str, Program
         return "eager", None
 
 
-def make(engine: str, rule: Face, program: Program | None, leaves: list[list[Any]]) -> Runner:
+def make(
+    engine: str, rule: AbstractRule, program: Program | None, leaves: list[list[Any]]
+) -> Runner:
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
     if program is None:
         return eager.Runner(rule, leaves)

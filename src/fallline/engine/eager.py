@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._shards import local
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 
 
 class Runner:
@@ -16,7 +16,7 @@ class Runner:
 
     Parameters
     ----------
-    rule : Face
+    rule : AbstractRule
         The rule.
     leaves : sequence of list of arrays
         The parameter and the slots of each leaf, and what is only read.
@@ -24,7 +24,7 @@ class Runner:
 
     name = "eager"
 
-    def __init__(self, rule: Face, leaves: list[list[Any]]) -> None:
+    def __init__(self, rule: AbstractRule, leaves: list[list[Any]]) -> None:
         self.leaves = leaves
         p = leaves[0][0]
         self.kernel = rule._kernel(p)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import _arrays
 from .._arrays._pairs import Pair
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 
 # How an operation is written.
 INFIX = {
@@ -36,14 +36,14 @@ COMPARISONS = ("less", "less_equal", "equal", "not_equal")
 
 
 class Line(NamedTuple):
-    """An operation on earlier lines, or a load of (array, part), or a scalar of a number."""
+    """An operation on earlier lines, the load of an array's part, or a scalar by its number."""
 
     op: str
     args: tuple[int, ...]
 
 
 class Operand(NamedTuple):
-    """An array of a program: name, stored dtype, number of parts; `single`: of one element."""
+    """An array of a program: name, stored dtype, number of parts, whether it is one element."""
 
     name: str
     dtype: str
@@ -62,7 +62,7 @@ class Program:
     dtype : str
         The precision of every operation.
     arrays : tuple of Operand
-        The parameter, the gradient, the slots, and what is only read.
+        The parameter, the gradient, the slots, and inputs that are only read.
     scalars : tuple of str or float
         Arguments that change from step to step, by name, and constants of the formula.
     lines : tuple of Line
@@ -84,12 +84,12 @@ class Program:
 
     @cached_property
     def bound(self) -> tuple[Operand, ...]:
-        """The arrays that stay from step to step: all but the gradient."""
+        """The arrays that remain from step to step: all but the gradient."""
         return self.arrays[:1] + self.arrays[2:]
 
     @cached_property
     def stores(self) -> tuple[tuple[int, int, int], ...]:
-        """What is written: (array, part, line), without arrays that keep their values."""
+        """The writes as (array, part, line), without arrays that keep their values."""
         numbers = [0, *range(2, len(self.outputs) + 1)]
         return tuple(
             (array, part, line)
@@ -100,17 +100,17 @@ class Program:
 
     @cached_property
     def written(self) -> frozenset[int]:
-        """The arrays of which something is written."""
+        """The numbers of the arrays that are written."""
         return frozenset(array for array, _, _ in self.stores)
 
     @cached_property
     def key(self) -> str:
-        """What the code of a kernel depends on."""
+        """Text that is equal for programs with equal kernels."""
         constants = tuple(None if isinstance(x, str) else x for x in self.scalars)
         return repr((self.dtype, [x[1:] for x in self.arrays], constants, self.lines, self.outputs))
 
     def __str__(self) -> str:
-        """Return the program as text to read."""
+        """Return the program as readable text."""
         names: list[str] = []
         text = [f"{self.name}, computed in {self.dtype}"]
         for op, args in self.lines:
@@ -131,11 +131,11 @@ class Program:
 
 
 class TraceError(TypeError):
-    """A formula does what cannot be traced; the message names the line."""
+    """Error of a formula that cannot be traced; the message names the line."""
 
 
 class UntraceableError(TraceError):
-    """A formula uses a function whose last bit differs between libraries."""
+    """Error of a formula with a function whose last bit differs between libraries."""
 
 
 def _method(op: str, *, swapped: bool = False) -> Any:
@@ -148,7 +148,7 @@ def _method(op: str, *, swapped: bool = False) -> Any:
 
 
 class Symbol:
-    """Stands for an array, a truth value of its elements, or a scalar while a rule is traced."""
+    """A stand-in for an array, a condition on its elements, or a scalar while tracing."""
 
     __slots__ = ("builder", "kind", "line")
     __array_ufunc__ = None
@@ -187,7 +187,7 @@ class Symbol:
 
 
 class Namespace:
-    """The namespace a traced formula is handed."""
+    """The namespace that is passed to a traced formula."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
@@ -205,7 +205,7 @@ class Namespace:
 
 
 class Builder:
-    """Collects lines; equal ones are made once."""
+    """Collects the lines of a program; equal lines are kept once."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -220,7 +220,7 @@ class Builder:
         return Symbol(self, self._known[line], kind)
 
     def load(self, array: int, part: int) -> Symbol:
-        """Return an array's part as it was before the step."""
+        """Return a part of an array as it was before the step."""
         return self._line("load", (array, part), "array")
 
     def scalar(self, value: str | float) -> Symbol:
@@ -234,7 +234,7 @@ class Builder:
         args = [self._operand(x) for x in operands]
         count = FUNCTIONS.get(op) or INFIX[op].count("{}")
         if len(args) != count:
-            msg = f"{op} takes {count} operands, got {len(args)}"
+            msg = f"{op} takes {count} operands, not {len(args)}"
             raise TraceError(f"{_caller()}: {msg}")
         wanted = ["truth", "array", "array"] if op == "where" else ["array"] * count
         for x, kind in zip(args, wanted, strict=True):
@@ -252,10 +252,10 @@ class Builder:
             return x
         if isinstance(x, int | float) and not isinstance(x, bool):
             return self.scalar(float(x))
-        raise TraceError(f"{_caller()}: {x!r} is no operand of a formula")
+        raise TraceError(f"{_caller()}: {x!r} is not an operand of a formula")
 
 
-def trace(rule: Face, dtype: str) -> Program:
+def trace(rule: AbstractRule, dtype: str) -> Program:
     """Return the program of a rule for parameters of a dtype, given by name.
 
     Raises

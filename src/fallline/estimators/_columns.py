@@ -136,9 +136,9 @@ class Rescaled(Penalty):
     scale: float = 1.0
 
     @property
-    def separable(self) -> bool:  # type: ignore[override]
+    def elementwise(self) -> bool:  # type: ignore[override]
         """Whether the penalty acts on each element by itself."""
-        return bool(getattr(self.given, "separable", False))
+        return bool(getattr(self.given, "elementwise", False))
 
     @property
     def valued(self) -> bool:  # type: ignore[override]

@@ -154,12 +154,12 @@ def aside(
     structure = Structure(params)
     given = structure.broadcast(penalty, "penalty")
     place = structure.paths.index(("weights",))
-    if own.smooth and own.separable and given[place] is None:
+    if own.smooth and own.elementwise and given[place] is None:
         rule = _rule(method, structure, params, place)
         # After a proximal step, element by element, a projection of the whole is another point
         # than that of both together, where step lengths differ.
         bound = structure.broadcast(constraint, "constraint")[place]
-        whole = bound is not None and not getattr(bound, "separable", False)
+        whole = bound is not None and not getattr(bound, "elementwise", False)
         parts = _arrays.is_complex(params["weights"]) and rule._by_components
         if _proportional(rule) and not parts and not whole:
             given[place] = own

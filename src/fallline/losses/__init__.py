@@ -1,8 +1,8 @@
 """Losses with analytic gradients: they compare a prediction with a target.
 
 Every loss is a frozen dataclass with three methods, ``loss(pred, target)``, ``loss.gradient``
-and ``loss.value_and_gradient``, each with optional `weights`. Arrays of any library; results are
-of the library and on the device of `pred`.
+and ``loss.value_and_gradient``, each with optional `weights`. They accept arrays of any library;
+results belong to the library and the device of `pred`.
 """
 
 from ._base import Domain, Loss

@@ -1,4 +1,4 @@
-"""What the losses share: checks, weights and reductions."""
+"""The base class of the losses: checks, weights and reductions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 class Domain(NamedTuple):
-    """The values that targets may have: an interval, or the numbers in `values`."""
+    """The set of values that targets may have: an interval, or the numbers in `values`."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -23,7 +23,7 @@ class Domain(NamedTuple):
     values: tuple[float, ...] | None = None
 
     def __str__(self) -> str:
-        """Return the mathematical notation."""
+        """Return the set in mathematical notation."""
         if self.values is not None:
             return "{" + ", ".join(f"{x:g}" for x in self.values) + "}"
         left = "(" if self.open_low or math.isinf(self.low) else "["
@@ -40,24 +40,26 @@ class Domain(NamedTuple):
 class Loss:
     """Base of the losses.
 
-    A loss is three functions of arrays: `_shared` computes what the value and the gradient have
-    in common, `_value` and `_gradient` finish from there, one term for each element or row.
+    A loss is three functions of arrays: `_shared` computes the quantities that the value and
+    the gradient share, `_value` and `_gradient` compute each from them, one term for each element
+    or row.
 
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the terms: their weighted mean, their weighted sum, or the weighted terms themselves.
-        Integer weights give the mean and the sum of so many repeated rows.
+        What the value is: the weighted mean of the terms, their weighted sum, or the weighted terms
+        themselves. An integer weight counts like that many repeated rows.
 
     Attributes
     ----------
     domain : Domain
-        The values that targets may have. They are checked on NumPy, where a look at them is
-        cheap; elsewhere it would have to wait for the device.
+        The values that targets may have. They are checked on NumPy only, because on other
+        libraries the check would synchronise with the device.
     complex_pred : bool
         Whether predictions may be complex.
     rows : bool
-        Whether a term belongs to a row, an index of all axes but the last, or to an element.
+        Whether each term belongs to a row, an index of all axes but the last, instead of an
+        element.
     averages : bool
         Whether ``reduction="mean"`` divides by the sum of the weights given.
     """
@@ -84,8 +86,8 @@ class Loss:
         weights : array, optional
             Real and not negative: one for each term, or one for each index of the leading axes. A
             term of weight zero is left out: it adds 0 to the value and to the gradient, whatever
-            `pred` and `target` hold there, be it NaN or outside the domain. Labels of classes must
-            be such, all the same.
+            `pred` and `target` contain there, even NaN or values outside the domain. Only class
+            labels must be valid even there.
 
         Returns
         -------
@@ -104,12 +106,16 @@ class Loss:
     def gradient(self, pred: Any, target: Any, weights: Any = None) -> Any:
         """Return the gradient of the value, or of each term, in `pred`: an array like `pred`.
 
-        For complex predictions dL/dRe + i dL/dIm. Parameters and errors as in `__call__`.
+        For complex predictions it is dL/dRe + i dL/dIm. Parameters and errors are those of
+        `__call__`.
         """
         return self._evaluate(pred, target, weights, gradient=True)[1]
 
     def value_and_gradient(self, pred: Any, target: Any, weights: Any = None) -> tuple[Any, Any]:
-        """Return both for little more than the price of one; parameters as in `__call__`."""
+        """Return the value and the gradient for little more than the cost of one of them.
+
+        Parameters and errors are those of `__call__`.
+        """
         return self._evaluate(pred, target, weights, value=True, gradient=True)
 
     # -- what a loss defines --------------------------------------------------------------------
@@ -133,7 +139,7 @@ class Loss:
         return xp.astype(target, dtype, copy=False)
 
     def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
-        """Return what value and gradient have in common."""
+        """Return the quantities that the value and the gradient share."""
         raise NotImplementedError
 
     def _value(self, xp: Any, *shared: Any) -> Any:
@@ -198,11 +204,11 @@ class Loss:
 
 
 def _weighted(xp: Any, terms: Any, weights: Any) -> Any:
-    # Zero times NaN is NaN: what has no weight is left out.
+    # Terms without weight are left out, because zero times NaN is NaN.
     weights = _beside(xp, weights, terms.ndim)
     return xp.where(weights == 0, xp.zeros_like(terms), terms * weights)
 
 
 def _beside(xp: Any, weights: Any, ndim: int) -> Any:
-    # Weights of the leading axes, with those that are missing.
+    # Weights of the leading axes, with the missing axes added.
     return xp.reshape(weights, weights.shape + (1,) * (ndim - weights.ndim))

@@ -1,4 +1,4 @@
-"""Losses of two classes."""
+"""Losses for two classes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class BinaryCrossEntropy(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
     Targets are in [0, 1]: classes 0 and 1, or probabilities. Logits of any finite size are safe.
-    As ``torch.nn.BCEWithLogitsLoss`` and scikit-learn's ``HalfBinomialLoss``.
+    Matches ``torch.nn.BCEWithLogitsLoss`` and scikit-learn's ``HalfBinomialLoss``.
 
     References
     ----------
@@ -64,11 +64,11 @@ class Hinge(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
-    The gradient at the kink, y z = 1, is 0. As scikit-learn's ``SGDClassifier(loss="hinge")``.
+    The gradient at the kink, y z = 1, is 0. Matches scikit-learn's ``SGDClassifier(loss="hinge")``.
 
     References
     ----------
@@ -108,11 +108,11 @@ class SquaredHinge(Hinge):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
-    As scikit-learn's ``SGDClassifier(loss="squared_hinge")`` and ``LinearSVC``.
+    Matches scikit-learn's ``SGDClassifier(loss="squared_hinge")`` and ``LinearSVC``.
 
     References
     ----------
@@ -149,11 +149,11 @@ class ModifiedHuber(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
-    As scikit-learn's ``SGDClassifier(loss="modified_huber")``.
+    Matches scikit-learn's ``SGDClassifier(loss="modified_huber")``.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Losses of directions."""
+"""Losses that compare directions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class CosineDistance(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the rows.
+        Reduction over the rows.
 
     Notes
     -----
     Rows are along the last axis; `weights` holds one number for each. Where `pred` or `target`
-    is zero the value is 1 and the gradient 0. Rows of any finite size are safe. As optax's
+    is zero the value is 1 and the gradient 0. Rows of any finite size are safe. Matches optax's
     ``cosine_distance`` and ``1 - torch.nn.CosineSimilarity`` away from zero.
 
     Examples

@@ -1,4 +1,4 @@
-"""Losses of complex waves of which intensities are measured."""
+"""Losses of complex waves whose intensities are measured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AmplitudeError(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
@@ -77,7 +77,7 @@ class PoissonIntensity(Loss):
     background : float, default 0
         :math:`b \ge 0`, expected counts where the wave is dark, in the unit of the target.
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----

@@ -17,13 +17,13 @@ class Poisson(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
     Terms without z are left out. Targets are not negative; they need not be integers. The value
-    overflows to infinity where the expected value does. As ``torch.nn.PoissonNLLLoss`` and
-    scikit-learn's ``HalfPoissonLoss``; half the deviance but for terms without z.
+    overflows to infinity where the expected value does. Matches ``torch.nn.PoissonNLLLoss`` and
+    scikit-learn's ``HalfPoissonLoss``; half the deviance up to terms without z.
 
     References
     ----------
@@ -60,12 +60,12 @@ class Gamma(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
     For a gamma distribution of any shape, up to a factor and terms without z. Targets are
-    positive. As scikit-learn's ``HalfGammaLoss``; half the deviance but for terms without z.
+    positive. Matches scikit-learn's ``HalfGammaLoss``; half the deviance up to terms without z.
 
     References
     ----------

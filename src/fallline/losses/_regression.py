@@ -1,4 +1,4 @@
-"""Losses of a difference."""
+"""Losses of the difference between prediction and target."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class SquaredError(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements; the mean is over all of them.
+        Reduction over all elements.
 
     Notes
     -----
-    `pred` and `target` have equal shapes; nothing is broadcast. As keras's and optax's
+    `pred` and `target` have equal shapes; they are not broadcast. Matches keras's and optax's
     ``squared_error``; scikit-learn's ``HalfSquaredError`` and optax's ``l2_loss`` are half of it.
 
     References
@@ -64,11 +64,11 @@ class AbsoluteError(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
-    The gradient at the kink, z = y, is 0. As ``torch.nn.L1Loss`` and scikit-learn's
+    The gradient at the kink, z = y, is 0. Matches ``torch.nn.L1Loss`` and scikit-learn's
     ``AbsoluteError``, whose gradient at the kink is -1.
 
     References
@@ -105,13 +105,13 @@ class Huber(Loss):
     Parameters
     ----------
     delta : float, default 1.0
-        Where it turns linear, in the unit of the target; > 0.
+        The difference at which the loss becomes linear, in units of the target; > 0.
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----
-    As torch's, optax's, keras's and scikit-learn's: all have the factor 1/2.
+    Matches torch's, optax's, keras's and scikit-learn's: all have the factor 1/2.
 
     References
     ----------
@@ -149,7 +149,7 @@ class Huber(Loss):
 
 @dataclass(frozen=True)
 class Quantile(Loss):
-    r"""Pinball loss: its minimum is a quantile of the target.
+    r"""Pinball loss, whose minimizer is a quantile of the target.
 
     .. math::
         l(z, y) = \begin{cases} q\, (y - z) & y \ge z \\ (1 - q) (z - y) & y < z \end{cases},
@@ -161,7 +161,7 @@ class Quantile(Loss):
     quantile : float, default 0.5
         :math:`q` in (0, 1).
     reduction : {"mean", "sum", "none"}
-        Of the elements.
+        Reduction over the elements.
 
     Notes
     -----

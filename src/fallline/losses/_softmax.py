@@ -1,4 +1,4 @@
-"""Losses of a softmax, from its logits."""
+"""Losses of a softmax, computed from its logits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SoftmaxCrossEntropy(Loss):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the rows.
+        Reduction over the rows.
 
     Notes
     -----
@@ -32,7 +32,8 @@ class SoftmaxCrossEntropy(Loss):
     On NumPy a label outside [0, classes) or a negative probability is an error. On other
     libraries the check would have to wait for the device, and such a row gives NaN instead.
 
-    As ``torch.nn.CrossEntropyLoss`` without its class weights, whose mean divides by weights too.
+    Matches ``torch.nn.CrossEntropyLoss`` without its class weights, whose mean divides by weights
+    too.
 
     References
     ----------
@@ -66,7 +67,7 @@ class SoftmaxCrossEntropy(Loss):
         return shifted, powers, xp.sum(powers, axis=-1, keepdims=True), target
 
     def _numbers(self, xp: Any, pred: Any, target: Any) -> Any:
-        # Probabilities; NaN for what is none.
+        # Probabilities; NaN where a number is not one.
         pred = _arrays.widened(pred)
         if not _arrays.is_integer(target):
             target = super()._numbers(xp, pred, target)
@@ -97,13 +98,13 @@ class KLDivergence(SoftmaxCrossEntropy):
     Parameters
     ----------
     reduction : {"mean", "sum", "none"}
-        Of the rows.
+        Reduction over the rows.
 
     Notes
     -----
     `pred` and `target` are of shape (..., classes), `weights` holds one number for each row.
     A probability of zero adds nothing. It is `SoftmaxCrossEntropy` less the entropy of the
-    target, and has the same gradient. As ``torch.nn.KLDivLoss`` on a log-softmax, with
+    target, and has the same gradient. Matches ``torch.nn.KLDivLoss`` on a log-softmax, with
     ``reduction="batchmean"`` for our mean.
 
     References

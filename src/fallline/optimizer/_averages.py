@@ -91,7 +91,7 @@ class EMA:
                 start = _arrays.moved(wide, wide, wide.dtype)
                 averages.append(_arrays.full(start, 0.0, start.dtype) if self.debias else start)
         self._given = [p is not None for p in leaves]
-        rule = _Average(decay)
+        rule = _Average(decay=decay)
         self.decay = rule.decay
         self._opt = Optimizer(self._structure.unflatten(averages), rule)
         # The sum of the weights of what was averaged: what is missing to 1 is the start at zero.

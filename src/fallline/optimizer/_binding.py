@@ -17,7 +17,7 @@ from ..engine.trace import trace
 from ..rules import Rule
 from . import _sharded
 from ._carry import adopted, carried, following, memories, owned, resized, started
-from ._fused import Composed
+from ._fused import FusedRule
 from ._group import Group
 from ._leaf import Leaf, LeafState, check_writable, stepped, still_writable
 from ._options import StepOptions
@@ -255,7 +255,7 @@ class Binding:
     def _check_rows(self, leaf: Leaf) -> None:
         # Check that what is run on a leaf can be run on some of its rows.
         assert leaf.plan is not None
-        rule = leaf.plan.rule if isinstance(leaf.plan, Composed) else leaf.plan
+        rule = leaf.plan.rule if isinstance(leaf.plan, FusedRule) else leaf.plan
         terms, place = leaf.terms, leaf.name("grads")
         if rule.reads or not rule.elementwise:
             msg = f"{place}: is RowSparse, and {rule.name} looks at whole leaves"

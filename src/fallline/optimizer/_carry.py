@@ -9,7 +9,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks
 from ..rules import Rule
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 from ._leaf import Leaf, LeafState
 
 # Slots that belong to what surrounds a rule, and outlive it.
@@ -87,7 +87,7 @@ def _identity(rule: Rule | None) -> Any:
 
 
 def carried(
-    leaf: Leaf, new: Rule | None, plan: Face | None, step_count: int, p: Any
+    leaf: Leaf, new: Rule | None, plan: AbstractRule | None, step_count: int, p: Any
 ) -> LeafState | None:
     """Return the state that `leaf` keeps under another rule; `None` if it must start afresh.
 
@@ -125,7 +125,7 @@ def carried(
     return LeafState({**fresh, **kept}, count, new, given=state.given and "sum" in kept)
 
 
-def started(p: Any, plan: Face, step_count: int) -> dict[str, Any]:
+def started(p: Any, plan: AbstractRule, step_count: int) -> dict[str, Any]:
     """Return the slots of a leaf that has not been updated."""
     with _arrays.guard(p)():
         return {name: x for name, x in plan._init_leaf(p, step_count).items() if name != "step"}

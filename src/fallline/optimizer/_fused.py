@@ -1,6 +1,6 @@
-"""A rule with what acts before and after it in the same step, as one formula.
+"""A rule and the elementwise terms before and after it, fused into one formula.
 
-The order is that of a step: gradient transforms, the rule with its weight decay, the penalty's
+They act in the order of a step: gradient transforms, the rule with its weight decay, the penalty's
 proximal point, the constraint's projection.
 """
 
@@ -15,36 +15,36 @@ from typing import Any, Self
 from .. import _arrays
 from .._arrays._pairs import Pair, PairNamespace, select
 from ..rules import Rule, Slot
-from ..rules._abstract import Face, Read
+from ..rules._abstract import AbstractRule, Read
 from . import _factors
 
 
 @dataclass(frozen=True)
-class Composed(Face):
-    """What is run on a leaf: a rule, and around it what is elementwise.
+class FusedRule(AbstractRule):
+    """A rule fused with elementwise transforms, a penalty and a constraint.
 
     Parameters
     ----------
     rule : Rule
         The rule.
     transforms : tuple of Transform
-        What acts on the gradient; only the first may have been measured.
+        Transforms of the gradient; only the first may have been measured.
     penalty : Penalty, optional
-        A separable one, by its proximal point in the metric of the rule.
+        An elementwise penalty, applied by its proximal point in the metric of the rule.
     constraint : Constraint, optional
-        A separable one.
+        An elementwise constraint.
     projects : bool
-        Whether the constraint projects here; else it only masks gradients, and projects later.
+        Whether the constraint projects here; otherwise it only masks gradients here.
     guarded : bool
-        Whether nothing changes where the number ``keep`` is 0.
+        Whether nothing changes if the number ``keep`` is 0.
     master : bool
-        Whether a copy of the parameter in the precision of the arithmetic is what is updated.
+        Whether a copy of the parameter in the precision of the computation is updated.
     accumulates : bool
-        Whether there is a sum of earlier gradients, which a step sets to zero.
+        Whether a slot sums earlier gradients; a step sets it to zero.
     wide : bool
-        Whether gradients come in the precision of the arithmetic.
+        Whether gradients arrive in the precision of the computation.
     rate, decay : float or array, optional
-        Factors of the rule's learning rate and weight decay, for each element if arrays.
+        Factors of the rule's learning rate and weight decay; arrays hold one per element.
     """
 
     rule: Rule
@@ -61,40 +61,40 @@ class Composed(Face):
 
     @property
     def name(self) -> str:
-        """The names of what it is made of."""
+        """The names of all fused parts."""
         parts = (*self.transforms, self.rule, self.penalty, self.constraint)
         return ", ".join(type(x).__name__ for x in parts if x is not None)
 
     @property
     def adds(self) -> bool:
-        """Whether there is anything beside the rule."""
+        """Whether anything is fused with the rule."""
         truths = self.transforms, self.guarded, self.master, self.accumulates, self.wide
         others = self.penalty, self.constraint, self.rate, self.decay
         return any(truths) or any(x is not None for x in others)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Those of the rule, the master copy and the sum."""
+        """The slots of the rule, the master copy and the sum."""
         more = {"master": self.master, "sum": self.accumulates}
         return (*self.rule.slots, *(Slot(name) for name, there in more.items() if there))
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        """What was measured of the gradients, then of the leaf, then arrays that stay."""
+        """Measurements of the gradients, then of the leaf, then arrays that do not change."""
         arrays = tuple(Read(name, False) for name, _ in self.arrays)
         return (*self.given, *self.rule.reads, *arrays)
 
     @property
     def given(self) -> tuple[Read, ...]:
-        """What was measured of the gradients of all leaves."""
+        """Measurements of the gradients of all leaves together."""
         scale = [Read("scale")] if self.transforms and self.transforms[0].measured else []
         return (*scale, *([Read("keep")] if self.guarded else []))
 
     @property
     def arrays(self) -> list[tuple[str, Any]]:
         """The constraint's arrays and those of factors, by name."""
-        operands = {} if self.constraint is None else self.constraint.operands()
-        found = [(f"constraint.{name}", x) for name, x in operands.items() if _arrays.is_array(x)]
+        scalars = {} if self.constraint is None else self.constraint.scalars()
+        found = [(f"constraint.{name}", x) for name, x in scalars.items() if _arrays.is_array(x)]
         return found + [(f"factor.{name}", x) for name, x in self.factors]
 
     @property
@@ -105,24 +105,24 @@ class Composed(Face):
 
     @property
     def scales(self) -> bool:
-        """Whether a unit of gradient moves elements differently far."""
+        """Whether step lengths differ between elements."""
         return self.rule.scales or _arrays.is_array(self.rate)
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        """Return the numbers of the rule, and of the others by prefixed names."""
+        """Return the scalars of the rule, and those of the other parts with prefixed names."""
         found = self._rule_scalars(t)
         for i, transform in enumerate(self.transforms):
-            found |= _prefixed(f"gradient{i}.", transform.weights())
+            found |= _prefixed(f"gradient{i}.", transform.scalars())
         if self.penalty is not None:
-            weights = self.penalty.weights()
+            scalars = self.penalty.scalars()
             if not self.scales:
                 length = found["learning_rate"]
-                weights = self.penalty.numbers(SimpleNamespace(**weights), length)
-            found |= _prefixed("penalty.", weights)
+                scalars = self.penalty.prox_scalars(SimpleNamespace(**scalars), length)
+            found |= _prefixed("penalty.", scalars)
         if self.constraint is not None:
-            operands = self.constraint.operands().items()
-            numbers = {name: x for name, x in operands if not _arrays.is_array(x)}
-            found |= _prefixed("constraint.", numbers)
+            scalars = self.constraint.scalars()
+            scalars = {name: x for name, x in scalars.items() if not _arrays.is_array(x)}
+            found |= _prefixed("constraint.", scalars)
         return found
 
     def _rule_scalars(self, t: Any) -> dict[str, Any]:
@@ -134,28 +134,28 @@ class Composed(Face):
         return _factors.split(rule, t, tuple(name for name, _ in self.factors))
 
     def factored(self, s: Any, arrays: dict[str, Any]) -> Any:
-        """Return the numbers of the rule, those that depend on factors as arrays."""
+        """Return the scalars of the rule; those that depend on factors are arrays."""
         if not arrays:
             return s
         return _Factored(s, _factors.dependent(self.rule, tuple(arrays)), arrays)
 
     @property
     def masks(self) -> bool:
-        """Whether the constraint acts on gradients; `measure` is handed its arrays then."""
+        """Whether the constraint acts on gradients; if so, `measure` gets its arrays."""
         return self.constraint is not None and self.constraint.masks_gradient
 
     @property
     def elementwise(self) -> bool:
-        """Whether the rule is; the others are."""
+        """Whether the rule acts on each element by itself, as the other parts do."""
         return self.rule.elementwise
 
     def at(self, step: Any) -> Self:
-        """Return this with the rule's numbers at a global step."""
+        """Return this with the schedules of the rule replaced by their values at a global step."""
         fixed = self.rule.at(step)
         return self if fixed is self.rule else dataclasses.replace(self, rule=fixed)
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        """Return what the rule measures, of the transformed gradient; `slots` with `given`."""
+        """Return what the rule measures of the transformed gradient; `given` follows the slots."""
         if not self.rule.reads:
             return ()
         n = len(self.rule.slots)
@@ -166,11 +166,11 @@ class Composed(Face):
             if self.guarded:
                 next(given)
             arrays = dict(zip((name for name, _ in self.arrays), given, strict=True))
-            g = self._masked(xp, self._operands(s, arrays), w, g)
+            g = self._masked(xp, self._of_constraint(s, arrays), w, g)
         return self.rule.measure(xp, s, w, g, *slots[:n])
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        """Return the new parameter and slots."""
+        """Return the new parameter and the new slots."""
         return self._composed(xp, s, (p, g, *slots), lambda s, *x: self.rule.formula(xp, s, *x))
 
     def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
@@ -186,7 +186,7 @@ class Composed(Face):
         return self.rule._by_components
 
     def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
-        # The rule's own state as the rule starts it.
+        # The rule starts its own slots.
         state = {**super()._init_leaf(p, step), **self.rule._init_leaf(p, step)}
         if self.master:
             state["master"] = _arrays.moved(p, p, _arrays.compute_dtype(p))
@@ -199,7 +199,7 @@ class Composed(Face):
         return g
 
     def _held(self, xp: Any, p: Any, master: Any) -> Any:
-        # The master copy, unless somebody else has written into the parameter since the last step.
+        # The master copy, unless something else wrote into the parameter since the last step.
         rounded = xp.rounded(master)
         return xp.where(p == rounded, master, p)
 
@@ -213,10 +213,10 @@ class Composed(Face):
     def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
         return super()._widened(Rounding(xp, p.dtype) if self.master else xp, s, p, g, *slots)
 
-    def _masked(self, xp: Any, c: Any, p: Any, g: Any) -> Any:
+    def _masked(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
         if self.rule.ascends:
-            return -self.constraint.gradient_formula(xp, c, p, -g)
-        return self.constraint.gradient_formula(xp, c, p, g)
+            return -self.constraint.gradient_formula(xp, s, p, -g)
+        return self.constraint.gradient_formula(xp, s, p, g)
 
     def _composed(
         self, xp: Any, s: Any, arrays: Sequence[Any], rule: Callable[..., Sequence[Any]]
@@ -228,20 +228,20 @@ class Composed(Face):
         slots = old[: len(self.rule.slots)]
         w = self._held(xp, p, old[len(slots)]) if self.master else p
         g = self._transformed(xp, s, g, iter([reads["scale"]] if "scale" in reads else []))
-        operands = None if self.constraint is None else self._operands(s, reads)
+        s_constraint = None if self.constraint is None else self._of_constraint(s, reads)
         if self.masks:
-            g = self._masked(xp, operands, w, g)
+            g = self._masked(xp, s_constraint, w, g)
         factors = {name: self._part(reads[f"factor.{name}"]) for name, _ in self.factors}
         s_rule = self.factored(s, factors)
         new, *after = rule(s_rule, w, g, *slots, *(reads[read.name] for read in self.rule.reads))
         if self.penalty is not None:
-            numbers: Any = _Under(s, "penalty.")
+            s_penalty: Any = _Under(s, "penalty.")
             if self.scales:
                 length = self.rule.lengths(xp, s_rule, *after)
-                numbers = SimpleNamespace(**self.penalty.numbers(numbers, length))
-            new = self.penalty.formula(xp, numbers, new)
+                s_penalty = SimpleNamespace(**self.penalty.prox_scalars(s_penalty, length))
+            new = self.penalty.formula(xp, s_penalty, new)
         if self.constraint is not None and self.projects:
-            new = self.constraint.formula(xp, operands, new)
+            new = self.constraint.formula(xp, s_constraint, new)
         result, before = [new, *after], [w, *slots]
         if self.master:
             result.append(new)
@@ -255,17 +255,17 @@ class Composed(Face):
         return tuple(result)
 
     def _part(self, factor: Any) -> Any:
-        # Where the rule sees the parts of complex numbers one by one, it sees plain reals.
+        # A rule that updates real and imaginary parts by themselves sees real numbers.
         return factor.re if isinstance(factor, Pair) and self._by_components else factor
 
-    def _operands(self, s: Any, reads: dict[str, Any]) -> Any:
-        # The constraint's numbers and arrays under their names.
+    def _of_constraint(self, s: Any, reads: dict[str, Any]) -> Any:
+        # The constraint's scalars under their own names, arrays among them.
         prefix = "constraint."
         arrays = {n.removeprefix(prefix): x for n, x in reads.items() if n.startswith(prefix)}
         given = _Under(s, prefix)
         return SimpleNamespace(
             **arrays,
-            **{n: getattr(given, n) for n in self.constraint.operands() if n not in arrays},
+            **{n: getattr(given, n) for n in self.constraint.scalars() if n not in arrays},
         )
 
 
@@ -276,7 +276,7 @@ def _zeros(xp: Any, x: Any) -> Any:
 
 
 class _Under:
-    # The numbers of a step whose names have a prefix.
+    # The scalars of a step whose names have a prefix.
 
     def __init__(self, s: Any, prefix: str) -> None:
         self._s, self._prefix = s, prefix
@@ -285,12 +285,12 @@ class _Under:
         return getattr(self._s, self._prefix + name)
 
 
-def _prefixed(prefix: str, numbers: dict[str, Any]) -> dict[str, Any]:
-    return {prefix + name: float(x) for name, x in numbers.items()}
+def _prefixed(prefix: str, scalars: dict[str, Any]) -> dict[str, Any]:
+    return {prefix + name: float(x) for name, x in scalars.items()}
 
 
 class _Factored:
-    # The numbers of a step, of which some are arrays: affine functions of the factors.
+    # The scalars of a step, some of which are arrays: affine functions of the factors.
 
     def __init__(self, s: Any, terms: dict[str, frozenset[str]], arrays: dict[str, Any]) -> None:
         self._s, self._terms, self._arrays = s, terms, arrays
@@ -307,7 +307,7 @@ class _Factored:
 
 
 class Rounding:
-    """A namespace that can also round single precision to a half precision, and widen it again."""
+    """A namespace that can also round single precision to half precision and widen it again."""
 
     def __init__(self, xp: Any, dtype: Any) -> None:
         self._xp, self._dtype = xp, dtype
@@ -316,5 +316,5 @@ class Rounding:
         return getattr(self._xp, name)
 
     def rounded(self, x: Any) -> Any:
-        """Return `x` as it is after a store in half precision."""
+        """Return `x` as it would be after being stored in half precision."""
         return self._xp.astype(self._xp.astype(x, self._dtype), x.dtype)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .. import _arrays, engine
-from ._fused import Composed
+from ._fused import FusedRule
 from ._leaf import Leaf
 from ._row_sparse import RowSparse
 
@@ -60,7 +60,7 @@ class Group:
 
     def _read(self, leaf: Leaf) -> list[Any]:
         # Places for the numbers of a leaf, and the arrays that only are read.
-        given = dict(self.plan.arrays) if isinstance(self.plan, Composed) else {}
+        given = dict(self.plan.arrays) if isinstance(self.plan, FusedRule) else {}
         found = []
         for read in self.reads:
             if read.single:
@@ -81,7 +81,7 @@ class Group:
         s = SimpleNamespace(**scalars)
         arrays = self.runner.leaves
         # A constraint that acts on gradients has arrays, after the numbers.
-        more = len(self.plan.arrays) if isinstance(self.plan, Composed) and self.plan.masks else 0
+        more = len(self.plan.arrays) if isinstance(self.plan, FusedRule) and self.plan.masks else 0
         for i, g, numbers in zip(which, grads, given, strict=True):
             leaf, held = self.leaves[i], arrays[i]
             first = len(leaf.names) + 1
@@ -128,7 +128,7 @@ class Group:
             ended = {"p": _arrays.cast(new, leaf.p)}
             if "master" in found:
                 ended["master"] = new
-            if isinstance(self.plan, Composed) and self.plan.guarded:
+            if isinstance(self.plan, FusedRule) and self.plan.guarded:
                 whole = numbers[-1] != 0.0
                 ended = {n: leaf.xp.where(whole, x, found[n]) for n, x in ended.items()}
         found |= {name: _arrays.unscalar(x) for name, x in ended.items()}

@@ -12,7 +12,7 @@ from .. import _arrays
 from .._arrays import _checks, _memory
 from .._arrays._shards import is_sharded
 from ..rules import Rule
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 from ._row_sparse import RowSparse, put_rows
 from ._terms import LeafTerms
 
@@ -65,7 +65,7 @@ class Leaf:
         path: tuple[Any, ...],
         p: Any,
         rule: Rule | None,
-        plan: Face | None,
+        plan: AbstractRule | None,
         terms: LeafTerms,
         state: LeafState | None = None,
     ) -> None:

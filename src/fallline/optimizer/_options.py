@@ -1,4 +1,4 @@
-"""What surrounds the rules in a step of an Optimizer, as it was asked for."""
+"""The options of an Optimizer: what acts in a step besides the rules."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .._arrays._trees import Structure
 from ..gradients import Accumulate, ClipByGlobalNorm, LossScale, Transform
 from ..penalties import as_penalty
 from ..rules import Rule
-from ..rules._abstract import Face
+from ..rules._abstract import AbstractRule
 from . import _factors
-from ._fused import Composed
+from ._fused import FusedRule
 from ._terms import LeafTerms
 
 NONFINITE = ("propagate", "skip", "raise")
@@ -23,16 +23,16 @@ NONFINITE = ("propagate", "skip", "raise")
 
 @dataclass(frozen=True, eq=False)
 class StepOptions:
-    """The options of an Optimizer beside its rules, checked.
+    """The checked options of an Optimizer, without its rules.
 
     Parameters
     ----------
     gradients : tuple of Transform
-        In their order.
+        Transforms of the gradients, in their order.
     penalty, constraint, rate_factors, decay_factors : prefix trees
-        Of the structure of params.
+        Trees whose structure is that of params, or a prefix of it.
     nonfinite : {"propagate", "skip", "raise"}
-        What to do with gradients that are not finite.
+        How gradients that are not finite are treated.
     master_weights : bool
         Whether parameters in half precision have a copy in single.
     """
@@ -64,7 +64,7 @@ class StepOptions:
             raise TypeError(msg)
 
     def replaced(self, **changes: Any) -> Self:
-        """Return these options with others in some places."""
+        """Return these options with some changes."""
         return dataclasses.replace(self, **changes)
 
     @property
@@ -74,13 +74,13 @@ class StepOptions:
 
     @property
     def k(self) -> int:
-        """Calls for one step."""
+        """The number of calls for one step."""
         first = self.gradients[0] if self.gradients else None
         return first.k if isinstance(first, Accumulate) else 1
 
     @property
     def loss_scale(self) -> LossScale | None:
-        """The transform that undoes a scale of the loss."""
+        """The transform that undoes the scaling of the loss, if there is one."""
         return next((x for x in self.gradients if isinstance(x, LossScale)), None)
 
     @property
@@ -90,11 +90,11 @@ class StepOptions:
 
     @property
     def split(self) -> tuple[tuple[Transform, ...], tuple[Transform, ...]]:
-        """Transforms that make new arrays, and those that run in the rule's program."""
+        """The transforms that allocate new arrays, and those that are fused into the rule."""
         found = [x for x in self.gradients if not isinstance(x, Accumulate)]
         cut = 0
         for i, transform in enumerate(found):
-            if transform.whole:
+            if not transform.elementwise:
                 cut = i + 1
             elif transform.measured:
                 cut = i
@@ -103,7 +103,7 @@ class StepOptions:
     # -- when an Optimizer is made -------------------------------------------------------------
 
     def terms(self, structure: Structure, params: Sequence[Any]) -> list[LeafTerms]:
-        """Return what belongs to each leaf."""
+        """Return the terms of each leaf."""
         names = ("penalty", "constraint", "rate_factors", "decay_factors")
         columns = [structure.broadcast(getattr(self, name), name) for name in names]
         found = []
@@ -124,14 +124,14 @@ class StepOptions:
             found.append(LeafTerms(penalty, constraint, rate, decay))
         return found
 
-    def plan(self, path: tuple[Any, ...], p: Any, rule: Rule, terms: LeafTerms) -> Face:
-        """Return what is run on a leaf: the rule itself if nothing is elementwise around it."""
+    def plan(self, path: tuple[Any, ...], p: Any, rule: Rule, terms: LeafTerms) -> AbstractRule:
+        """Return what runs on a leaf: a `FusedRule`, or the rule itself if nothing is fused."""
         half = _arrays.is_half(p)
         before, fused = self.split
         eager = bool(before) or self.k > 1 or terms.by_gradient
         terms.check(path, p, rule)
         _check_factors(path, rule, terms)
-        composed = Composed(
+        composed = FusedRule(
             rule,
             transforms=fused,
             penalty=terms.fused_penalty,
@@ -148,9 +148,9 @@ class StepOptions:
 
     def plans(
         self, structure: Structure, params: Sequence[Any], rules: Sequence[Rule | None]
-    ) -> list[tuple[Face | None, LeafTerms]]:
-        """Return what is run on each leaf, and its terms; `None` for a frozen leaf."""
-        found: list[tuple[Face | None, LeafTerms]] = []
+    ) -> list[tuple[AbstractRule | None, LeafTerms]]:
+        """Return what runs on each leaf, `None` if it is frozen, and the terms of the leaf."""
+        found: list[tuple[AbstractRule | None, LeafTerms]] = []
         for path, p in zip(structure.paths, params, strict=True):
             if p is not None:
                 _checks.leaf(_checks.where("params", path), p)
@@ -162,7 +162,7 @@ class StepOptions:
 
 
 def _check_factors(path: tuple[Any, ...], rule: Rule, terms: LeafTerms) -> None:
-    # Whether the factors of a leaf have a meaning for its rule.
+    # Refuse factors that have no meaning for the rule of a leaf.
     for name, factor in (("rate", terms.rate), ("decay", terms.decay)):
         if factor is None:
             continue

@@ -47,11 +47,11 @@ def check(
 def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[Any]:
     # What acts on a leaf as a whole, or on arrays that are not distributed.
     found: list[Any] = [rule] if rule.reads or not rule.elementwise else []
-    found += [x for x in options.gradients if getattr(x, "whole", False)]
+    found += [x for x in options.gradients if not x.elementwise]
     found += [x for x in terms.whole or () if x is not None]
     if terms.by_gradient:
         found.append(terms.penalty)
     constraint = terms.fused_constraint
-    if constraint is not None and any(map(_arrays.is_array, constraint.operands().values())):
+    if constraint is not None and any(map(_arrays.is_array, constraint.scalars().values())):
         found.append(constraint)
     return found

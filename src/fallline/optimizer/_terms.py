@@ -1,4 +1,4 @@
-"""What belongs to one leaf beside its rule: a penalty, a constraint, factors of rate and decay."""
+"""The terms of a leaf besides its rule: penalty, constraint, factors of rate and decay."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import Pair, PairNamespace, split
 from ..rules import Rule
-from ..rules._abstract import Face
-from ._fused import Composed
+from ..rules._abstract import AbstractRule
+from ._fused import FusedRule
 
 ITERATIONS = 30  # of a projection in a rule's metric
 
 
 @dataclass(frozen=True, eq=False)
 class LeafTerms:
-    """The terms of one leaf.
+    """What acts on one leaf besides its rule.
 
     Parameters
     ----------
     penalty, constraint : optional
-        Each fuses with the rule, or acts on the whole leaf after it.
+        Each is fused with the rule, or acts on the whole leaf after it.
     rate, decay : float or array, optional
         Factors of the learning rate and of the weight decay; arrays broadcast to the leaf.
     """
@@ -36,30 +36,30 @@ class LeafTerms:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing."""
+        """Whether nothing acts on the leaf besides its rule."""
         return all(x is None for x in (self.penalty, self.constraint, self.rate, self.decay))
 
     @property
     def by_gradient(self) -> bool:
-        """Whether the penalty has no proximal point, and its gradient is added."""
+        """Whether the penalty has no proximal point, so that its gradient is added."""
         p = self.penalty
-        return p is not None and p.smooth and not p.separable
+        return p is not None and p.smooth and not p.elementwise
 
     @property
     def fused_penalty(self) -> Any:
-        """The penalty, if it fuses."""
-        return self.penalty if self.penalty is not None and self.penalty.separable else None
+        """The penalty, if it is fused with the rule."""
+        return self.penalty if self.penalty is not None and self.penalty.elementwise else None
 
     @property
     def fused_constraint(self) -> Any:
-        """The constraint, if it fuses; after a penalty that does not, it must wait."""
-        waits = self.penalty is not None and not self.penalty.separable and not self.by_gradient
+        """The constraint, if it is fused with the rule; it never precedes a whole-leaf penalty."""
+        waits = self.penalty is not None and not self.penalty.elementwise and not self.by_gradient
         one = self.constraint
-        return one if getattr(one, "separable", False) and not waits else None
+        return one if getattr(one, "elementwise", False) and not waits else None
 
     @property
     def known_constraint(self) -> Any:
-        """The constraint that the rule's program knows of: if it fuses, or acts on gradients."""
+        """The constraint, if the rule's program needs it: it is fused, or masks gradients."""
         masks = getattr(self.constraint, "masks_gradient", False)
         return self.constraint if masks else self.fused_constraint
 
@@ -73,7 +73,7 @@ class LeafTerms:
         return None if found == (None, None) else found
 
     def check(self, path: tuple[Any, ...], p: Any, rule: Rule) -> None:
-        """Check that all of it suits a parameter and its rule."""
+        """Check that all terms suit a parameter and its rule."""
         place = _checks.where("penalty", path)
         scaled = rule.scales
         if self.by_gradient:
@@ -83,24 +83,24 @@ class LeafTerms:
                 msg = f"{place}: the steps of {rule!r} differ between real and imaginary parts"
                 raise ValueError(msg + _remedy(rule))
             if not scaled and "learning_rate" not in rule.owned().at(0).scalars(1):
-                msg = f"{place}: {rule!r} tells no step length; a rule with a penalty needs lengths"
+                msg = f"{place}: is given, but {rule!r} does not define step lengths"
                 raise ValueError(msg)
-            if not self.penalty.separable:
+            if not self.penalty.elementwise:
                 _try(place, lambda x: self.penalty.prox(x, 1.0), p)
         if self.constraint is not None:
             _try(_checks.where("constraint", path), self.constraint, p)
 
     def applied(
-        self, plan: Face, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
+        self, plan: AbstractRule, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
     ) -> Any:
         """Return the parameter after the penalty and the constraint that act on the whole leaf.
 
         Parameters
         ----------
-        plan : Face
-            What was run on the leaf.
+        plan : AbstractRule
+            The rule that ran on the leaf, fused or not.
         scalars : dict
-            Its numbers.
+            Its scalars.
         arrays : dict of arrays
             The new parameter as ``"p"``, and the slots.
         start : array
@@ -108,7 +108,7 @@ class LeafTerms:
         """
         assert self.whole is not None
         penalty, constraint = self.whole
-        rule = plan.rule if isinstance(plan, Composed) else plan
+        rule = plan.rule if isinstance(plan, FusedRule) else plan
         assert isinstance(rule, Rule)
         p = _arrays.widened(arrays.get("master", arrays["p"]))
         lengths = None
@@ -120,27 +120,29 @@ class LeafTerms:
 
 
 def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:
-    # Look whether a function makes of a parameter an array like it, before anything is written.
+    # Check that a function returns an array like the parameter, before anything is written.
     try:
         with _arrays.guard(p)():
             _checks.gradient(place, p, _arrays.unscalar(f(p)))
     except (TypeError, ValueError, RuntimeError) as error:
         text = str(error)
-        # Shapes that do not fit are a RuntimeError of torch's.
+        # torch raises RuntimeError for shapes that do not fit.
         kind = ValueError if type(error) is RuntimeError else type(error)
         raise kind(text if text.startswith(place) else f"{place}: {text}") from error
 
 
-def _lengths(plan: Face, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]) -> Any:
-    # Of complex leaves a rule sees pairs here, as in its formula.
+def _lengths(
+    plan: AbstractRule, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]
+) -> Any:
+    # For complex leaves a rule sees pairs here, as in its formula.
     xp = _arrays.namespace(p)
-    factors = dict(plan.factors) if isinstance(plan, Composed) else {}
+    factors = dict(plan.factors) if isinstance(plan, FusedRule) else {}
     paired = _arrays.is_complex(p) and not rule._by_components
     if paired:
         slots = [split(x) for x in slots]
         factors = {name: split(x) for name, x in factors.items()}
     s: Any = SimpleNamespace(**scalars)
-    if isinstance(plan, Composed):
+    if isinstance(plan, FusedRule):
         s = plan.factored(s, factors)
     found = rule.lengths(PairNamespace(xp) if paired else xp, s, *slots)
     found = _arrays.unscalar(found.re if isinstance(found, Pair) else found)
@@ -173,7 +175,7 @@ def _in_metric(penalty: Any, constraint: Any, x: Any, lengths: Any, z: Any) -> A
 
 
 def _remedy(rule: Rule) -> str:
-    # The option that makes the parts one, if the rule, or the one within it, has it.
+    # The option that treats both parts as one, if the rule or its inner rule has it.
     while rule.wrapped is not None:
         rule = rule.wrapped
     return "; use complex_moment='modulus'" if hasattr(rule, "complex_moment") else ""

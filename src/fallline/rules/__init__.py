@@ -89,12 +89,12 @@ _RULES: tuple[type[Rule], ...] = (
 
 
 def get(name: str | Rule, **hyperparameters: Any) -> Rule:
-    """Return the rule of a name.
+    """Return the rule with the given name.
 
     Parameters
     ----------
     name : str or Rule
-        Name of a class, in any case: ``"adam"``. A rule is returned as it is.
+        Name of a class in any case, such as ``"adam"``. A rule is returned unchanged.
     **hyperparameters
         Fields of the rule.
 
@@ -106,7 +106,7 @@ def get(name: str | Rule, **hyperparameters: Any) -> Rule:
     Raises
     ------
     ValueError
-        If there is no rule of this name.
+        If no rule has this name.
 
     Examples
     --------
@@ -129,6 +129,6 @@ def names() -> list[str]:
     Returns
     -------
     list of str
-        As `get` takes them.
+        Names that `get` accepts.
     """
     return [rule.__name__.lower() for rule in _RULES]

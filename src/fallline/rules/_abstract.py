@@ -1,4 +1,4 @@
-"""What an engine and an Optimizer see of a rule: state, numbers, and one elementwise formula."""
+"""The parts of a rule that engines and Optimizers use: slots, scalars and one formula."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .._arrays._pairs import Pair, PairNamespace, split
 class Slot(NamedTuple):
     """A state array: its name, whether it is real for complex parameters, its initial value.
 
-    `shape` makes its shape of that of the parameter; by default it is the same. `counted` tells
-    that its meaning depends on the count of the leaf's updates, as that of an average whose bias
-    is corrected: a new one must not stand beside an old count.
+    `shape` returns the array's shape for that of the parameter; by default both are the same.
+    `counted` says that the values depend on the number of updates of the leaf, as those of an
+    average with bias correction do: a new array must not be combined with an old count.
     """
 
     name: str
@@ -25,18 +25,18 @@ class Slot(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What a formula reads and does not write: a number of the leaf, or an array of its shape."""
+    """An input of a formula that is only read: one number for the leaf, or one per element."""
 
     name: str
     single: bool = True
 
 
-class Face:
-    """Base of what can be run on a leaf: rules, and rules with more before and after them."""
+class AbstractRule:
+    """Base of everything that can run on a leaf: rules, alone or fused with what surrounds them."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name in messages and programs."""
         return type(self).__name__
 
     # -- the parts ----------------------------------------------------------------------------
@@ -48,28 +48,28 @@ class Face:
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        """What `formula` takes after the slots: the results of `measure`."""
+        """The inputs that `formula` takes after the slots: the results of `measure`."""
         return ()
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        """Return the numbers of a step; `t` counts the leaf's updates, this one included."""
+        """Return the numbers of a step by name; `t` counts the updates of the leaf, from 1."""
         raise NotImplementedError
 
     def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        """Return numbers of the whole leaf, norms for instance, 0-d and on its device."""
+        """Return numbers that depend on the whole leaf, such as norms: 0-d arrays on its device."""
         return ()
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
-        """Return the new parameter and slots."""
+        """Return the new parameter and the new slots."""
         raise NotImplementedError
 
     def at(self, step: Any) -> Self:
-        """Return this with its schedules replaced by their values at a global step."""
+        """Return this rule with its schedules replaced by their values at a global step."""
         raise NotImplementedError
 
     @property
     def scales(self) -> bool:
-        """Whether a unit of gradient moves elements differently far."""
+        """Whether step lengths differ between elements."""
         return False
 
     @property
@@ -81,12 +81,12 @@ class Face:
 
     @property
     def _wide(self) -> bool:
-        """Whether gradients come in the precision of the arithmetic."""
+        """Whether gradients arrive in the precision of the computation."""
         return False
 
     @property
     def _by_components(self) -> bool:
-        """Whether the parts of a complex parameter are updated as two reals."""
+        """Whether the parts of a complex parameter are updated like two real parameters."""
         return getattr(self, "complex_moment", None) == "components"
 
     def _slot_is_paired(self, slot: Slot) -> bool:
@@ -101,7 +101,7 @@ class Face:
         return tuple(p.shape if slot.shape is None else slot.shape(tuple(p.shape)))
 
     def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
-        """Return the state of a leaf that has not been updated."""
+        """Return the state of a leaf before its first update."""
         slots: dict[str, Any] = {}
         for slot in self.slots:
             fill = slot.fill(step) if callable(slot.fill) else slot.fill
@@ -130,7 +130,7 @@ class Face:
         ]
 
     def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
-        """Return what `formula` makes of complex arrays."""
+        """Return the results of `formula` for complex arrays."""
         if not self._by_components:
             return list(self.formula(PairNamespace(xp), s, *pairs))
         # What is read is real, and the same for both parts.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
-from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import decay_scalars, decayed
+from ._base import Hyperparameter, hyper, weighted_abs2
+from ._descent import decayed
+from ._moments import MomentRule
 
 
-class AdaBelief(Rule):
-    r"""AdaBelief: long steps where gradients are as the momentum predicts them.
+class AdaBelief(MomentRule):
+    r"""AdaBelief: longer steps where the momentum predicts the gradient well.
 
     .. math::
         g &\leftarrow \pm g + \lambda p
@@ -28,7 +27,8 @@ class AdaBelief(Rule):
     beta1, beta2 : float or schedule, default 0.9 and 0.999
         In [0, 1).
     eps : float or schedule, default 1e-16
-        :math:`\epsilon \ge 0`, added to :math:`v` in every step, which keeps it, and to the root.
+        :math:`\epsilon \ge 0`, added to :math:`v` in every step, where it accumulates, and to the
+        root.
     weight_decay : float or schedule, default 0
         :math:`\lambda \ge 0`.
     decoupled : bool, default False
@@ -40,8 +40,8 @@ class AdaBelief(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``; the paper's s). As in the paper, with the epsilon of its code
-    at both places; the same as optax's with equal eps and eps_root, which are its defaults. The
+    State: two arrays (``m``, ``v``; the paper's s). Follows the paper, with epsilon at both places
+    as in its code; matches optax with equal eps and eps_root, which are its defaults. The
     authors' package also rectifies, as RAdam does, and decouples by default. torch and keras have
     no AdaBelief.
 
@@ -57,40 +57,10 @@ class AdaBelief(Rule):
     AdaBelief(learning_rate=0.01, eps=1e-12)
     """
 
-    learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
-    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-16)
-    weight_decay: Hyperparameter = hyper(default=0.0)
-    decoupled: bool = False
-    maximize: bool = False
-    complex_moment: str = "modulus"
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        return (Slot("m"), Slot("v", real=True))
-
-    def scalars(self, t: Any) -> dict[str, Any]:
-        return {
-            "beta1": self.beta1,
-            "new1": 1 - self.beta1,
-            "beta2": self.beta2,
-            "new2": 1 - self.beta2,
-            "size": self.learning_rate / bias_correction(self.beta1, t),
-            "root": _arrays.square_root(bias_correction(self.beta2, t)),
-            "eps": self.eps,
-            **decay_scalars(self, self.learning_rate),
-        }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g - m) + s.eps
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
-
-    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
-        return xp.sqrt(v) / s.root + s.eps
-
-    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
-        return s.size / self._divisor(xp, s, v)

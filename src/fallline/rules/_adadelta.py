@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from ._base import Hyperparameter, Rule, Slot, hyper, weighted_abs2
@@ -39,7 +38,7 @@ class Adadelta(Rule):
 
     Notes
     -----
-    State: two arrays (``v``, ``u``). As ``torch.optim.Adadelta``; keras has other defaults
+    State: two arrays (``v``, ``u``). Matches ``torch.optim.Adadelta``; keras has other defaults
     (rate 1e-3, rho 0.95, eps 1e-7), and its weight_decay is decoupled.
 
     References
@@ -54,7 +53,6 @@ class Adadelta(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1.0)
-    _: KW_ONLY
     rho: Hyperparameter = hyper(default=0.9, high=1.0)
     eps: Hyperparameter = hyper(default=1e-6)
     weight_decay: Hyperparameter = hyper(default=0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -32,9 +31,9 @@ class Adafactor(Rule):
     beta2_decay : float or schedule, default 0.8
         :math:`-\kappa`, in [0, 1]; torch writes it with the other sign.
     eps1 : float or schedule, default 0
-        :math:`\epsilon_1 \ge 0`; 0 stands for the precision of the leaf's dtype.
+        :math:`\epsilon_1 \ge 0`; 0 stands for the machine epsilon of the leaf's dtype.
     eps2 : float or schedule, default 1e-3
-        :math:`\epsilon_2 \ge 0`, the smallest size a parameter counts with.
+        :math:`\epsilon_2 \ge 0`, a lower bound of the parameter's root mean square.
     threshold : float or schedule, default 1
         :math:`D > 0`, the root mean square above which a step is shortened.
     weight_decay : float or schedule, default 0
@@ -42,14 +41,15 @@ class Adafactor(Rule):
     maximize : bool, default False
         Ascend instead of descend.
     factored : bool, default True
-        Keep rows and columns; without it, and for leaves of less than two axes, all of :math:`v`.
+        Keep averages of rows and columns. Otherwise, and for leaves of fewer than two axes, keep
+        all of :math:`v`.
 
     Notes
     -----
     State: for arrays of shape (..., n, m) the rows (``row``, n numbers) and columns (``col``, m
-    numbers) of the last two axes, else one array (``v``). As ``torch.optim.Adafactor``; optax and
-    keras add :math:`\epsilon_1` to the squares, optax factors the two largest axes from 128 on.
-    Factored leaves are updated eagerly, array by array.
+    numbers) of the last two axes, else one array (``v``). Matches ``torch.optim.Adafactor``; optax
+    and keras add :math:`\epsilon_1` to the squares, optax factors the two largest axes from 128 on.
+    Factored leaves are updated eagerly.
 
     References
     ----------
@@ -66,7 +66,6 @@ class Adafactor(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     beta2_decay: Hyperparameter = hyper(default=0.8, high=1.0)
     eps1: Hyperparameter = hyper(default=0.0)
     eps2: Hyperparameter = hyper(default=1e-3)
@@ -76,7 +75,7 @@ class Adafactor(Rule):
     factored: bool = True
 
     def suited(self, place: str, p: Any) -> Adafactor:
-        """Return the form for a leaf's axes and precision."""
+        """Return this rule as it applies to the axes and the precision of a leaf."""
         factored = self.factored and p.ndim > 1
         eps1 = self.eps1 or _arrays.EPSILON[_arrays.dtype_name(p)]
         if factored == self.factored and eps1 == self.eps1:
@@ -85,7 +84,7 @@ class Adafactor(Rule):
 
     @property
     def elementwise(self) -> bool:
-        """Only where nothing is factored."""
+        """Whether `formula` acts on each element by itself: only if nothing is factored."""
         return not self.factored
 
     @property

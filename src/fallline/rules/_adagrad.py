@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper
@@ -42,7 +41,7 @@ class Adagrad(Rule):
 
     Notes
     -----
-    State: one array (``v``). As ``torch.optim.Adagrad`` for real arrays; optax and keras start
+    State: one array (``v``). Matches ``torch.optim.Adagrad`` for real arrays; optax and keras start
     at 0.1 and have epsilon inside the root, and keras's weight_decay is decoupled.
 
     References
@@ -58,7 +57,6 @@ class Adagrad(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     learning_rate_decay: Hyperparameter = hyper(default=0.0)
     initial_accumulator: Hyperparameter = hyper(default=0.0)
     eps: Hyperparameter = hyper(default=1e-10)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
-from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import corrected_root, decay_scalars, decayed
+from ._base import Hyperparameter, Slot, bias_correction, hyper, weighted_abs2
+from ._descent import corrected_root, decayed
+from ._moments import MomentRule
 
 
-class Adam(Rule):
+class Adam(MomentRule):
     r"""Adam: momentum over a running root mean square, both corrected for their start at zero.
 
     .. math::
@@ -48,9 +47,9 @@ class Adam(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``), one more with amsgrad (``vmax``). As ``torch.optim.Adam``.
-    optax takes the maximum of corrected moments in AMSGrad; keras has eps 1e-7 and `eps_hat`,
-    and its weight_decay is decoupled. :math:`t` counts the updates of the leaf.
+    State: two arrays (``m``, ``v``), one more with amsgrad (``vmax``). Matches
+    ``torch.optim.Adam``. optax takes the maximum of corrected moments in AMSGrad. keras has eps
+    1e-7 and `eps_hat`, and its weight_decay is decoupled. :math:`t` counts the updates of the leaf.
 
     References
     ----------
@@ -67,38 +66,20 @@ class Adam(Rule):
     array([2.9])
     """
 
-    learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
-    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(default=1e-8)
     eps_hat: bool = False
     eps_root: Hyperparameter = hyper(default=0.0)
     amsgrad: bool = False
-    weight_decay: Hyperparameter = hyper(default=0.0)
-    decoupled: bool = False
-    maximize: bool = False
-    complex_moment: str = "modulus"
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        moments = (Slot("m"), Slot("v", real=True))
-        return (*moments, Slot("vmax", real=True, counted=False)) if self.amsgrad else moments
+        vmax = Slot("vmax", real=True, counted=False)
+        return (*super().slots, vmax) if self.amsgrad else super().slots
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        correction = bias_correction(self.beta2, t)
-        root = _arrays.square_root(correction)
-        return {
-            "beta1": self.beta1,
-            "new1": 1 - self.beta1,
-            "beta2": self.beta2,
-            "new2": 1 - self.beta2,
-            "size": self.learning_rate / bias_correction(self.beta1, t),
-            "root": root,
-            "eps": self.eps / root if self.eps_hat else self.eps,
-            "inside": self.eps_root * correction,
-            **decay_scalars(self, self.learning_rate),
-        }
+        found = super().scalars(t)
+        if self.eps_hat:
+            found["eps"] = self.eps / found["root"]
+        return {**found, "inside": self.eps_root * bias_correction(self.beta2, t)}
 
     def formula(
         self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any, *vmax: Any
@@ -111,9 +92,6 @@ class Adam(Rule):
 
     def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
         return corrected_root(self, xp, s, v[-1])
-
-    def lengths(self, xp: Any, s: Any, m: Any, *v: Any) -> Any:
-        return s.size / self._divisor(xp, s, *v)
 
 
 class AdamW(Adam):
@@ -134,7 +112,7 @@ class AdamW(Adam):
 
     Notes
     -----
-    State: that of `Adam`. As ``torch.optim.AdamW``.
+    State: that of `Adam`. Matches ``torch.optim.AdamW``.
 
     References
     ----------
@@ -147,6 +125,5 @@ class AdamW(Adam):
     AdamW(learning_rate=0.001, weight_decay=0.1)
     """
 
-    _: KW_ONLY
     weight_decay: Hyperparameter = hyper(default=1e-2)
     decoupled: bool = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .._arrays._pairs import modulus
@@ -40,7 +39,7 @@ class Adamax(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``u``). As ``torch.optim.Adamax`` and optax's; keras has the rate
+    State: two arrays (``m``, ``u``). Matches ``torch.optim.Adamax`` and optax's; keras has the rate
     1e-3, adds its epsilon of 1e-7 to the maximum instead, and its weight_decay is decoupled.
 
     References
@@ -57,7 +56,6 @@ class Adamax(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=2e-3)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -40,7 +39,7 @@ class Adan(Rule):
     Notes
     -----
     State: four arrays (``m``, ``d``, ``v`` and the last gradient, ``last``; the paper's m, v, n
-    and g). As in the paper and its authors' code. optax up to 0.2.8 has :math:`1 - \beta_2`
+    and g). Follows the paper and its authors' code. optax up to 0.2.8 has :math:`1 - \beta_2`
     where :math:`\beta_2` multiplies the differences, and decays as AdamW does. torch and keras have
     no Adan.
 
@@ -57,7 +56,6 @@ class Adan(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.98, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.92, high=1.0, below=True)
     beta3: Hyperparameter = hyper(default=0.99, high=1.0, below=True)

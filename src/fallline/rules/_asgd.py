@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -39,7 +38,7 @@ class ASGD(Rule):
     Notes
     -----
     State: one array, the average, ``ax`` as in torch, which is never written into the parameter:
-    read ``opt.state[...]["ax"]``. As ``torch.optim.ASGD``, whose rate follows a schedule one
+    read ``opt.state[...]["ax"]``. Matches ``torch.optim.ASGD``, whose rate follows a schedule one
     step late. optax and keras have no ASGD.
 
     References
@@ -60,7 +59,6 @@ class ASGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     decay: Hyperparameter = hyper(default=1e-4)
     power: Hyperparameter = hyper(default=0.75)
     start: Hyperparameter = hyper(default=1e6)

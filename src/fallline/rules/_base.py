@@ -1,4 +1,4 @@
-"""What the rules share: hyperparameters, state slots, the two clocks and the pure form."""
+"""The base class of the rules: hyperparameters, slots, the two clocks and the pure form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import abs2, weighted_abs2
 from .._arrays._trees import Structure
-from ._abstract import Face, Read, Slot
+from ._abstract import AbstractRule, Read, Slot
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.
@@ -48,21 +48,23 @@ def hyper(default: float, *, low: float = 0.0, high: float = math.inf, below: bo
 
 
 def option(default: Any) -> Any:
-    """Declare a field that is no number: the rule checks it in `_check`."""
+    """Declare a field that is not a number; the rule checks it in `_check`."""
     return dataclasses.field(default=default, metadata={"option": True})
 
 
 def bias_correction(beta: Any, t: Any) -> Any:
-    """Return ``1 - beta**t``, the weight that an average started at zero has gathered."""
+    """Return ``1 - beta**t``, the total weight of the terms of an average that started at zero."""
     return 1 - beta**t if isinstance(t, int) else _arrays.log1mexp_correction(beta, t)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(hyper, dataclasses.field))
-class Rule(Face):
+class Rule(AbstractRule):
     """Base of the update rules.
 
     A rule is a frozen dataclass of hyperparameters with three parts: `slots`, `scalars` and
-    `formula`. Numeric hyperparameters may be schedules; flags and zeros are structural.
+    `formula`. Subclasses become dataclasses by themselves; `learning_rate` may be given by
+    position, all other fields by name only. Numeric hyperparameters may be schedules. Flags, and
+    whether a number is zero, decide which terms the formula has.
     """
 
     __signature__: ClassVar[inspect.Signature]  # hides that of __new__
@@ -70,29 +72,39 @@ class Rule(Face):
     _options: ClassVar[dict[str, tuple[str, ...]]] = {"complex_moment": ("modulus", "components")}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Refuse unknown hyperparameters with the name of the right one."""
+        """Refuse unknown hyperparameters and suggest the right ones."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         names = [field.name for field in fields]
         first = [field.name for field in fields if not field.kw_only]
         if len(args) > len(first):
-            rest = ", ".join(f"{name}=" for name in names[len(first) :])
-            msg = f"{cls.__name__}() takes {', '.join(first)} without a name; the rest is {rest}"
+            rest = ", ".join(f"{name}=" for name in names if name not in first)
+            msg = f"{cls.__name__}() takes {', '.join(first) or 'nothing'} without a name"
+            msg += f"; give the others by name: {rest}" if rest else ""
             raise TypeError(msg)
         for name in kwargs:
             if name not in names:
                 raise _checks.unknown_argument(cls.__name__, name, names)
         return super().__new__(cls)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make every subclass a frozen dataclass."""
+    def __init_subclass__(cls, *, kw_only: bool = True, **kwargs: Any) -> None:
+        """Make every subclass a frozen dataclass with keyword-only fields but `learning_rate`."""
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, repr=False)(cls)
+        declared = inspect.get_annotations(cls)
+        # A class that marks its keyword-only fields itself, by ``_: KW_ONLY``, is left as it is.
+        kw_only = kw_only and "_" not in declared
+        if kw_only and "learning_rate" in declared:
+            rate = cls.__dict__.get("learning_rate", dataclasses.MISSING)
+            if not isinstance(rate, dataclasses.Field):
+                rate = dataclasses.field(default=rate)
+            rate.kw_only = False
+            cls.learning_rate = rate  # type: ignore[attr-defined]
+        dataclasses.dataclass(frozen=True, repr=False, kw_only=kw_only)(cls)
         signature = inspect.signature(cls.__init__)
         own = [p for p in signature.parameters.values() if p.name != "self"]
         cls.__signature__ = signature.replace(parameters=own, return_annotation=cls)
 
     def __post_init__(self) -> None:
-        """Check every hyperparameter and make numbers of it."""
+        """Check every hyperparameter and convert numbers to floats."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.name in self._options:
@@ -112,7 +124,7 @@ class Rule(Face):
         self._check()
 
     def _check(self) -> None:
-        """Check what concerns several hyperparameters; rules override it."""
+        """Check how hyperparameters fit together; rules override it."""
 
     def _place(self, name: str) -> str:
         return f"{type(self).__name__}({name}=)"
@@ -121,7 +133,7 @@ class Rule(Face):
         return _checks.number(place, value, **field.metadata, what="a number or a schedule")
 
     def __repr__(self) -> str:
-        """Return the call that makes this rule, defaults left out."""
+        """Return the call that makes this rule, without defaults."""
         parts = [
             f"{field.name}={getattr(self, field.name)!r}"
             for i, field in enumerate(dataclasses.fields(self))  # type: ignore[arg-type]
@@ -129,37 +141,37 @@ class Rule(Face):
         ]
         return f"{type(self).__name__}({', '.join(parts)})"
 
-    # -- beside the parts of a face ------------------------------------------------------------
+    # -- what an Optimizer asks a rule -----------------------------------------------------------
 
     @property
     def wrapped(self) -> Rule | None:
-        """The rule around which this one is wrapped, if there is one."""
+        """The inner rule, if this one wraps another."""
         return None
 
     @property
     def memory(self) -> Any:
-        """What the rule has to remember of earlier steps beside slots, or `None`.
+        """What the rule remembers of earlier steps outside of its slots, or `None`.
 
-        An object with ``state_dict`` and ``load_state_dict``, which takes an empty state for none,
-        and with ``commit(steps)``, which is called when a step was made.
+        It has the methods ``state_dict()``, ``load_state_dict(state)``, for which an empty state
+        means a fresh start, and ``commit(steps)``, which is called after every step.
         """
         return None
 
     def owned(self) -> Self:
-        """Return this with a memory of its own that is empty."""
+        """Return this rule with a new, empty memory of its own."""
         return self
 
     def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
-        """Return how far a unit of gradient moves each element, from the new slots.
+        """Return the step length of each element: how far a unit of gradient moves it.
 
-        A penalty's proximal point and a projection use it. By default ``s.learning_rate``, for
-        all elements; rules that scale gradients element by element return an array.
+        Penalties and constraints act in this metric. By default it is ``s.learning_rate`` for all
+        elements; rules that scale each element return an array, computed from the new slots.
         """
         return s.learning_rate
 
     @property
     def scales(self) -> bool:
-        """Whether `lengths` differ between elements."""
+        """Whether `lengths` returns a different length for each element."""
         return type(self).lengths is not Rule.lengths
 
     @property
@@ -168,7 +180,7 @@ class Rule(Face):
         return bool(getattr(self, "maximize", False))
 
     def suited(self, place: str, p: Any) -> Self | Rule:
-        """Return the rule for a leaf: this one, or the companion it has for others."""
+        """Return the rule for a leaf: this one, or its companion if it does not suit the leaf."""
         return self
 
     # -- clocks ---------------------------------------------------------------------------------
@@ -185,17 +197,17 @@ class Rule(Face):
         return fixed
 
     def _read(self, field: dataclasses.Field[Any], step: Any) -> Any:
-        # The value of a schedule at a step, with both named if it is none.
+        # The value of a schedule; errors name the schedule and the step.
         schedule, place = getattr(self, field.name), f"{self._place(field.name)} at step {step}"
         try:
             value = schedule(step)
         except ArithmeticError as error:
-            msg = f"{place}: is no number, since {schedule!r} fails: {error}"
+            msg = f"{place}: is not a number, since {schedule!r} fails: {error}"
             raise ValueError(msg) from error
         return self._checked(place, field, value)
 
     def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
-        """Return the numbers among the fields, schedules read at a global step."""
+        """Return the numeric fields by name, with schedules evaluated at a global step."""
         return {
             field.name: self._read(field, step)
             if field.name in self._schedules
@@ -207,17 +219,17 @@ class Rule(Face):
     # -- the pure form ----------------------------------------------------------------------------
 
     def init(self, params: Any) -> State:
-        """Return the state of params that have not been updated.
+        """Return the state of params before their first update.
 
         Parameters
         ----------
         params : tree of arrays
-            One array or any nesting of them; `None` leaves are left alone.
+            One array, or any nesting of arrays. `None` leaves are skipped.
 
         Returns
         -------
         State
-            The global step, 0, and for each leaf a dict of its slots and its ``step``.
+            The global step 0, and for each leaf a dict of its slots and its ``step``.
         """
         structure = Structure(params)
         leaves = []
@@ -234,24 +246,24 @@ class Rule(Face):
         Parameters
         ----------
         params, grads : tree of arrays
-            Of equal structure; where a gradient is `None`, the leaf and its state stay.
+            Trees of equal structure. Where a gradient is `None`, the leaf and its state stay.
         state : State
             What `init` or the last `update` returned.
 
         Returns
         -------
         params : tree of arrays
-            New arrays in the dtypes of the old.
+            New arrays of the same dtypes.
         state : State
             The new state.
         """
         return self._advance(params, grads, state, lambda new, _: new, keep=True)
 
     def direction(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
-        """Return the step, new params minus params, and the state after it.
+        """Return the step, which is the new params minus the old ones, and the state after it.
 
-        For people who choose their own step length. Parameters as in `update`; a leaf without
-        gradient has the step `None`.
+        Use it to choose the step length yourself. The parameters are those of `update`. The step
+        of a leaf without a gradient is `None`.
         """
         return self._advance(params, grads, state, lambda new, old: new - old, keep=False)
 

@@ -1,4 +1,4 @@
-"""What formulas share: the gradient's sign, weight decay, coupled or not, a corrected root."""
+"""Parts that formulas share: the gradient's sign, weight decay, a corrected root."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def decay_scalars(rule: Any, rate: Any) -> dict[str, Any]:
-    """Return the numbers of a step that `descent` and `decayed` use, for a learning rate."""
+    """Return the scalars that `descent` and `decayed` use, for a learning rate."""
     return {"weight_decay": rule.weight_decay, "shrink": 1 - rate * rule.weight_decay}
 
 
 def descent(rule: Any, s: Any, p: Any, g: Any) -> Any:
-    """Return ``g``, negated to maximize, plus ``weight_decay * p`` where there is such a term."""
+    """Return ``g``, negated if the rule maximizes, plus ``weight_decay * p`` if there is decay."""
     if rule.maximize:
         g = -g
     if rule.weight_decay:

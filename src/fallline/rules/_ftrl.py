@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -52,11 +51,11 @@ class FTRL(Rule):
     Notes
     -----
     State: one array (``n``), one more with l1 (``z``). The paper keeps the sum :math:`\zeta` of
-    gradients and proximal terms and computes the parameter from it alone; here that sum is read
-    off the last parameter, where it is :math:`z - h p`. The iterates are equal, and so the
-    parameter may start anywhere (the paper: at 0), be changed between steps, projected, and
-    follow a schedule, under which keras shrinks it to 0. The proximal terms are centred at the
-    start, the L1 and L2 terms at 0. The power, the shrinkage and the start of n are not in the
+    gradients and proximal terms and computes the parameter from it alone; here that sum is read off
+    the last parameter, where it is :math:`z - h p`. The iterates are equal, so the parameter may
+    start anywhere (in the paper: at 0), and may be changed or projected between steps. The rate may
+    be a schedule, under which keras shrinks the parameter to 0. The proximal terms are centred at
+    the start, the L1 and L2 terms at 0. The power, the shrinkage and the start of n are not in the
     paper but in keras, which starts n at 0.1, with beta 0 and the rate 1e-3, overwrites the start,
     and doubles its L2 strengths: from a start at 0 the iterates are equal to those of keras with
     half of our l2 and l2_shrinkage. optax and torch have no FTRL.
@@ -75,7 +74,6 @@ class FTRL(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=0.1)
-    _: KW_ONLY
     beta: Hyperparameter = hyper(default=1.0)
     l1: Hyperparameter = hyper(default=0.0)
     l2: Hyperparameter = hyper(default=0.0)

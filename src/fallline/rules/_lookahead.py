@@ -1,4 +1,4 @@
-"""Lookahead: slow weights behind another rule's fast ones."""
+"""Lookahead: slow weights that follow another rule's fast ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .._arrays._pairs import select
 from ._base import Hyperparameter, Read, Rule, Slot, hyper, option
 
 
-class Lookahead(Rule):
-    r"""Lookahead: every k steps, go back towards where the last k began.
+class Lookahead(Rule, kw_only=False):
+    r"""Lookahead: every k steps, move back towards the point where they began.
 
     .. math::
         p &\leftarrow \text{the inner rule's step}, \text{ and when } t \bmod k = 0: \\
@@ -30,7 +30,7 @@ class Lookahead(Rule):
     Notes
     -----
     State: that of the inner rule and one array (``slow``), which starts as the parameter. :math:`t`
-    counts the updates of the leaf. Fused with the inner rule into one program.
+    counts the updates of the leaf. Both rules run as one program.
 
     References
     ----------
@@ -64,17 +64,17 @@ class Lookahead(Rule):
         return inner
 
     def suited(self, place: str, p: Any) -> Self:
-        """Return this around the form of the inner rule for a leaf."""
+        """Return this rule around the form of the inner rule that suits a leaf."""
         inner = self._inner.suited(place, p)
         return self if inner is self.rule else dataclasses.replace(self, rule=inner)
 
     def owned(self) -> Self:
-        """Return this around the inner rule with a memory of its own."""
+        """Return this rule around the inner rule with a new, empty memory of its own."""
         inner = self._inner.owned()
         return self if inner is self.rule else dataclasses.replace(self, rule=inner)
 
     def at(self, step: Any) -> Self:
-        """Return this with the numbers of both at a global step."""
+        """Return this rule with the numbers of both rules at a global step."""
         fixed, inner = super().at(step), self._inner.at(step)
         if inner is self.rule:
             return fixed
@@ -83,17 +83,17 @@ class Lookahead(Rule):
         return twin
 
     def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
-        """Return the numbers of both rules."""
+        """Return the numeric fields of both rules by name."""
         return {**self._inner.hyperparameters(step), **super().hyperparameters(step)}
 
     @property
     def name(self) -> str:
-        """Its own name and the inner rule's."""
+        """The name of this rule and that of the inner one."""
         return f"Lookahead of {self._inner.name}"
 
     @property
     def elementwise(self) -> bool:
-        """Whether the inner rule is."""
+        """Whether the inner rule acts on each element by itself."""
         return self._inner.elementwise
 
     @property
@@ -102,7 +102,7 @@ class Lookahead(Rule):
 
     @property
     def scales(self) -> bool:
-        """Whether the inner rule's steps differ between elements."""
+        """Whether the step lengths of the inner rule differ between elements."""
         return self._inner.scales
 
     @property
@@ -137,13 +137,13 @@ class Lookahead(Rule):
         return self._inner.measure(xp, s, p, g, *slots[: len(self._inner.slots)])
 
     def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
-        """Return those of the inner rule."""
+        """Return the step lengths of the inner rule."""
         return self._inner.lengths(xp, s, *slots[:-1])
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
         n = len(self._inner.slots)
         slow, reads = slots[n], slots[n + 1 :]
-        # Both copies are one when k steps begin, unless somebody has written into the parameter.
+        # Both copies are equal when k steps begin, unless something wrote into the parameter.
         slow = select(xp, getattr(s, "lookahead.begins") != 0.0, p, slow)
         p, *inner = self._inner.formula(xp, s, p, g, *slots[:n], *reads)
         nearer = slow + getattr(s, "lookahead.alpha") * (p - slow)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import KW_ONLY
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ SCALES = ("original", "match_rms_adamw")
 
 
 class Muon(Rule):
-    r"""Muon: momentum whose matrix is made orthogonal, for weight matrices.
+    r"""Muon: momentum that is made orthogonal, for weight matrices.
 
     .. math::
         b &\leftarrow \mu b + (1 - \mu) g; \qquad
@@ -39,7 +38,7 @@ class Muon(Rule):
     weight_decay : float or schedule, default 0.1
         :math:`\lambda \ge 0`, decoupled, times the rate.
     eps : float or schedule, default 1e-7
-        The smallest norm that is divided by.
+        Lower bound of the norm that is divided by.
     iterations : int, default 5
         Newton-Schulz iterations, in [1, 99].
     coefficients : sequence of three floats, default (3.4445, -4.775, 2.0315)
@@ -49,13 +48,13 @@ class Muon(Rule):
         :math:`s` is :math:`\sqrt{\max(1, \text{rows} / \text{columns})}`, or
         :math:`0.2 \sqrt{\max(\text{rows}, \text{columns})}`.
     companion : Rule, optional
-        For leaves that are no real matrices; without one they are an error.
+        The rule for leaves that are not real matrices. Without one, such leaves are an error.
 
     Notes
     -----
-    State: one array (``b``). As ``torch.optim.Muon``, which iterates in bfloat16; here it is the
-    precision of the state. Run eagerly, with the library's own matrix product. keras has a heavy
-    ball and another scale, optax corrects the bias of the momentum.
+    State: one array (``b``). Matches ``torch.optim.Muon``, except that torch iterates in bfloat16,
+    and this rule in the precision of its state. It runs eagerly, with the library's own matrix
+    product. keras has a heavy ball and another scale; optax corrects the bias of the momentum.
 
     References
     ----------
@@ -73,7 +72,6 @@ class Muon(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     momentum: Hyperparameter = hyper(default=0.95, high=1.0)
     nesterov: bool = True
     weight_decay: Hyperparameter = hyper(default=0.1)
@@ -89,23 +87,26 @@ class Muon(Rule):
         object.__setattr__(self, "iterations", _iterations(self.iterations))
         object.__setattr__(self, "coefficients", _coefficients(self.coefficients))
         if self.companion is not None and not isinstance(self.companion, Rule):
-            msg = f"Muon(companion=) must be a rule or None, got {self.companion!r}"
-            raise TypeError(msg)
+            raise TypeError(
+                _checks.unlike(self._place("companion"), self.companion, "a rule or None")
+            )
 
     def suited(self, place: str, p: Any) -> Rule:
         """Return this rule for a real matrix, else the companion."""
         if p.ndim == 2 and not _arrays.is_complex(p):
             return self
         if self.companion is None:
-            what = "complex" if _arrays.is_complex(p) else f"of {p.ndim} axes"
-            msg = f"{place}: is {what}, and Muon is for real matrices; give it a companion="
+            what = "is complex" if _arrays.is_complex(p) else f"has {p.ndim} axes"
+            msg = (
+                f"{place}: {what}, expected a real matrix; give Muon a companion= for other leaves"
+            )
             raise ValueError(msg)
         companion: Rule = self.companion
         return companion.suited(place, p)
 
     @property
     def elementwise(self) -> bool:
-        """It is not."""
+        """Whether `formula` acts on each element by itself: it does not."""
         return False
 
     @property
@@ -144,7 +145,7 @@ class Muon(Rule):
 
 
 def _iterations(value: Any) -> int:
-    # As an integer of Python's; those of other libraries are integers too, truths are not.
+    # As a Python int. Integers of other libraries are accepted, booleans are not.
     msg = f"Muon(iterations=): is {value!r}, expected an integer in [1, 99]"
     try:
         number = operator.index(_untrue(value))
@@ -156,7 +157,7 @@ def _iterations(value: Any) -> int:
 
 
 def _coefficients(value: Any) -> tuple[float, ...]:
-    # As floats in a tuple, which can be compared and hashed.
+    # A tuple of floats can be compared and hashed.
     place = "Muon(coefficients=)"
     try:
         numbers = tuple(_untrue(x) for x in value)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY
 from functools import lru_cache, partial
 from typing import Any
 
 from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import decay_scalars, decayed
+from ._base import Hyperparameter, hyper, weighted_abs2
+from ._descent import decayed
+from ._moments import MomentRule
 
 BASE = 0.96
 
 
-class NAdam(Rule):
+class NAdam(MomentRule):
     r"""NAdam: Adam with Nesterov's momentum, which warms up.
 
     .. math::
@@ -48,10 +48,10 @@ class NAdam(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``). As ``torch.optim.NAdam``, which calls decoupled
+    State: two arrays (``m``, ``v``). Matches ``torch.optim.NAdam``, which calls `decoupled`
     decoupled_weight_decay; keras's is the same with a momentum_decay of 1, optax's with a very
-    large one. The product is taken in closed form: where a schedule drives beta1 or
-    momentum_decay, as if the present value had held from the start, unlike torch's running product.
+    large one. The product is computed in closed form: if beta1 or momentum_decay is a
+    schedule, as if the present value had held from the start, unlike torch's running product.
 
     References
     ----------
@@ -67,19 +67,7 @@ class NAdam(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=2e-3)
-    _: KW_ONLY
-    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(default=1e-8)
     momentum_decay: Hyperparameter = hyper(default=4e-3)
-    weight_decay: Hyperparameter = hyper(default=0.0)
-    decoupled: bool = False
-    maximize: bool = False
-    complex_moment: str = "modulus"
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        return (Slot("m"), Slot("v", real=True))
 
     def scalars(self, t: Any) -> dict[str, Any]:
         # 1 - mu and 1 - product, so that single precision loses nothing where they are small.
@@ -90,30 +78,13 @@ class NAdam(Rule):
         gathered = _gathered(self.beta1, self.momentum_decay, t)
         new = self.learning_rate * now / gathered
         old = self.learning_rate * (1 - after) / (gathered + (1 - gathered) * after)
-        return {
-            "beta1": self.beta1,
-            "new1": 1 - self.beta1,
-            "beta2": self.beta2,
-            "new2": 1 - self.beta2,
-            "new": new,
-            "old": old,
-            "size": new + old,
-            "root": _arrays.square_root(bias_correction(self.beta2, t)),
-            "eps": self.eps,
-            **decay_scalars(self, self.learning_rate),
-        }
+        return {**super().scalars(t), "new": new, "old": old, "size": new + old}
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
         return p - (s.new * g + s.old * m) / self._divisor(xp, s, v), m, v
-
-    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
-        return xp.sqrt(v) / s.root + s.eps
-
-    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
-        return s.size / self._divisor(xp, s, v)
 
 
 def _gathered(beta: Any, decay: Any, t: Any) -> Any:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import select
-from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import decay_scalars, decayed
+from ._base import bias_correction, weighted_abs2
+from ._descent import decayed
+from ._moments import MomentRule
 
 
-class RAdam(Rule):
-    r"""RAdam: Adam that divides only when the second moment has averaged enough to be trusted.
+class RAdam(MomentRule):
+    r"""RAdam: Adam that divides by the second moment only once its average can be trusted.
 
     .. math::
         g &\leftarrow \pm g + \lambda p
@@ -48,7 +48,7 @@ class RAdam(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``). As ``torch.optim.RAdam``, which calls decoupled
+    State: two arrays (``m``, ``v``). Matches ``torch.optim.RAdam``, which calls `decoupled`
     decoupled_weight_decay. optax adds its epsilon to the corrected root, and keras has no RAdam.
     The first five steps of the defaults are momentum in units of the gradient.
 
@@ -65,37 +65,15 @@ class RAdam(Rule):
     array([2.8])
     """
 
-    learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
-    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(default=1e-8)
-    weight_decay: Hyperparameter = hyper(default=0.0)
-    decoupled: bool = False
-    maximize: bool = False
-    complex_moment: str = "modulus"
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        return (Slot("m"), Slot("v", real=True))
-
     def scalars(self, t: Any) -> dict[str, Any]:
         longest, length = 2 / (1 - self.beta2) - 1, _length(self.beta2, t)
         divides = length > 5
         above = _arrays.choose(divides, (length - 4) * (length - 2) * longest, 1.0)
         below = _arrays.choose(divides, (longest - 4) * (longest - 2) * length, 1.0)
         weight = _arrays.choose(divides, bias_correction(self.beta2, t), 1.0)
-        factor = _arrays.square_root(weight * above / below)
-        return {
-            "beta1": self.beta1,
-            "new1": 1 - self.beta1,
-            "beta2": self.beta2,
-            "new2": 1 - self.beta2,
-            "size": self.learning_rate / bias_correction(self.beta1, t) * factor,
-            "divides": _arrays.choose(divides, 1.0, 0.0),
-            "eps": self.eps,
-            **decay_scalars(self, self.learning_rate),
-        }
+        found = super().scalars(t)
+        found["size"] = found["size"] * _arrays.square_root(weight * above / below)
+        return {**found, "divides": _arrays.choose(divides, 1.0, 0.0)}
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
@@ -103,21 +81,18 @@ class RAdam(Rule):
         v = s.beta2 * v + weighted_abs2(s.new2, g)
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
 
-    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
-        return select(xp, s.divides != 0.0, xp.sqrt(v) + s.eps, xp.ones_like(v))
-
-    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
-        return s.size / self._divisor(xp, s, v)
+    def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
+        return select(xp, s.divides != 0.0, xp.sqrt(v[0]) + s.eps, xp.ones_like(v[0]))
 
 
 def _length(beta: Any, t: Any) -> Any:
-    """Return how many terms the average of the second moment is as good as."""
+    """Return the effective number of terms in the average of the second moment."""
     longest = 2 / (1 - beta) - 1
     if isinstance(t, int) or (isinstance(beta, float) and beta == 0):
         return longest - 2 * t * beta**t / (1 - beta**t)
-    # For small t it is the difference of two large numbers, of which single precision leaves no
-    # digits. With l = -log(beta) and x = l t it is a + t - 2/l (x / expm1(x) - 1 + x/2), where a is
-    # small and computed in double, and the bracket has a series.
+    # For small t it is the difference of two large numbers, which leaves no digits in single
+    # precision. With l = -log(beta) and x = l t it is a + t - 2/l (x / expm1(x) - 1 + x/2), where
+    # a is small and computed in double, and the bracket has a series.
     decay = -_arrays.function("log", beta)
     x = decay * t
     far = longest - 2.0 * t / _arrays.function("expm1", _arrays.choose(x > 1, x, 1.0))

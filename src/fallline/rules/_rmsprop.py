@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper, weighted_abs2
@@ -49,10 +48,10 @@ class RMSprop(Rule):
 
     Notes
     -----
-    State: one array (``v``), one more if centered (``a``), one more with momentum (``b``).
-    As ``torch.optim.RMSprop``. keras and optax have the rate inside the momentum, which differs
-    under a schedule; keras's weight_decay is decoupled. ``autograd.misc.optimizers.rmsprop`` starts
-    with an initial_accumulator of 1.
+    State: one array (``v``), one more if centered (``a``), one more with momentum (``b``). Matches
+    ``torch.optim.RMSprop``. keras and optax have the rate inside the momentum, which differs under
+    a schedule; keras's weight_decay is decoupled. ``autograd.misc.optimizers.rmsprop`` starts with
+    an initial_accumulator of 1.
 
     References
     ----------
@@ -67,7 +66,6 @@ class RMSprop(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     rho: Hyperparameter = hyper(default=0.99, high=1.0)
     eps: Hyperparameter = hyper(default=1e-8)
     eps_inside_sqrt: bool = False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
+from .._arrays import _checks
 from ._base import Hyperparameter, Rule, Slot, hyper
 
 
@@ -33,9 +33,9 @@ class Rprop(Rule):
 
     Notes
     -----
-    State: two arrays (``size``, ``last``). As ``torch.optim.Rprop``, without weight backtracking;
-    the two parts of a complex leaf are stepped as two reals, as there. optax's applies each update
-    a step late, and keras has no Rprop.
+    State: two arrays (``size``, ``last``). Matches ``torch.optim.Rprop``: there is no weight
+    backtracking, and the two parts of a complex leaf are stepped like two real leaves. optax
+    applies each update one step late, and keras has no Rprop.
 
     References
     ----------
@@ -54,7 +54,6 @@ class Rprop(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
     shrink: Hyperparameter = hyper(default=0.5, high=1.0, below=True)
     grow: Hyperparameter = hyper(default=1.2, low=1.0)
     minimum: Hyperparameter = hyper(default=1e-6)
@@ -67,8 +66,8 @@ class Rprop(Rule):
         if {"minimum", "maximum"} & set(self._schedules):
             return
         if self.minimum > self.maximum:
-            msg = f"Rprop: minimum {self.minimum:g} is above maximum {self.maximum:g}"
-            raise ValueError(msg)
+            expected = f"a number <= maximum={self.maximum:g}"
+            raise ValueError(_checks.unlike(self._place("minimum"), self.minimum, expected))
 
     @property
     def slots(self) -> tuple[Slot, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY
 from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import _arrays
@@ -18,7 +17,7 @@ HORIZON = 1 << 14
 
 
 class WeightSum(NamedTuple):
-    """The weights of a schedule: steps, the largest rate, the sum of the squares of the largest."""
+    """Weights of a schedule: steps, the largest rate so far, the sum of its squares over steps."""
 
     steps: int = 0
     largest: float = 0.0
@@ -34,15 +33,15 @@ class WeightSum(NamedTuple):
 
     @property
     def span(self) -> float:
-        """The sum over its last term; where no rate was above 0 yet, all points are one."""
+        """The sum divided by its last term, or 1 while no rate was above 0."""
         return self.total / (self.largest * self.largest) if self.largest else 1.0
 
 
 class Weights:
-    """What is summed of a schedule after the last step that was made, and what was asked for since.
+    """The sum of a schedule's weights up to the last completed step.
 
-    A rate that follows a metric, or a function of a user's that reads it elsewhere, cannot be asked
-    what it was: an `Optimizer` keeps this, and its files do.
+    Past rates cannot be computed again if a schedule follows a metric or reads anything else from
+    outside, so an `Optimizer` keeps this sum, and its files do.
     """
 
     def __init__(self, schedule: Any) -> None:
@@ -50,17 +49,17 @@ class Weights:
         self.sum = self._asked = WeightSum()
 
     def span(self, step: int) -> float:
-        """Return the sum of the weights up to a step, that one included, over the last of them."""
+        """Return the sum of the weights up to and including a step, divided by the last of them."""
         self._asked = self._until(step).after(self.schedule, step + 1)
         return self._asked.span
 
     def _until(self, steps: int) -> WeightSum:
-        # What was asked for counts only for the very next step.
+        # A sum that was asked for is valid only for the very next step.
         found = [x for x in (self.sum, self._asked) if x.steps == steps]
         return found[0] if found else self.sum if self.sum.steps < steps else WeightSum()
 
     def commit(self, steps: int) -> None:
-        """Keep the sum with the rates that were asked for, as so many steps are made now."""
+        """Keep the sum up to a number of completed steps."""
         self.sum = self._until(steps).after(self.schedule, steps)
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,7 +67,7 @@ class Weights:
         return self.sum._asdict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned; from nothing if it is empty."""
+        """Continue from what `state_dict` returned, or start afresh if it is empty."""
         new = WeightSum()
         if state:
             if set(state) != set(new._fields):
@@ -106,15 +105,15 @@ class ScheduleFreeSGD(Rule):
     Notes
     -----
     The parameter is :math:`y`, where gradients are taken; the answer is :math:`x`, which
-    `evaluation` computes. State: one array, ``ahead`` :math:`= z - y`: it starts at zero, and what
-    else is done to the parameter is done to all three points. As the authors' code, whose beta1
-    is called momentum, and optax's, which reads a schedule one step further on in the weights.
+    `evaluation` computes. State: one array, ``ahead`` :math:`= z - y`: it starts at zero, and any
+    other change of the parameter moves all three points. Matches the authors' code, where beta1 is
+    called momentum, and optax's, where the weights read a schedule one step later.
 
-    With a number as rate :math:`c_t = 1/t`, where :math:`t` counts the updates of the leaf. With a
-    schedule the weights are summed over the global steps, from the first one: each rate as it was
-    in its step, which an `Optimizer` and its files keep; under ``jax.jit`` from a table of 16384
-    steps, whose largest rate stays from then on. A leaf that joined late counts no less than its
-    own updates.
+    With a constant rate :math:`c_t = 1/t`, where :math:`t` counts the updates of the leaf. With a
+    schedule the weights are summed over all global steps. An `Optimizer` and its files keep this
+    sum, with each rate as it was in its step. ``jax.jit`` uses a table of 16384 steps, whose
+    largest rate is used from then on. For a leaf that joined late, :math:`c_t` is at least 1 over
+    the number of its own updates.
 
     References
     ----------
@@ -133,12 +132,11 @@ class ScheduleFreeSGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1.0)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.9, low=1e-30, high=1.0, below=True)
     weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False
 
-    # The sum of the weights of a schedule over the present one, and what is summed so far.
+    # The sum of the weights of a schedule divided by the present one, and the sum so far.
     _span: ClassVar[Any] = math.inf
     _weights: ClassVar[Weights]
 
@@ -151,17 +149,17 @@ class ScheduleFreeSGD(Rule):
 
     @property
     def memory(self) -> Weights | None:
-        """The sum of the weights, if the rate is a schedule."""
+        """The sum of the weights if the rate is a schedule."""
         return self._weights if callable(self.learning_rate) else None
 
     def owned(self) -> Self:
-        """Return this with a sum of its own, of which nothing is summed yet."""
+        """Return this rule with a new, empty sum of its own."""
         twin = copy.copy(self)
         twin._check()
         return twin
 
     def at(self, step: Any) -> Self:
-        """Return this with its schedules replaced by numbers, and the weights summed."""
+        """Return this rule with its schedules replaced by numbers and the weights summed."""
         fixed = super().at(step)
         if not callable(self.learning_rate):
             return fixed
@@ -196,7 +194,7 @@ class ScheduleFreeSGD(Rule):
         return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d
 
     def evaluation(self, params: Any, state: Any) -> Any:
-        """Return the average x, where the model is to be used.
+        """Return the average x, at which the model should be used.
 
         Parameters
         ----------
@@ -231,7 +229,7 @@ class ScheduleFreeSGD(Rule):
 
 
 class ScheduleFreeAdamW(ScheduleFreeSGD):
-    r"""Schedule-free AdamW: the same with gradients over a running root mean square.
+    r"""Schedule-free AdamW: `ScheduleFreeSGD` on gradients over their running root mean square.
 
     .. math::
         v &\leftarrow \beta_2 v + (1 - \beta_2) |g|^2 \\
@@ -255,12 +253,12 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
 
     See Also
     --------
-    ScheduleFreeSGD : what the three points are, and how they are weighted.
+    ScheduleFreeSGD : The meaning and the weights of the three points.
 
     Notes
     -----
-    State: two arrays (``ahead``, ``v``). As the authors' code and
-    optax's; keras weighs all steps equally and shrinks y alone.
+    State: two arrays (``ahead``, ``v``). Matches the authors' code and optax's; keras weighs all
+    steps equally and shrinks y alone.
 
     References
     ----------
@@ -275,7 +273,6 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     """
 
     learning_rate: Hyperparameter = hyper(default=2.5e-3)
-    _: KW_ONLY
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-8)
     complex_moment: str = "modulus"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -22,11 +21,11 @@ class GradientDescent(Rule):
 
     See Also
     --------
-    SGD : with momentum and weight decay.
+    SGD : The same with momentum and weight decay.
 
     Notes
     -----
-    State: none. The same as torch's, optax's and keras's SGD without options.
+    It has no state. Matches SGD of torch, optax and keras without options.
 
     References
     ----------
@@ -78,7 +77,7 @@ class SGD(Rule):
 
     Notes
     -----
-    State: one array (``b``) with momentum, else none. As ``torch.optim.SGD``. keras keeps the
+    State: one array (``b``) with momentum, else none. Matches ``torch.optim.SGD``. keras keeps the
     rate inside the buffer, which differs under a schedule, and its weight_decay is decoupled; optax
     has no dampening.
 
@@ -95,7 +94,6 @@ class SGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     momentum: Hyperparameter = hyper(default=0.0)
     dampening: Hyperparameter = hyper(default=0.0, high=1.0)
     weight_decay: Hyperparameter = hyper(default=0.0)
@@ -105,7 +103,7 @@ class SGD(Rule):
 
     def _check(self) -> None:
         if self.nesterov and (not self.momentum or self.dampening):
-            msg = "SGD(nesterov=True) needs momentum > 0 and dampening = 0"
+            msg = "SGD(nesterov=): is True, which needs momentum > 0 and dampening = 0"
             raise ValueError(msg)
 
     @property

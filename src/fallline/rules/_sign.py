@@ -1,8 +1,7 @@
-"""Lion and SignSGD: steps of one length."""
+"""Lion and SignSGD: steps of the same length for all elements."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .._arrays._pairs import sign
@@ -30,9 +29,9 @@ class Lion(Rule):
 
     Notes
     -----
-    State: one array (``m``). For complex leaves the sign is :math:`z / |z|`, and 0 for 0. As in
-    the paper and its code, and as optax's and keras's, of which optax has a weight decay of 1e-3.
-    torch has no Lion.
+    State: one array (``m``). For complex leaves the sign is :math:`z / |z|`, and 0 for 0. Follows
+    the paper and its code; matches optax, whose default weight decay is 1e-3, and keras. torch has
+    no Lion.
 
     References
     ----------
@@ -48,7 +47,6 @@ class Lion(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-4)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.99, high=1.0, below=True)
     weight_decay: Hyperparameter = hyper(default=0.0)
@@ -97,7 +95,7 @@ class SignSGD(Rule):
     Notes
     -----
     State: one array (``m``) with momentum, else none. For complex leaves the sign is
-    :math:`z / |z|`, and 0 for 0. As optax's ``sign_sgd`` and ``signum``; torch and keras have
+    :math:`z / |z|`, and 0 for 0. Matches optax's ``sign_sgd`` and ``signum``; torch and keras have
     neither.
 
     References
@@ -113,7 +111,6 @@ class SignSGD(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     momentum: Hyperparameter = hyper(default=0.0, high=1.0, below=True)
     weight_decay: Hyperparameter = hyper(default=0.0)
     maximize: bool = False

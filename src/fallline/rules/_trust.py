@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
 from .. import _arrays
@@ -12,7 +11,7 @@ from ._descent import corrected_root, descent
 
 
 def _ratio(p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
-    # A multiple of the norm of the parameter over that of the direction; 1 where either is 0.
+    # The factor times the norm of the parameter over that of the direction; 1 where either is 0.
     size, length = norm(p), norm(d)
     some = (size > 0.0) & (length > 0.0)
     divisor = _arrays.choose(some, length, 1.0) + eps
@@ -20,7 +19,7 @@ def _ratio(p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
 
 
 class LAMB(Rule):
-    r"""LAMB: Adam's direction, as long as the parameter itself, for large batches.
+    r"""LAMB: Adam's direction, scaled to the norm of the parameter, for large batches.
 
     .. math::
         m &\leftarrow \beta_1 m + (1 - \beta_1) g; \qquad
@@ -48,9 +47,10 @@ class LAMB(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``). The norms are those of a leaf; where one is zero their ratio
-    counts as 1. They are measured before the step, with arrays of the leaf's size. As optax's;
-    keras takes the decay out of the direction, and others leave out the bias corrections.
+    State: two arrays (``m``, ``v``). The norms are those of a leaf; where one is zero, their ratio
+    counts as 1. Measuring them before the step takes temporary arrays of the leaf's size. Matches
+    optax's ``lamb``; keras takes the decay out of the direction, and others have no bias
+    corrections.
 
     References
     ----------
@@ -67,7 +67,6 @@ class LAMB(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
     beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-6)
@@ -145,8 +144,8 @@ class LARS(Rule):
     Notes
     -----
     State: one array (``b``). Where either norm is zero, their ratio and the coefficient count as 1.
-    As optax's, which
-    has the decay inside the norm of the gradient; Chainer's hook adds both norms.
+    Matches optax's ``lars``, where the decay is inside the norm of the gradient, too; Chainer's
+    hook adds both norms.
 
     References
     ----------
@@ -161,7 +160,6 @@ class LARS(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
-    _: KW_ONLY
     momentum: Hyperparameter = hyper(default=0.9)
     trust_coefficient: Hyperparameter = hyper(default=1e-3)
     eps: Hyperparameter = hyper(default=0.0)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY
 from typing import Any
 
-from .. import _arrays
-from ._base import Hyperparameter, Rule, Slot, abs2, bias_correction, hyper, weighted_abs2
-from ._descent import decay_scalars, decayed
+from ._base import Hyperparameter, Slot, abs2, hyper, weighted_abs2
+from ._descent import decayed
+from ._moments import MomentRule
 
 
-class Yogi(Rule):
-    r"""Yogi: Adam whose second moment grows and shrinks by the size of the gradient only.
+class Yogi(MomentRule):
+    r"""Yogi: Adam whose second moment changes in proportion to the squared gradient only.
 
     .. math::
         g &\leftarrow \pm g + \lambda p
@@ -42,9 +41,9 @@ class Yogi(Rule):
 
     Notes
     -----
-    State: two arrays (``m``, ``v``). As optax's, which starts also :math:`m` at 1e-6; it is 0
-    here, as in the paper. The paper has no bias corrections; optax and the other packages do.
-    torch and keras have no Yogi.
+    State: two arrays (``m``, ``v``). Matches optax's, except that optax starts :math:`m` at 1e-6,
+    too; here it starts at 0, as in the paper. The paper has no bias corrections; optax and the
+    other packages do. torch and keras have no Yogi.
 
     References
     ----------
@@ -58,30 +57,12 @@ class Yogi(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=1e-2)
-    _: KW_ONLY
-    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
     eps: Hyperparameter = hyper(default=1e-3)
     initial_accumulator: Hyperparameter = hyper(default=1e-6)
-    weight_decay: Hyperparameter = hyper(default=0.0)
-    decoupled: bool = False
-    maximize: bool = False
-    complex_moment: str = "modulus"
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"), Slot("v", real=True, fill=self.initial_accumulator))
-
-    def scalars(self, t: Any) -> dict[str, Any]:
-        return {
-            "beta1": self.beta1,
-            "new1": 1 - self.beta1,
-            "new2": 1 - self.beta2,
-            "size": self.learning_rate / bias_correction(self.beta1, t),
-            "root": _arrays.square_root(bias_correction(self.beta2, t)),
-            "eps": self.eps,
-            **decay_scalars(self, self.learning_rate),
-        }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
@@ -89,9 +70,3 @@ class Yogi(Rule):
         # Where |g|^2 alone is infinite, the sign of the difference is still right.
         v = v - xp.sign(v - abs2(g)) * weighted_abs2(s.new2, g)
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
-
-    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
-        return xp.sqrt(v) / s.root + s.eps
-
-    def lengths(self, xp: Any, s: Any, m: Any, v: Any) -> Any:
-        return s.size / self._divisor(xp, s, v)

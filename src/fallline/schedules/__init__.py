@@ -1,8 +1,8 @@
 """Schedules: a number for each step, for any hyperparameter of a rule.
 
-A schedule is any callable from the step, 0 first, to a float; plain functions serve too. Those
-here are frozen dataclasses: they compare, print, pickle and work under ``jax.jit``. Only
-`ReduceOnPlateau` has a memory.
+A schedule is any callable from the step, which starts at 0, to a float; plain functions work, too.
+The schedules of this module are frozen dataclasses: they can be compared, printed and pickled, and
+they work under ``jax.jit``. Only `ReduceOnPlateau` has a memory.
 
 Examples
 --------

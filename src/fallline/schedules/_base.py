@@ -1,4 +1,4 @@
-"""What the schedules share: the call, the printed form, checks of their fields."""
+"""The base class of the schedules: the call, the printed form, checks of the fields."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ScheduleLike = float | Callable[[Any], Any]
 
 
 class Schedule:
-    """Base of the schedules: callables from the step, 0 first, to a float.
+    """Base of the schedules: callables from the step, which starts at 0, to a float.
 
-    A subclass is a dataclass that defines `_value`, in terms that also hold for a step that is
-    a symbol of ``jax.jit``: no branch on the step, `_arrays` for what floats and symbols have
-    under different names, and for comparisons with integers that a symbol cannot hold.
+    A subclass is a dataclass that defines `_value` so that it also works for a step traced by
+    ``jax.jit``: without a branch on the step, and with the functions of `_arrays` where floats and
+    symbols differ, or where an integer may be too large for a symbol.
     """
 
     def __call__(self, step: Any) -> Any:
@@ -29,12 +29,12 @@ class Schedule:
         Parameters
         ----------
         step : int
-            How many steps were done before; under ``jax.jit`` a traced integer.
+            The number of steps done before; a traced integer under ``jax.jit``.
 
         Returns
         -------
         float
-            Computed in double; a traced number for a traced step.
+            The value in double precision; a traced number for a traced step.
         """
         if isinstance(step, Integral):
             step = int(step)  # NumPy's integers have powers of their own
@@ -45,7 +45,7 @@ class Schedule:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """Return the call that makes this schedule, defaults left out."""
+        """Return the call that makes this schedule, without defaults."""
         fields = [field for field in dataclasses.fields(self) if field.init]  # type: ignore[arg-type]
         parts = [
             f"{field.name}={getattr(self, field.name)!r}"
@@ -54,7 +54,7 @@ class Schedule:
         ]
         return f"{type(self).__name__}({', '.join(parts)})"
 
-    # -- checks: each also makes of a field what the formulas expect ----------------------------
+    # -- checks: each also converts a field to what the formulas expect -------------------------
 
     def _place(self, name: str) -> str:
         return f"{type(self).__name__}({name}=)"
@@ -127,10 +127,10 @@ def least(a: Any, b: Any) -> Any:
 
 
 def line(start: Any, end: Any, share: Any) -> Any:
-    """Return what lies at a share of the way from one number to another; exact at both ends."""
+    """Return the number at a share of the way between two others; exact at both ends."""
     return start * (1 - share) + end * share
 
 
 def half_cosine(start: Any, end: Any, share: Any) -> Any:
-    """Return the same along half a period of the cosine."""
+    """Return the number at a share of the way between two others, along half a cosine."""
     return line(end, start, (1 + _arrays.cosine(math.pi * share)) / 2)

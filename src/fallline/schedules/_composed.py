@@ -1,4 +1,4 @@
-"""Schedules made of values and of other schedules."""
+"""Schedules that are composed of values and of other schedules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LinearWarmup(Schedule):
     Parameters
     ----------
     schedule : float or schedule
-        What follows.
+        The schedule after the ramp.
     steps : int
         Length of the ramp, 1 or more.
     start_factor : float, default 1/3
@@ -28,9 +28,9 @@ class LinearWarmup(Schedule):
 
     Notes
     -----
-    For a number as ``torch.optim.lr_scheduler.LinearLR``. With a `Cosine` as optax's
-    ``warmup_cosine_decay_schedule``, which counts the ramp into its ``decay_steps``. For a
-    schedule whose clock runs during the ramp: ``Product((LinearWarmup(1.0, steps=n), schedule))``.
+    With a number it matches ``torch.optim.lr_scheduler.LinearLR``, with a `Cosine` optax's
+    ``warmup_cosine_decay_schedule``, whose ``decay_steps`` include the ramp. If the clock of the
+    schedule should run during the ramp, use ``Product((LinearWarmup(1.0, steps=n), schedule))``.
 
     Examples
     --------
@@ -67,9 +67,9 @@ class Piecewise(Schedule):
     values : sequence of float
         The first value, and the value from each boundary on; each 0 or more.
     boundaries : sequence of int
-        One fewer, increasing and above 0.
+        The steps of the changes: one fewer than values, increasing and above 0.
     interpolate : bool, default False
-        Go in a straight line from each value to the next, which is reached at its boundary.
+        Interpolate linearly from each value to the next, which is reached at its boundary.
 
     Notes
     -----
@@ -115,19 +115,19 @@ class Piecewise(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Join(Schedule):
-    """One schedule after another, each with a clock of its own.
+    """One schedule after another, each with its own clock.
 
     Parameters
     ----------
     schedules : sequence of float or schedule
-        In their order; each sees 0 as its first step.
+        The schedules in their order; the first step of each is 0.
     boundaries : sequence of int
         The steps at which the second and those after it start, increasing and above 0.
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.SequentialLR`` and optax's ``join_schedules``. A schedule is
-    asked only for steps of its own part: what it would do before or after does not matter.
+    Matches ``torch.optim.lr_scheduler.SequentialLR`` and optax's ``join_schedules``. A schedule is
+    called only with steps of its own part; its values before or after do not matter.
 
     Examples
     --------
@@ -171,7 +171,7 @@ class Product(Schedule):
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.ChainedScheduler`` for schedulers that multiply the rate.
+    Matches ``torch.optim.lr_scheduler.ChainedScheduler`` for schedulers that multiply the rate.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Up and down, once or for ever."""
+"""Schedules that go up and down, once or again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._base import Schedule, half_cosine, least, line
 
 @dataclass(frozen=True, repr=False)
 class CosineRestarts(Schedule):
-    r"""Down along the cosine, again and again (SGDR).
+    r"""Decay along the cosine with restarts (SGDR).
 
     .. math::
         \eta_t = \text{minimum} + \frac{\text{initial} - \text{minimum}}{2}
@@ -31,11 +31,11 @@ class CosineRestarts(Schedule):
     multiplier : int, default 1
         How many times longer each period is than the one before, 1 or more.
     minimum : float, default 0
-        What a period tends to but the restart comes before, in [0, initial].
+        The limit of each period, in [0, initial]; the restart comes before it is reached.
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
+    Matches ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
 
     References
     ----------
@@ -94,22 +94,23 @@ class OneCycle(Schedule):
     Parameters
     ----------
     maximum : float
-        0 or more.
+        The largest value, 0 or more.
     steps : int
         Length of the cycle.
     ascent : float, default 0.3
-        Share of the steps that go up, in (0, 1); together more than one step.
+        Share of the steps that go up, in (0, 1); it must make more than one step.
     div_factor : float, default 25
         Greater than 0.
     final_div_factor : float, default 1e4
         Greater than 0.
     shape : {"cosine", "linear"}
-        Of both parts.
+        The shape of both parts.
 
     Notes
     -----
-    As the rate of ``torch.optim.lr_scheduler.OneCycleLR`` with two phases; torch raises an error
-    after the end. Its momentum goes the other way: give the rule a schedule for that too.
+    Matches the rate of ``torch.optim.lr_scheduler.OneCycleLR`` with two phases; torch raises an
+    error after the end. Its momentum moves in the opposite direction: give the rule a schedule for
+    that, too.
 
     References
     ----------
@@ -156,7 +157,7 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Cyclic(Schedule):
-    r"""Up and down along straight lines, for ever.
+    r"""Straight lines up and down, again and again.
 
     Parameters
     ----------
@@ -167,16 +168,16 @@ class Cyclic(Schedule):
     up : int, default 2000
         Steps of the ascent, 1 or more.
     down : int, optional
-        Steps of the descent; by default as many.
+        Steps of the descent; by default those of the ascent.
     shape : {"triangular", "triangular2", "exp_range"}
-        What becomes of the height above the minimum: it stays, it is halved with each cycle, it
-        is multiplied by `decay` with each step.
+        How the height above the minimum changes: it stays, it is halved in each cycle, or it is
+        multiplied by `decay` in each step.
     decay : float, default 1
         For ``"exp_range"``, in (0, 1].
 
     Notes
     -----
-    As the rate of ``torch.optim.lr_scheduler.CyclicLR``.
+    Matches the rate of ``torch.optim.lr_scheduler.CyclicLR``.
 
     References
     ----------

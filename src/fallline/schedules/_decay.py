@@ -1,4 +1,4 @@
-"""Constants, steps down, and decay that never ends."""
+"""Schedules that are constant, step down, or decay without end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Constant(Schedule):
     Parameters
     ----------
     value : float
-        0 or more.
+        The value, 0 or more.
 
     Notes
     -----
@@ -42,7 +42,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Step(Schedule):
-    r"""Multiplied by a factor at regular steps.
+    r"""A value that is multiplied by a factor at regular intervals.
 
     .. math:: \eta_t = \text{initial} \cdot \text{factor}^{\lfloor t / \text{every} \rfloor}
 
@@ -57,7 +57,7 @@ class Step(Schedule):
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.StepLR``.
+    Matches ``torch.optim.lr_scheduler.StepLR``.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class MultiStep(Schedule):
-    """Multiplied by a factor at chosen steps.
+    """A value that is multiplied by a factor at chosen steps.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class MultiStep(Schedule):
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.MultiStepLR``. `Piecewise` takes the values instead.
+    Matches ``torch.optim.lr_scheduler.MultiStepLR``. `Piecewise` takes the values instead.
 
     Examples
     --------
@@ -126,7 +126,7 @@ class MultiStep(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Exponential(Schedule):
-    r"""Multiplied by a factor little by little.
+    r"""A value that is multiplied by a factor gradually.
 
     .. math:: \eta_t = \text{initial} \cdot \text{decay}^{t / \text{every}}
 
@@ -138,12 +138,12 @@ class Exponential(Schedule):
         The factor, greater than 0; above 1 the value grows, as in a search for the largest
         usable rate.
     every : int, default 1
-        Steps in which the value changes once by the factor, 1 or more.
+        Steps in which the value is multiplied by the factor once, 1 or more.
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.ExponentialLR``; with `every` as optax's ``exponential_decay``.
-    `Step` keeps the value between the changes.
+    Matches ``torch.optim.lr_scheduler.ExponentialLR``, and with `every` optax's
+    ``exponential_decay``. `Step` keeps the value between the changes.
 
     Examples
     --------
@@ -170,7 +170,7 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class InverseTime(Schedule):
-    r"""Divided by a power of the time.
+    r"""A value that is divided by a power of the time.
 
     .. math:: \eta_t = \text{initial} \, / \, (1 + \text{decay} \cdot t)^\text{power}
 
@@ -187,7 +187,7 @@ class InverseTime(Schedule):
     Notes
     -----
     scikit-learn's ``invscaling`` is ``decay=1`` with its ``power_t``; Adagrad's
-    ``learning_rate_decay`` is ``power=1``. torch has none.
+    ``learning_rate_decay`` is ``power=1``. torch has no such schedule.
 
     References
     ----------
@@ -215,7 +215,7 @@ class InverseTime(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class InverseSqrt(Schedule):
-    r"""Up in proportion to the time, then down with its inverse square root ("Noam").
+    r"""A linear ascent, then decay with the inverse square root of the time ("Noam").
 
     .. math::
         \eta_t = \text{maximum} \cdot

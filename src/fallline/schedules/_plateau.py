@@ -1,4 +1,4 @@
-"""A value that is lowered when a metric stops improving."""
+"""A schedule that lowers its value when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _STATE = ("value", "best", "bad", "waiting")
 
 @dataclass(eq=False, repr=False)
 class ReduceOnPlateau(Schedule):
-    """Lowered by a factor when a metric has stopped improving.
+    """A value that is lowered by a factor when a metric has stopped improving.
 
-    The only schedule with a memory: it is fed by `update`, say once in an epoch, and the step it
-    is called with does not matter. It compares by identity.
+    This is the only schedule with a memory: pass the metric to `update`, for example once per
+    epoch. The step it is called with does not matter. Instances are equal only if identical.
 
     Parameters
     ----------
@@ -31,17 +31,17 @@ class ReduceOnPlateau(Schedule):
     factor : float, default 0.1
         What the value is multiplied by, in (0, 1).
     patience : int, default 10
-        Updates without improvement that are borne; one more reduces the value.
+        Updates without improvement to tolerate; one more reduces the value.
     threshold : float, default 1e-4
         What counts as an improvement over the best metric, 0 or more.
     threshold_mode : {"rel", "abs"}
         Whether the threshold is a share of the best metric or a difference from it.
     cooldown : int, default 0
-        Updates after a reduction in which nothing is counted.
+        Updates after a reduction that are not counted.
     minimum : float, default 0
         The value is not lowered below it, 0 or more.
     eps : float, default 1e-8
-        A reduction by no more than this is left out, 0 or more.
+        Reductions by no more than this are skipped, 0 or more.
 
     Attributes
     ----------
@@ -50,18 +50,18 @@ class ReduceOnPlateau(Schedule):
     best : float
         The best metric so far.
     bad : int
-        Updates since then that count.
+        Updates without improvement since then.
     waiting : int
-        Updates left of the cooldown.
+        Remaining updates of the cooldown.
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.ReduceLROnPlateau``. A metric that is NaN is no improvement. A
-    share of the best metric means little where metrics are negative or near zero: take
-    ``threshold_mode="abs"`` there. Under ``jax.jit`` the value of the tracing stays; pass
-    ``plateau.value`` as an argument instead. Where an `Optimizer` is given it, wherever it stands
-    inside a rule, its state is part of `Optimizer.state_dict` and of the files of
-    `Optimizer.save`, and is restored with them.
+    Matches ``torch.optim.lr_scheduler.ReduceLROnPlateau``. A metric that is NaN is not an
+    improvement. A share of the best metric means little where metrics are negative or near zero;
+    use ``threshold_mode="abs"`` there. ``jax.jit`` keeps the value at the time of tracing; pass
+    ``plateau.value`` as an argument instead. If a rule of an `Optimizer` contains this schedule,
+    its state is part of `Optimizer.state_dict` and of the files of `Optimizer.save`, and is
+    restored with them.
 
     Examples
     --------
@@ -103,12 +103,12 @@ class ReduceOnPlateau(Schedule):
         return self.value
 
     def update(self, metric: Any) -> float:
-        """Take note of a metric, and lower the value if it is time.
+        """Record a metric, and lower the value if the metric has stopped improving.
 
         Parameters
         ----------
         metric : float or array
-            One number; an array is read from its device.
+            One number; an array synchronises with its device.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class ReduceOnPlateau(Schedule):
         return self.value
 
     def _improves(self, metric: float) -> bool:
-        # Signs are turned instead of comparisons: a higher metric is a lower negative one.
+        # Change the signs, not the comparisons: a higher metric is a lower negative one.
         sign = 1.0 if self.mode == "min" else -1.0
         if self.threshold_mode == "rel":
             return sign * metric < sign * (self.best * (1 - sign * self.threshold))
@@ -153,12 +153,12 @@ class ReduceOnPlateau(Schedule):
         Parameters
         ----------
         state_dict : dict
-            What `state_dict` returned. The settings stay those of this object.
+            What `state_dict` returned. The settings of this object do not change.
 
         Raises
         ------
         ValueError
-            If it holds other numbers than these.
+            If its entries are not those that `state_dict` returns.
         """
         if set(state_dict) != set(_STATE):
             names = sorted(state_dict)

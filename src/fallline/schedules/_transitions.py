@@ -1,4 +1,4 @@
-"""From one value to another in a number of steps."""
+"""Schedules that go from one value to another in a number of steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._base import Schedule, half_cosine, line
 
 @dataclass(frozen=True, repr=False)
 class Polynomial(Schedule):
-    r"""From one value to another by a power of the time left.
+    r"""A transition between two values by a power of the remaining time.
 
     .. math::
         \eta_t = \text{final} + (\text{initial} - \text{final})
@@ -26,11 +26,11 @@ class Polynomial(Schedule):
     power : float, default 1
         Greater than 0; 1 is linear.
     final : float, default 0
-        0 or more; may be above the initial value.
+        The final value, 0 or more; it may be above the initial one.
 
     Notes
     -----
-    As ``torch.optim.lr_scheduler.PolynomialLR``, which has no final value, and optax's
+    Matches ``torch.optim.lr_scheduler.PolynomialLR``, which has no final value, and optax's
     ``polynomial_schedule``; its ``transition_begin`` is a `Join` with a number before.
 
     Examples
@@ -61,7 +61,7 @@ class Polynomial(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Cosine(Schedule):
-    r"""From one value to another along half a period of the cosine.
+    r"""A transition between two values along half a period of the cosine.
 
     .. math::
         \eta_t = \text{final} + \frac{\text{initial} - \text{final}}{2}
@@ -74,12 +74,12 @@ class Cosine(Schedule):
     steps : int
         Length of the transition, 1 or more; the final value stays from then on.
     final : float, default 0
-        0 or more: the minimum of an annealed rate. It may be above the initial value, for a
-        weight decay or a momentum that grows.
+        The final value, 0 or more: the minimum of an annealed rate. It may be above the initial
+        value, for a weight decay or a momentum that grows.
 
     Notes
     -----
-    Until `steps` as ``torch.optim.lr_scheduler.CosineAnnealingLR``, which then goes up again;
+    Up to `steps` it matches ``torch.optim.lr_scheduler.CosineAnnealingLR``, which then rises again;
     optax's ``cosine_decay_schedule`` and keras's ``CosineDecay`` stay as this one does. Their
     ``alpha`` is ``final / initial``.
 

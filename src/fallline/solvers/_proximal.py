@@ -43,7 +43,7 @@ class ProximalGradientRun(Run):
             if c is not None and not callable(c):
                 msg = f"{place}: is a {type(c).__name__}, expected a constraint or a function"
                 raise TypeError(msg)
-            if p is not None and c is not None and not (p.separable and _separable(c)):
+            if p is not None and c is not None and not (p.elementwise and _elementwise(c)):
                 msg = f"{place}: {c!r} beside {p!r}: both must act on each element by itself"
                 raise ValueError(msg)
 
@@ -202,8 +202,8 @@ class FixedStepRun(ProximalGradientRun):
         return [float(x) for x in got]
 
 
-def _separable(constraint: Callable[[Any], Any]) -> bool:
-    return bool(getattr(constraint, "separable", False))
+def _elementwise(constraint: Callable[[Any], Any]) -> bool:
+    return bool(getattr(constraint, "elementwise", False))
 
 
 @dataclass(frozen=True, repr=False)

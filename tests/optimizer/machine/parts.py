@@ -172,7 +172,7 @@ class Spec:
 class Fading(gradients.Transform):
     """A transform of a user that remembers a factor."""
 
-    whole = True
+    elementwise = False
 
     def __init__(self):
         self.factor = 1.0

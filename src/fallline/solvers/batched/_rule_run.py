@@ -27,7 +27,7 @@ class BatchedRuleRun:
         constraints = structure.broadcast(constraint, "constraint")
         copies = []
         for p, c in zip(structure.flatten(x0, "x0"), constraints, strict=True):
-            if c is not None and not (isinstance(c, Constraint) and c.separable):
+            if c is not None and not (isinstance(c, Constraint) and c.elementwise):
                 msg = f"constraint: a batch takes those that act on each element, not {c!r}"
                 raise ValueError(msg)
             start = p if p is None or c is None else c(p)

@@ -1,0 +1,48 @@
+"""The base of Adam-like rules: averages of gradients and of their squares, bias-corrected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _arrays
+from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper
+from ._descent import decay_scalars
+
+
+class MomentRule(Rule):
+    """Base of rules that divide an average of gradients by the root of an average of squares.
+
+    A subclass adds `formula`, and replaces `_divisor` where it divides by something else.
+    """
+
+    learning_rate: Hyperparameter = hyper(default=1e-3)
+    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
+    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
+    eps: Hyperparameter = hyper(default=1e-8)
+    weight_decay: Hyperparameter = hyper(default=0.0)
+    decoupled: bool = False
+    maximize: bool = False
+    complex_moment: str = "modulus"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return (Slot("m"), Slot("v", real=True))
+
+    def scalars(self, t: Any) -> dict[str, Any]:
+        return {
+            "beta1": self.beta1,
+            "new1": 1 - self.beta1,
+            "beta2": self.beta2,
+            "new2": 1 - self.beta2,
+            "size": self.learning_rate / bias_correction(self.beta1, t),
+            "root": _arrays.square_root(bias_correction(self.beta2, t)),
+            "eps": self.eps,
+            **decay_scalars(self, self.learning_rate),
+        }
+
+    def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
+        """Return what the first moment is divided by, from the slots after it."""
+        return xp.sqrt(v[0]) / s.root + s.eps
+
+    def lengths(self, xp: Any, s: Any, m: Any, *v: Any) -> Any:
+        return s.size / self._divisor(xp, s, *v)
