@@ -104,6 +104,29 @@ def test_no_room_imports_in_a_circle():
     assert max(floors.values()) <= 8
 
 
+def drawing():
+    """Return the imports between rooms for GitHub to draw, without short cuts past a room."""
+    arrows = {name: set() for name in ARROWS}
+    for path in FILES:
+        arrows[room(path)] |= {there for there, *_ in imports(path)[0]} - {room(path)}
+
+    def below(name):
+        return arrows[name].union(*map(below, arrows[name]))
+
+    lines = ["```mermaid", "flowchart TD"]
+    for name in sorted(arrows):
+        direct = arrows[name] - set().union(*map(below, arrows[name]))
+        if direct:
+            start = 'face["fallline"]' if name == "__init__" else name
+            lines.append(f"  {start} --> {' & '.join(sorted(direct))}")
+    return "\n".join([*lines, "```"])
+
+
+def test_the_drawing_of_the_rooms_shows_the_imports():
+    text = (TESTS.parent / "CONTRIBUTING.md").read_text()
+    assert drawing() in text, f"the drawing in CONTRIBUTING.md should be\n{drawing()}"
+
+
 def test_the_house_is_small():
     names = {path.name for path in ROOT.iterdir()} - {"__pycache__"}
     assert {name.removesuffix(".py") for name in names} == {*ARROWS, "py.typed"}
