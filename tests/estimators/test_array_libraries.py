@@ -53,6 +53,7 @@ print(passed)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("libraries", ["numpy torch array_api_strict", "dpnp"])
 def test_scikit_learn_s_array_api_checks_pass(libraries):
     for name in libraries.split():

@@ -200,6 +200,7 @@ def test_projections_are_the_nearest_points_in_the_metric_of_the_rule(constraint
         assert distance(x) <= best.fun + 1e-5
 
 
+@pytest.mark.slow
 def test_the_minimum_is_that_of_the_penalised_problem():
     rng = np.random.default_rng(4)
     A, b = rng.standard_normal((30, 6)), rng.standard_normal(30)
