@@ -342,8 +342,9 @@ path = Path(sys.argv[1])
 x = np.zeros(20_000)
 opt = fl.Optimizer(x, fl.Adam(0.1), engine="blocked")
 opt.save(path)
-rng, steps, torn = np.random.default_rng(0), set(), 0
-for _ in range(50):
+rng, steps, torn, kills = np.random.default_rng(0), set(), 0, 0
+while kills < 50 or (kills < 500 and not (len(steps) > 5 and torn > 1)):  # more on a busy machine
+    kills += 1
     before = set(path.parent.iterdir())
     child = os.fork()
     if child == 0:
