@@ -20,20 +20,22 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "venv"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-LIBRARIES = {
-    "numpy": ["numba", "ml-dtypes", "cupy", "nvidia"],
-    "array_api_strict": ["array-api-strict", "scikit-learn"],
-    "torch": ["torch"],
-    "jax": ["jax"],
-    "cupy": [],
-    "dpnp": ["scikit-learn"],
-}
+PYTHONS = nox.project.python_versions(PROJECT, max_version="3.14")
 RUNNERS = ("pytest", "hypothesis")
+FAST = ("-m", "not slow")
 
 
-def group(name: str) -> list[str]:
-    """Return the requirements of a dependency group."""
-    return nox.project.dependency_groups(PROJECT, name)
+def group(name: str, *starts: str) -> list[str]:
+    """Return the requirements of a dependency group, or those that begin with some names."""
+    lines = nox.project.dependency_groups(PROJECT, name)
+    return [line for line in lines if line.startswith(starts or "")]
+
+
+def lowest(*extras: str) -> list[str]:
+    """Return the dependencies, and those of some extras, each at its lower bound."""
+    optional = PROJECT["project"]["optional-dependencies"]
+    lines = [*PROJECT["project"]["dependencies"], *(x for extra in extras for x in optional[extra])]
+    return [line.replace(">=", "==") for line in lines]
 
 
 def require_cuda(session: nox.Session) -> None:
@@ -47,47 +49,6 @@ def require_cuda(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("backend", list(LIBRARIES))
-def tests(session: nox.Session, backend: str) -> None:
-    """Run the tests of one array library, and all that concern none."""
-    if backend == "cupy":
-        require_cuda(session)
-    if backend == "dpnp":
-        tests_of_dpnp(session)
-        return
-    names = LIBRARIES[backend]
-    wanted = [line for line in group("test") if line.startswith((*names, *RUNNERS))]
-    extra = ".[cuda12]" if backend == "cupy" else "."
-    session.install("-e", extra, *wanted, *(["expecttest"] if backend == "torch" else []))
-    session.run("pytest", f"--backend={backend}", *session.posargs)
-
-
-def tests_of_dpnp(session: nox.Session) -> None:
-    """Run the tests of dpnp, and no others, on an OpenCL device made of the processor.
-
-    dpnp counts references in host tasks that wait for the interpreter's lock, and some calls of
-    oneMKL wait for a host task while they hold it: with a thread for each core the tests may never
-    end. With 256 threads they were not seen to; if they should, they fail after five minutes.
-    """
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        session.skip("dpnp and its OpenCL device have wheels for Linux on x86-64")
-    wanted = [line for line in group("test") if line.startswith((*LIBRARIES["dpnp"], *RUNNERS))]
-    session.install("-e", ".", *wanted, *group("dpnp"))
-    libraries = Path(session.virtualenv.location).resolve() / "lib"
-    session.run(
-        "pytest", "tests", "--backend=dpnp", "-k", "dpnp",
-        "-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true",
-        *session.posargs,
-        env={
-            "LD_LIBRARY_PATH": str(libraries),
-            "OCL_ICD_FILENAMES": str(libraries / "libintelocl.so"),
-            "SYCL_QUEUE_THREAD_POOL_SIZE": "256",
-            "FALLLINE_REQUIRE_DPNP": "1",
-        },
-    )  # fmt: skip
-
-
-@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and docstrings."""
     session.install("-e", ".", *group("lint"))
@@ -98,19 +59,40 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
-def doctest(session: nox.Session) -> None:
-    """Run the examples of the docstrings and of the README."""
-    session.install("-e", ".", "pytest>=9")
-    session.run("pytest", "src", *session.posargs)
+def tests(session: nox.Session) -> None:
+    """Run all tests with all libraries of the group "test"."""
+    session.install("-e", ".", *group("test"))
+    session.run("pytest", "tests", *session.posargs)
 
 
 @nox.session
-def examples(session: nox.Session) -> None:
-    """Run the example programs."""
-    session.install("-e", ".[examples]", *(line for line in group("test") if "torch" in line))
-    for path in sorted(Path("examples").resolve().glob("*.py")):
-        with session.chdir(session.create_tmp()):
-            session.run("python", "-W", "error", str(path))
+def strict(session: nox.Session) -> None:
+    """Run the tests where array_api_strict is the only other array library."""
+    session.install("-e", ".", *group("test", "array-api-strict", *RUNNERS))
+    session.run("pytest", "tests", "--backend=array_api_strict", *FAST, *session.posargs)
+
+
+@nox.session
+def minimum(session: nox.Session) -> None:
+    """Run the tests with the oldest supported dependencies, and no optional ones."""
+    session.install("-e", ".", *lowest(), *group("test", *RUNNERS))
+    session.run("pytest", "tests", "--backend=numpy", *FAST, *session.posargs)
+
+
+@nox.session
+def doctest(session: nox.Session) -> None:
+    """Run the examples of the docstrings, of the README and of the guides."""
+    session.install("-e", ".[numba,sklearn,plot]", *group("test", *RUNNERS))
+    # Without the project's options, of which one passes over modules that cannot be imported.
+    options = ["-o", "addopts=", "-ra", "--strict-markers", "--doctest-modules"]
+    session.run("pytest", *options, "src", "tests/public/test_docs.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation without the gallery's pictures; warnings are errors."""
+    session.install("-e", ".", *group("docs"))
+    sphinx(session, "-D", "plot_gallery=0")
 
 
 @nox.session
@@ -126,12 +108,86 @@ def build(session: nox.Session) -> None:
     session.run("python", "-c", "import fallline as fl; print(fl.__version__, fl.__file__)")
 
 
-@nox.session
-def minimum(session: nox.Session) -> None:
-    """Run the tests with the oldest supported dependencies."""
-    oldest = [line.replace(">=", "==") for line in PROJECT["project"]["dependencies"]]
-    session.install("-e", ".", *oldest, "pytest>=9", "hypothesis")
-    session.run("pytest", "--backend=numpy", "tests", *session.posargs)
+@nox.session(default=False)
+def gallery(session: nox.Session) -> None:
+    """Renew the tables, run the examples and build the whole documentation, into docs/_build."""
+    session.install("-e", ".", *group("docs"), *group("test", "torch"))
+    session.run("python", "docs/tables.py")
+    sphinx(session)
+
+
+def sphinx(session: nox.Session, *options: str) -> None:
+    """Build the documentation with warnings as errors."""
+    session.run("sphinx-build", "-W", "--keep-going", *options, "docs", "docs/_build")
+
+
+# What the rows of the matrix install from the group "test".
+BACKENDS = {
+    "numpy": ["numba", "ml-dtypes", "cupy", "nvidia"],
+    "array_api_strict": ["array-api-strict", "scikit-learn"],
+    "torch": ["torch", "expecttest"],
+    "jax": ["jax", "optax"],
+}
+ROWS = [
+    *(nox.param("python", python, id=f"python-{python}") for python in PYTHONS),
+    *(nox.param(name, None, id=name) for name in (*BACKENDS, "cupy", "dpnp", "newest-numpy")),
+    *(nox.param(name, PYTHONS[0], id=name) for name in ("lowest", "lowest-torch")),
+]
+
+
+@nox.session(default=False)
+@nox.parametrize(("row", "python"), ROWS)
+def matrix(session: nox.Session, row: str) -> None:
+    """Run the tests for every backend and Python, the newest NumPy and the lowest versions."""
+    if row == "dpnp":
+        dpnp(session)
+        return
+    backends = [row]
+    if row in BACKENDS:
+        needs = group("test", *BACKENDS[row])
+    elif row == "cupy":
+        require_cuda(session)
+        needs = PROJECT["project"]["optional-dependencies"]["cuda12"]
+    elif row == "python":
+        needs = group("test", "numba", "ml-dtypes", "array-api-strict", "scikit-learn")
+        backends = ["numpy", "array_api_strict"]
+    elif row == "newest-numpy":
+        needs, backends = ["numpy>=2.dev0"], ["numpy"]  # pre-releases too
+    elif row == "lowest":
+        needs = [*lowest("numba", "jax", "plot", "progress", "sklearn"), "scipy==1.13"]
+        backends = ["numpy", "jax"]
+    else:
+        needs, backends = lowest("torch"), ["torch"]
+    options = [f"--backend={name}" for name in backends]
+    if row == "lowest":  # scikit-learn 1.6 gives its checks to pytest one by one
+        options += ["-W", "ignore::pytest.PytestRemovedIn10Warning"]
+    session.install("-e", ".", *needs, *group("test", *RUNNERS))
+    session.run("pytest", "tests", *options, *session.posargs)
+
+
+@nox.session(default=False)
+def dpnp(session: nox.Session) -> None:
+    """Run the tests of dpnp, and no others, on an OpenCL device made of the processor.
+
+    dpnp counts references in host tasks that wait for the interpreter's lock, and some calls of
+    oneMKL wait for a host task while they hold it: with a thread for each core the tests may never
+    end. With 256 threads they were not seen to; if they should, they fail after five minutes.
+    """
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        session.skip("dpnp and its OpenCL device have wheels for Linux on x86-64")
+    session.install("-e", ".[sklearn]", *group("test", *RUNNERS), *group("dpnp"))
+    libraries = Path(session.virtualenv.location).resolve() / "lib"
+    session.run(
+        "pytest", "tests", "--backend=dpnp", "-k", "dpnp",
+        "-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true",
+        *session.posargs,
+        env={
+            "LD_LIBRARY_PATH": str(libraries),
+            "OCL_ICD_FILENAMES": str(libraries / "libintelocl.so"),
+            "SYCL_QUEUE_THREAD_POOL_SIZE": "256",
+            "FALLLINE_REQUIRE_DPNP": "1",
+        },
+    )  # fmt: skip
 
 
 @nox.session(default=False)
@@ -151,14 +207,6 @@ def fuzz(session: nox.Session) -> None:
     session.log(f"{sequences} sequences with seed {seed}")
     env = {"FALLLINE_FUZZ_SEQUENCES": sequences, "FALLLINE_FUZZ_SEED": seed}
     session.run("pytest", "tests/optimizer/test_machine.py", "-k", "many", env=env)
-
-
-@nox.session(default=False)
-def docs(session: nox.Session) -> None:
-    """Build the documentation with warnings as errors, into docs/_build."""
-    session.install("-e", ".", *group("docs"))
-    session.run("python", "docs/tables.py")
-    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build")
 
 
 BENCH = "asv_benchmarks"

@@ -28,6 +28,14 @@ def absent(name, error):
     (pytest.fail if required else pytest.skip)(str(error))
 
 
+def required(name):
+    """Return a backend; skip the test, visibly, where its library is absent."""
+    try:
+        return make(name)
+    except AbsentError as error:
+        absent(name, error)
+
+
 class Backend:
     """How to make arrays of one library and to look at them."""
 

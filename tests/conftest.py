@@ -27,11 +27,7 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture
 def backend(request, monkeypatch):
     """One array library on one device; absent ones are visible skips."""
-    name = request.param
-    try:
-        found = backends.make(name)
-    except backends.AbsentError as error:
-        backends.absent(name, error)
+    found = backends.required(request.param)
     with found.context(monkeypatch):
         yield found
 
@@ -39,7 +35,14 @@ def backend(request, monkeypatch):
 @pytest.fixture
 def cuda_backend():
     """CuPy on a device; absent, a visible skip, or a failure where it is required."""
-    try:
-        return backends.make("cupy")
-    except backends.AbsentError as error:
-        backends.absent("cupy", error)
+    return backends.required("cupy")
+
+
+@pytest.fixture
+def torch_in_double():
+    """Have torch keep its counts and products in double too."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

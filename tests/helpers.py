@@ -139,3 +139,70 @@ def load_tables():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def all_equal(found, expected):
+    """Assert that arrays are equal, pair by pair, and that there are as many."""
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def same_model(ours, theirs, atol=1e-5):
+    """Assert that two linear models of scikit-learn have the same coefficients."""
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=atol, rtol=1e-5)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=atol, rtol=1e-5)
+    assert ours.coef_.shape == theirs.coef_.shape
+    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+
+
+def stepped(rule, steps=0, gradient=2.0, start=0.0, size=2, **options):
+    """Return an Optimizer of one leaf "w" that has made some steps with one gradient."""
+    opt = fl.Optimizer({"w": np.full(size, start)}, rule, **options)
+    for _ in range(steps):
+        opt.step({"w": np.full(size, gradient)})
+    return opt
+
+
+def content(opt):
+    """Return copies of the parameter "w" of an Optimizer, of its state and counts."""
+    return {"w": opt.params["w"].copy(), **{k: np.array(v) for k, v in opt.state["w"].items()}}
+
+
+def unchanged(opt, before):
+    """Assert that an Optimizer still has the content that it had."""
+    now = content(opt)
+    assert now.keys() == before.keys()
+    for name, x in now.items():
+        np.testing.assert_array_equal(x, before[name])
+
+
+def schedule_values(schedule, steps=200):
+    """Return the values of a schedule at the first steps."""
+    return np.asarray([schedule(step) for step in range(steps)])
+
+
+REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
+CLASSIFICATION = ("log_loss", "hinge", "squared_hinge", "modified_huber")
+TIGHT = {"tol": 1e-10, "max_iter": 20000}
+
+
+def linear_estimator(loss, **options):
+    """Return the estimator that a loss belongs to."""
+    from fallline import estimators
+
+    kind = estimators.LinearRegressor if loss in REGRESSION else estimators.LinearClassifier
+    return kind(loss, **options)
+
+
+def standardised(name, dtype="float64"):
+    """Return one of scikit-learn's sets of data, with features of mean zero and variance one."""
+    from sklearn import datasets, preprocessing
+
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return preprocessing.StandardScaler().fit_transform(X).astype(dtype), y
+
+
+def data_for(loss):
+    """Return few rows that an estimator with a loss can be fitted to."""
+    X, y = standardised("diabetes" if loss in REGRESSION else "wine")
+    return X[::3], y[::3]

@@ -31,7 +31,7 @@ def rows(n=60):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_logarithms_of_small_probabilities(dtype):
+def test_logarithms_of_small_probabilities_are_finite(dtype):
     X, y = rows()
     model = LinearClassifier().fit(X.astype(dtype), y)
     model.coef_ = np.asarray([[1.0, 0, 0, 0]], dtype)
@@ -73,7 +73,7 @@ def test_the_score_is_the_deviance_s(loss, weighted):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_number_is_refused_by_name(kind):
+def test_what_is_not_a_number_is_refused_by_name(kind):
     X, y = rows()
     days = np.datetime64("2026-01-01") + np.arange(len(y))
     masked = np.ma.masked_array(X, mask=X > 2)
@@ -103,7 +103,7 @@ def test_what_is_no_number_is_refused_by_name(kind):
         model.fit(np.where(X > 2, None, X), y)
 
 
-def test_targets_that_are_no_numbers():
+def test_targets_that_are_not_numbers_are_refused_by_name():
     X, y = rows()
     for one, message in (
         (np.where(y > 0, None, 1.0), "Input y contains NaN"),
@@ -135,7 +135,7 @@ def test_integers_are_numbers(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tables(kind):
+def test_tables_are_fitted_as_their_arrays(kind):
     pandas = pytest.importorskip("pandas", reason="tables are pandas'")
     X, y = rows()
     table = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
@@ -155,7 +155,7 @@ def test_tables(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_names_of_penalties_and_methods(kind):
+def test_names_are_read_in_every_spelling(kind):
     X, y = rows()
     for name in ("none", "None"):
         with pytest.raises(ValueError, match=f"penalty: is '{name}', expected None for no penalty"):
@@ -179,7 +179,7 @@ def test_names_of_penalties_and_methods(kind):
         {"penalty": None, "method": "fista", "max_iter": 20000},
     ],
 )  # fmt: skip
-def test_positive(options):
+def test_positive_coefficients_are_scikit_learn_s(options):
     X, y = datasets.load_diabetes(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     model = LinearRegressor(positive=True, **{"tol": 1e-6, **options}).fit(X, y)
@@ -196,7 +196,7 @@ def test_positive(options):
     np.testing.assert_allclose(model.coef_, theirs.fit(X, y).coef_, atol=2e-3)
 
 
-def test_positive_losses_and_methods():
+def test_coefficients_are_positive_with_other_losses_and_methods():
     X, y = rows()
     for loss in ("absolute_error", "huber"):
         assert (LinearRegressor(loss, positive=True).fit(X, y).coef_ >= 0).all()
@@ -212,7 +212,7 @@ def test_positive_losses_and_methods():
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sparse_coefficients(kind, classes, dtype):
+def test_sparse_coefficients_predict_the_same(kind, classes, dtype):
     X, y = rows()
     X = X.astype(dtype)
     y = y + (X[:, 1] > 1) if classes == 3 else y

@@ -29,7 +29,7 @@ def loop(X, y, changes):
     return opt.params
 
 
-def test_the_rule():
+def test_partial_fit_follows_another_rule():
     X, y = rows()
     model = LinearRegressor(penalty=None, method=fl.Adam(0.1))
     model.partial_fit(X, y).set_params(method=fl.Adam(0.01)).partial_fit(X, y)
@@ -48,7 +48,7 @@ def test_the_rule():
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2"])
-def test_the_penalty(penalty):
+def test_partial_fit_follows_another_penalty(penalty):
     X, y = rows()
     options = {"method": fl.SGD(0.01), "penalty": penalty}
     model = LinearRegressor(alpha=0.0, **options).partial_fit(X, y)
@@ -58,7 +58,7 @@ def test_the_penalty(penalty):
     np.testing.assert_allclose(other.partial_fit(X, y).coef_, model.coef_, rtol=1e-12)
 
 
-def test_the_loss():
+def test_partial_fit_follows_another_loss():
     X, y = rows()
     model = LinearRegressor(method=fl.SGD(0.1), penalty=None).partial_fit(X, y)
     coef = model.coef_
@@ -66,7 +66,7 @@ def test_the_loss():
     assert np.abs(model.coef_ - coef).max() <= 0.1 * np.abs(X).mean(axis=0).max()
 
 
-def test_the_intercept():
+def test_partial_fit_drops_and_takes_up_the_intercept():
     X, y = rows()
     model = LinearRegressor(method=fl.Adam(0.1), penalty=None).partial_fit(X, y)
     model.set_params(fit_intercept=False).partial_fit(X, y)
@@ -81,7 +81,7 @@ def test_the_intercept():
     np.testing.assert_array_equal(one.intercept_, [0.0])
 
 
-def test_assigned_coefficients():
+def test_partial_fit_goes_on_from_assigned_coefficients():
     X, y = rows()
     model = LinearRegressor(method=fl.Adam(0.1), penalty=None).partial_fit(X, y)
     model.coef_, model.intercept_ = np.full(4, 50.0), np.asarray(7.0)
@@ -100,7 +100,7 @@ def test_assigned_coefficients():
     np.testing.assert_allclose(one.partial_fit(X, labels).coef_, 9, atol=0.11)
 
 
-def test_sparse_coefficients_go_on():
+def test_partial_fit_goes_on_from_sparse_coefficients():
     X, y = rows()
     labels = np.digitize(y, [-1, 1])
     for make, target in ((LinearRegressor, y), (LinearClassifier, labels)):
@@ -116,7 +116,7 @@ def test_sparse_coefficients_go_on():
         assert isinstance(warm.coef_, np.ndarray)
 
 
-def test_no_negative_coefficients():
+def test_partial_fit_keeps_coefficients_positive():
     X, y = rows()
     model = LinearRegressor(method=fl.Adam(0.5), positive=True, penalty=None)
     for _ in range(20):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import fallline as fl
+from tests.helpers import standardised
 
 pytest.importorskip("sklearn", reason="the estimators are scikit-learn's")
 import scipy.sparse
 from sklearn import datasets, linear_model
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import StandardScaler
 
 from fallline.estimators import LinearClassifier, LinearRegressor
 from fallline.estimators._columns import Columns
@@ -29,16 +29,11 @@ def lines(n=200, noise=0.1):
     return X, y, y + 3 * rng.standard_normal(n) > 1
 
 
-def standardised(name):
-    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
-    return StandardScaler().fit_transform(X), y
-
-
 # -- the same model in all units ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_units_of_the_targets(unit):
+def test_another_unit_of_the_targets_scales_the_model(unit):
     X, y, _ = lines()
     theirs = linear_model.LinearRegression().fit(X, unit * y)
     ours = LinearRegressor(penalty=None).fit(X, unit * y)
@@ -78,7 +73,7 @@ def test_logarithmic_losses_take_the_unit_into_the_intercept(loss, unit):
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("loss", ["log_loss", "squared_hinge", "modified_huber"])
-def test_units_of_the_features(loss, unit):
+def test_another_unit_of_the_features_scales_the_coefficients(loss, unit):
     X, _, label = lines()
     one = LinearClassifier(loss, penalty=None).fit(X, label)
     other = LinearClassifier(loss, penalty=None).fit(unit * X, label)
@@ -94,7 +89,7 @@ def test_units_of_the_features(loss, unit):
 @pytest.mark.parametrize(
     ("penalty", "power"), [("l2", 2), ("l1", 1), (fl.GroupL1, 1)], ids=["l2", "l1", "group"]
 )
-def test_penalties_in_other_units(penalty, power, method, unit):
+def test_penalties_scale_with_the_unit(penalty, power, method, unit):
     X, y, _ = lines()
 
     def fitted(factor, alpha):
@@ -122,7 +117,7 @@ def test_penalties_in_other_units(penalty, power, method, unit):
 )
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_columns_of_unlike_units(penalty, other, sparse, weighted):
+def test_columns_of_unlike_units_are_fitted(penalty, other, sparse, weighted):
     X, y, _ = lines()
     X = np.where(np.abs(X) < 0.3, 0, X) * [1e-3, 1, 1e3, 10] + [0, 0, 0, 30]
     weights = np.random.default_rng(0).integers(1, 4, len(y)).astype(float) if weighted else None
@@ -135,7 +130,7 @@ def test_columns_of_unlike_units(penalty, other, sparse, weighted):
 
 
 @pytest.mark.parametrize("loss", ["huber", "squared_error", "absolute_error"])
-def test_timestamps(loss):
+def test_timestamps_are_fitted(loss):
     t = np.linspace(1.7e12, 1.7e12 + 20000, 24)[:, None]
     y = 0.002 * (t[:, 0] - t[0, 0]) + 5
     model = LinearRegressor(loss, penalty=None).fit(t, y)
@@ -144,7 +139,7 @@ def test_timestamps(loss):
 
 
 @pytest.mark.parametrize(("name", "a"), [("wine", 0.01), ("breast_cancer", 3e-3)])
-def test_data_as_they_come(name, a):
+def test_data_are_fitted_as_they_come(name, a):
     X, y = getattr(datasets, f"load_{name}")(return_X_y=True)  # columns from 1e-3 to 1000
     theirs = linear_model.LogisticRegression(
         C=1 / (a * len(y)), tol=1e-10, max_iter=10000, solver="newton-cholesky"
@@ -155,7 +150,7 @@ def test_data_as_they_come(name, a):
     np.testing.assert_allclose(ours.coef_ * wide, theirs.coef_ * wide, atol=5e-3)
 
 
-def test_a_rare_class():
+def test_a_rare_class_is_fitted():
     # Of slopes of its size the gradient has to be small.
     rng = np.random.default_rng(0)
     X = rng.standard_normal((20000, 2))
@@ -189,7 +184,7 @@ def test_constant_targets_need_no_feature(value):
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_columns(dtype, sparse, monkeypatch):
+def test_columns_are_measured_block_by_block(dtype, sparse, monkeypatch):
     rng = np.random.default_rng(0)
     X = np.where(rng.random((50, 3)) < 0.5, 0, rng.standard_normal((50, 3)) * [1, 10, 0] + 5)
     X = X.astype(dtype)
@@ -224,7 +219,7 @@ def test_a_rule_waits_in_the_unit_of_the_loss(loss):
     np.testing.assert_allclose(score, score[0], rtol=1e-3)
 
 
-def test_a_penalty_that_outweighs_the_loss():
+def test_a_penalty_may_outweigh_the_loss():
     X, y, label = lines()
     for unit in (1e-4, np.asarray([1e-4, 1, 1e-2, 1e4])):
         ours = LinearRegressor(alpha=0.01, penalty="l2", fit_intercept=False).fit(unit * X, y)
@@ -260,7 +255,7 @@ def test_the_tolerance_is_kept_in_either_precision(seed, dtype):
         assert np.linalg.norm(found - exact) <= tol * np.linalg.norm(exact)
 
 
-def test_single_precision_ends_at_its_own():
+def test_single_precision_ends_at_its_own_tolerance():
     X, y = standardised("breast_cancer")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -274,7 +269,7 @@ def test_single_precision_ends_at_its_own():
 
 
 @pytest.mark.parametrize("q", [0.05, 0.5, 0.9])
-def test_quantiles_of_a_good_fit(q):
+def test_quantiles_of_a_good_fit_are_scikit_learn_s(q):
     X, y = datasets.make_regression(1000, 20, noise=1, random_state=0)
     theirs = linear_model.QuantileRegressor(quantile=q, alpha=0).fit(X, y)
     ours = LinearRegressor(fl.losses.Quantile(q), penalty=None).fit(X, y)
@@ -289,14 +284,14 @@ def test_quantiles_of_a_good_fit(q):
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
-def test_quantiles_of_an_exact_fit(unit):
+def test_quantiles_of_an_exact_fit_are_exact(unit):
     X, y, _ = lines(noise=0)
     model = LinearRegressor("absolute_error", penalty=None).fit(X, unit * y)
     np.testing.assert_allclose(model.coef_ / unit, [1, -2, 0.5, 3], rtol=1e-6)
 
 
 @pytest.mark.parametrize("a", [0.01, 0.1])
-def test_the_hinge_s_least_objective(a):
+def test_the_hinge_reaches_its_least_objective(a):
     from sklearn.svm import SVC
 
     X, y = standardised("breast_cancer")
@@ -335,7 +330,7 @@ def test_a_rule_that_begins_at_the_minimum_does_not_warn(loss):
 
 
 @pytest.mark.parametrize("what", ["validation", "training"])
-def test_a_held_out_set_without_weights(what):
+def test_a_set_without_weights_is_refused(what):
     X, y, _ = lines()
     weights = np.zeros(len(y))
     model = LinearRegressor(method="adam", early_stopping=True, random_state=0)

@@ -39,7 +39,7 @@ def test_an_average_is_its_recurrence(backend, debias):
     np.testing.assert_array_equal(backend.numpy(opt.params["w"]), before)
 
 
-def test_as_torch_s_averaged_model():
+def test_averages_are_those_of_torch_s_averaged_model():
     torch = pytest.importorskip("torch")
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -79,7 +79,7 @@ def test_half_precision_is_averaged_in_single_and_everything_is_restored(tmp_pat
     np.testing.assert_array_equal(x, kept)
 
 
-def test_mistakes():
+def test_what_cannot_be_averaged_is_refused_by_name():
     with pytest.raises(TypeError, match=r"params\['w'\]: is a list|params\['w'\]\[0\]: is a float"):
         fl.EMA({"w": [1.0]})
     with pytest.raises(ValueError, match=r"decay: is 1.0, expected a finite number in"):
@@ -192,7 +192,7 @@ def test_numbers_that_are_none_are_no_change():
     np.testing.assert_array_equal(x["w"], [np.nan, np.inf, -0.0, 1.0])
 
 
-def test_arrays_that_cannot_be_replaced():
+def test_arrays_that_cannot_be_replaced_are_refused_before_the_block():
     jnp = pytest.importorskip("jax").numpy
     x = jnp.asarray([1.0])
     for params, place in ((x, "params"), ((x, [x]), r"params\[0\]")):

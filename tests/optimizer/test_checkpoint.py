@@ -93,7 +93,7 @@ def test_any_layout_comes_back_bit_for_bit_and_goes_on(tmp_path, options):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_saved_by_one_library_and_loaded_by_another(backend, tmp_path):
+def test_a_file_of_one_library_is_loaded_by_another(backend, tmp_path):
     if backend.name == "numpy-readonly":
         pytest.skip("an Optimizer writes")
     rng = np.random.default_rng(0)
@@ -294,7 +294,7 @@ def test_bad_files_change_nothing(spoil, words, tmp_path):
     opt.step({"w": None, "z": [None, None]})
 
 
-def test_files_that_do_not_fit(tmp_path):
+def test_files_that_do_not_fit_are_refused_by_name(tmp_path):
     path = tmp_path / "run.npz"
     first().save(path)
     w, z = np.zeros((2, 3), "float32"), [np.ones(2, complex), None]
@@ -342,8 +342,9 @@ path = Path(sys.argv[1])
 x = np.zeros(20_000)
 opt = fl.Optimizer(x, fl.Adam(0.1), engine="blocked")
 opt.save(path)
-rng, steps, torn = np.random.default_rng(0), set(), 0
-for _ in range(50):
+rng, steps, torn, kills = np.random.default_rng(0), set(), 0, 0
+while kills < 50 or (kills < 500 and not (len(steps) > 5 and torn > 1)):  # more on a busy machine
+    kills += 1
     before = set(path.parent.iterdir())
     child = os.fork()
     if child == 0:

@@ -88,7 +88,7 @@ def test_a_number_is_a_rate_of_the_leaf():
     assert params["c"][0] == 0.5
 
 
-def test_factors_on_every_library(backend):
+def test_factors_agree_on_every_library(backend):
     if backend.name == "numpy-readonly":
         pytest.skip("an Optimizer writes")
     rng = np.random.default_rng(3)

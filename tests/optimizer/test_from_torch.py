@@ -9,6 +9,7 @@ import fallline as fl
 from tests.helpers import TORCH_NAMES, close
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("torch_in_double")
 CASES = [
     ("SGD", {"lr": 0.1}),
     ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
@@ -24,14 +25,6 @@ CASES = [
     ("ASGD", {"lr": 0.1, "lambd": 0.01, "alpha": 0.6, "t0": 3}),
     ("Adafactor", {"lr": 0.05, "beta2_decay": -0.7, "eps": (None, 1e-2), "d": 1.5}),
 ]
-
-
-@pytest.fixture(autouse=True)
-def double():
-    """Have torch keep its counts and products in double too."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def test_every_rule_of_torch_s_is_here():
@@ -81,7 +74,7 @@ def test_groups_have_rules_of_their_own():
     assert [rule.weight_decay for rule in opt.rule] == [1e-2, 0.0]
 
 
-def test_muon():
+def test_muon_is_taken_over_with_its_coefficients():
     x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     oracle = torch.optim.Muon([x], lr=0.1)
     x.grad = torch.randn_like(x)
@@ -94,7 +87,7 @@ def test_muon():
         assert rule == fl.Muon(coefficients=(1.875, -1.25, 0.375), iterations=9)
 
 
-def test_what_cannot_be_carried_over():
+def test_what_cannot_be_carried_over_is_refused_by_name():
     x = torch.zeros(2, requires_grad=True)
     oracle = torch.optim.SGD([x], lr=0.1)
     with pytest.raises(ValueError, match="params: number of arrays is 2, expected 1"):

@@ -63,7 +63,7 @@ def test_no_engine_writes_what_was_made_read_only(engine, options):
 
 
 @pytest.mark.parametrize("engine", ["eager", *COMPILED])
-def test_nor_does_a_flush(engine):
+def test_no_flush_writes_what_was_made_read_only(engine):
     params = {"a": np.ones(3), "b": np.ones(3)}
     accumulate = fl.gradients.Accumulate(2)
     opt = fl.Optimizer(params, fl.SGD(0.5), engine=engine, gradients=[accumulate])
@@ -78,7 +78,7 @@ def test_nor_does_a_flush(engine):
 
 
 @pytest.mark.parametrize("engine", ["auto", "eager", *COMPILED])
-def test_nor_does_a_fit(engine):
+def test_no_fit_writes_what_was_made_read_only(engine):
     rng, held = np.random.default_rng(0), []
     X = rng.standard_normal((40, 3))
 

@@ -104,7 +104,7 @@ def test_without_skip_the_scale_falls_too(backend):
 @pytest.mark.parametrize(
     "more", [[], [gradients.ClipByGlobalNorm(1.0)], [gradients.ClipByValue(1.0)]], ids=str
 )
-def test_an_overflow_in_the_first_step_and_after_a_load(engine, dtype, more):
+def test_an_overflow_is_seen_in_the_first_step_and_after_a_load(engine, dtype, more):
     def make():
         scale = gradients.LossScale()
         opt = fl.Optimizer(
@@ -148,6 +148,6 @@ def test_accumulation_with_an_overflow_starts_the_window_again(backend):
         ({"interval": 0}, "interval"),
     ],
 )
-def test_settings_that_make_no_sense(options, words):
+def test_settings_without_a_meaning_are_refused_by_name(options, words):
     with pytest.raises(ValueError, match=words):
         gradients.LossScale(**options)

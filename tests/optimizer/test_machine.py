@@ -34,11 +34,13 @@ def run(sequences, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_systems_agree_after_every_operation():
     run(200, derandomize=True)
     assert statistics.median(Base.lengths) >= 15
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SEQUENCES, reason="run by nox -s fuzz")
 def test_all_systems_agree_in_many_sequences(capsys):
     number = int(os.environ.get("FALLLINE_FUZZ_SEED", "0"))

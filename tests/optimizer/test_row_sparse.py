@@ -76,7 +76,7 @@ def test_touched_rows_are_updated_and_the_others_rest(rule, backend):
     assert opt.state["x"]["step"] == 3
 
 
-def test_a_library_without_assignment_to_several_rows():
+def test_rows_step_on_a_library_without_assignment_to_several_rows():
     strict = pytest.importorskip("array_api_strict")
     x = strict.ones((4, 2), dtype=strict.float64)
     opt = fl.Optimizer({"x": x}, fl.SGD(0.5, momentum=0.9))
@@ -114,7 +114,7 @@ def test_lazy_adam_is_torch_s():
         np.testing.assert_allclose(x, y.detach().numpy(), rtol=1e-10)
 
 
-def test_with_what_surrounds_a_rule():
+def test_rows_go_with_what_surrounds_a_rule():
     rng = np.random.default_rng(3)
     options = {
         "gradients": [gradients.ClipByGlobalNorm(1.0)], "nonfinite": "skip",
@@ -151,7 +151,7 @@ def test_with_what_surrounds_a_rule():
         (([1], np.ones((1, 2))), TypeError, "indices: is a list"),
     ],
 )
-def test_mistakes(g, error, words):
+def test_rows_that_do_not_fit_are_refused_by_name_and_change_nothing(g, error, words):
     params = {"t": np.ones((4, 2))}
     opt = fl.Optimizer(params, fl.SGD(0.1))
     with pytest.raises(error, match=words):
@@ -160,7 +160,7 @@ def test_mistakes(g, error, words):
     assert opt.step_count == 0
 
 
-def test_what_takes_dense_gradients_only():
+def test_what_takes_dense_gradients_only_says_so():
     g = fl.RowSparse(np.asarray([0]), np.ones((1, 2)))
     for rule, options, words in (
         (fl.LAMB(), {}, "LAMB looks at whole leaves"),

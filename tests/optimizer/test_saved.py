@@ -1,9 +1,7 @@
-"""What a file says of itself, what is compared with it, and what remembers beside the arrays."""
+"""What a file says of its rules and averages, and what is compared with it."""
 
 from __future__ import annotations
 
-import functools
-import json
 import warnings
 
 import numpy as np
@@ -11,24 +9,7 @@ import pytest
 
 import fallline as fl
 from fallline import gradients, schedules
-
-
-def one(rule, steps=0, gradient=2.0, **options):
-    opt = fl.Optimizer({"w": np.zeros(2)}, rule, **options)
-    for _ in range(steps):
-        opt.step({"w": np.full(2, gradient)})
-    return opt
-
-
-def content(opt):
-    """Return all arrays and counts of an Optimizer."""
-    return {"w": opt.params["w"].copy(), **{k: np.array(v) for k, v in opt.state["w"].items()}}
-
-
-def unchanged(opt, before):
-    for name, x in content(opt).items():
-        np.testing.assert_array_equal(x, before[name])
-
+from tests.helpers import content, stepped, unchanged
 
 # -- rules ---------------------------------------------------------------------------------------
 
@@ -50,9 +31,9 @@ def unchanged(opt, before):
 )
 def test_the_state_of_another_class_is_refused_by_name(saved, bound, words, tmp_path):
     path = tmp_path / "run.npz"
-    opt = one(saved, 3)
+    opt = stepped(saved, 3)
     opt.save(path)
-    new = one(bound, 2)
+    new = stepped(bound, 2)
     before = content(new)
     for load in (lambda: new.load(path), lambda: new.load_state_dict(opt.state_dict())):
         with pytest.raises(ValueError, match=words):
@@ -63,9 +44,9 @@ def test_the_state_of_another_class_is_refused_by_name(saved, bound, words, tmp_
 
 def test_other_numbers_stay_as_they_are_bound_with_one_warning(tmp_path):
     path = tmp_path / "run.npz"
-    opt = one(fl.AdamW(0.25, beta1=0.8), 3, gradients=[gradients.ClipByGlobalNorm(2.0)])
+    opt = stepped(fl.AdamW(0.25, beta1=0.8), 3, gradients=[gradients.ClipByGlobalNorm(2.0)])
     opt.save(path)
-    new = one(fl.AdamW(0.5), gradients=[gradients.ClipByGlobalNorm(1.0)])
+    new = stepped(fl.AdamW(0.5), gradients=[gradients.ClipByGlobalNorm(1.0)])
     with pytest.warns(UserWarning, match="other numbers were saved") as caught:
         new.load(path)
     (warning,) = caught
@@ -85,9 +66,9 @@ def test_other_numbers_stay_as_they_are_bound_with_one_warning(tmp_path):
 def test_the_numbers_of_a_file_can_be_taken(tmp_path):
     path = tmp_path / "run.npz"
     rule = fl.Lookahead(fl.SGD(schedules.Cosine(0.5, steps=10), momentum=0.9), k=3)
-    opt = one(rule, 4)
+    opt = stepped(rule, 4)
     opt.save(path)
-    new = one(fl.Lookahead(fl.SGD(0.1, momentum=0.5)))
+    new = stepped(fl.Lookahead(fl.SGD(0.1, momentum=0.5)))
     new.load(path, rules="saved")
     assert new.rule["w"] == rule
     for _ in range(3):
@@ -119,7 +100,7 @@ def test_functions_and_what_remembers_are_kept_and_named(tmp_path):
 
 
 def test_nothing_is_imported_by_a_name_from_a_file():
-    opt = one(fl.SGD(0.5))
+    opt = stepped(fl.SGD(0.5))
     saved = opt.state_dict()
     saved["rule"]["w"]["fields"]["learning_rate"] = {"class": "system", "fields": {}}
     with pytest.raises(ValueError, match=r"learning_rate: is of class system in the file"):
@@ -218,7 +199,7 @@ def test_an_average_means_what_it_was_saved_with(tmp_path):
 
 
 def test_an_average_takes_no_file_of_an_optimizer_nor_the_other_way_round(tmp_path):
-    opt, average = one(fl.SGD(0.1), 1), fl.EMA({"w": np.ones(2)})
+    opt, average = stepped(fl.SGD(0.1), 1), fl.EMA({"w": np.ones(2)})
     average.update()
     opt.save(tmp_path / "run.npz")
     average.save(tmp_path / "ema.npz")
@@ -226,212 +207,3 @@ def test_an_average_takes_no_file_of_an_optimizer_nor_the_other_way_round(tmp_pa
         average.load(tmp_path / "run.npz")
     with pytest.raises(ValueError, match="was saved with _Average"):
         opt.load(tmp_path / "ema.npz")
-
-
-# -- what remembers --------------------------------------------------------------------------------
-
-
-class Warm:
-    """A schedule of a user around another one."""
-
-    def __init__(self, inner):
-        self.inner = inner
-
-    def __call__(self, step):
-        return self.inner(step) * min(1.0, (step + 1) / 5)
-
-
-class Follows:
-    """A schedule of a user that remembers, in numbers of NumPy."""
-
-    def __init__(self):
-        self.value = np.float32(1.0)
-
-    def __call__(self, step):
-        return float(self.value)
-
-    def update(self, metric):
-        self.value = np.float32(self.value / 2)
-
-    def state_dict(self):
-        return {"value": self.value, "seen": [np.int64(3)], "table": np.arange(2)}
-
-    def load_state_dict(self, state):
-        self.value = np.float32(state["value"])
-
-
-WRAPPED = {
-    "itself": lambda s: fl.SGD(s),
-    "warm-up": lambda s: fl.SGD(schedules.LinearWarmup(s, steps=2)),
-    "join": lambda s: fl.SGD(schedules.Join((0.1, s), boundaries=(1,))),
-    "product of a join": lambda s: fl.SGD(
-        schedules.Product((1.0, schedules.Join((s, 0.1), boundaries=(9,))))
-    ),
-    "lookahead": lambda s: fl.Lookahead(fl.SGD(s)),
-    "of a user": lambda s: fl.SGD(Warm(s)),
-    "partial": lambda s: fl.SGD(functools.partial(lambda inner, step: inner(step), s)),
-    "companion": lambda s: fl.Muon(0.1, companion=fl.SGD(s)),
-}
-
-
-@pytest.mark.parametrize("wrap", WRAPPED)
-@pytest.mark.parametrize("make", [lambda: schedules.ReduceOnPlateau(1.0, patience=0), Follows])
-def test_what_remembers_is_found_wherever_it_is(make, wrap, tmp_path):
-    schedule = make()
-    opt = one(WRAPPED[wrap](schedule), 2)
-    for _ in range(3):
-        schedule.update(1.0)
-    opt.save(tmp_path / "run.npz")
-    for load in ("file", "dict"):
-        again = make()
-        resumed = one(WRAPPED[wrap](again))
-        if load == "file":
-            resumed.load(tmp_path / "run.npz")
-        else:
-            resumed.load_state_dict(opt.state_dict())
-        assert again.value == schedule.value != 1.0
-    json.dumps(opt.state_dict()["flow"])
-    other = one(WRAPPED[wrap](schedules.ReduceOnPlateau(1.0) if make is Follows else Follows()))
-    with pytest.raises(ValueError, match=r"is a (Follows|ReduceOnPlateau) in .*, expected a "):
-        other.load(tmp_path / "run.npz")
-
-
-def test_a_transform_of_a_user_is_saved():
-    class Damp(gradients.Transform):
-        elementwise = False
-
-        def __init__(self):
-            self.factor = 1.0
-
-        def apply(self, grads):
-            self.factor /= 2
-            return [None if g is None else g * self.factor for g in grads]
-
-        def state_dict(self):
-            return {"factor": self.factor}
-
-        def load_state_dict(self, state):
-            self.factor = state["factor"]
-
-    damp, again = Damp(), Damp()
-    opt = one(fl.SGD(1.0), 2, gradients=[damp])
-    resumed = one(fl.SGD(1.0), gradients=[again])
-    resumed.load_state_dict(opt.state_dict())
-    assert again.factor == 0.25
-
-
-@pytest.mark.parametrize(
-    ("saved", "bound", "words"),
-    [
-        ([gradients.ClipByNorm(1.0)], [gradients.LossScale()], r"gradients\[0\]: is LossScale"),
-        ([gradients.LossScale()], [gradients.ClipByNorm(1.0)], r"gradients\[0\]: is ClipByNorm"),
-        (
-            [gradients.LossScale(), gradients.ClipByNorm(1.0)],
-            [gradients.ClipByNorm(1.0), gradients.LossScale()],
-            r"gradients\[0\]",
-        ),
-        ([], [gradients.LossScale()], "length is 0, expected 1"),
-    ],
-)
-def test_other_transforms_are_refused_before_anything_is_written(saved, bound, words):
-    old, new = one(fl.Adam(0.1), 3, gradients=saved), one(fl.Adam(0.1), 1, gradients=bound)
-    before = content(new)
-    with pytest.raises(ValueError, match=words):
-        new.load_state_dict(old.state_dict())
-    unchanged(new, before)
-    new.step({"w": np.ones(2)})
-
-
-def test_calls_of_a_longer_window_do_not_fit_a_shorter_one():
-    old = one(fl.SGD(0.1), 4, gradients=[gradients.Accumulate(5)])
-    new = one(fl.SGD(0.1), gradients=[gradients.Accumulate(2)])
-    with pytest.raises(ValueError, match=r"\['calls'\]: value is 4, expected less than .* k = 2"):
-        new.load_state_dict(old.state_dict())
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda flow: flow["gradients"][0].update(value=float("nan")),
-        lambda flow: flow["gradients"][0].pop("good"),
-        lambda flow: flow["schedules"]["params['w'].learning_rate"].pop("best"),
-        lambda flow: flow.update(given=[0.5]),
-        lambda flow: flow.update(given=None),
-        lambda flow: flow.update(calls=-1),
-        lambda flow: flow.update(schedules=None),
-        lambda flow: flow.pop("skipped"),
-    ],
-)
-def test_a_spoilt_snapshot_changes_nothing(spoil):
-    scale, plateau = gradients.LossScale(8.0), schedules.ReduceOnPlateau(0.1)
-    opt = one(fl.Adam(plateau), 2, gradients=[scale], nonfinite="skip")
-    saved = opt.state_dict()
-    opt.step({"w": np.ones(2)})
-    before, state = content(opt), (scale.state_dict(), plateau.state_dict())
-    spoil(saved["flow"])
-    with pytest.raises((TypeError, ValueError)):
-        opt.load_state_dict(saved)
-    unchanged(opt, before)
-    assert (scale.state_dict(), plateau.state_dict()) == state
-    opt.step({"w": np.ones(2)})
-
-
-def test_a_state_that_no_file_can_hold_is_named(tmp_path):
-    class Odd(Follows):
-        def state_dict(self):
-            return {"value": object()}
-
-    opt = one(fl.SGD(Odd()))
-    with pytest.raises(TypeError, match=r"params\['w'\].learning_rate.state_dict\(\)\['value'\]"):
-        opt.save(tmp_path / "run.npz")
-    assert not list(tmp_path.iterdir())
-
-
-# -- reading a file ------------------------------------------------------------------------------
-
-
-def test_a_file_can_be_read_without_an_optimizer(tmp_path):
-    path = tmp_path / "run.npz"
-    params = {
-        "layers": [{"w": np.arange(6.0).reshape(2, 3)}, None],
-        "a/b": np.ones(1),
-        "..": np.full(1, 2.0),
-        "ä": np.full(1, 3.0),
-        "": np.full(1, 4.0),
-        "0": np.full(1, 5.0),
-        "a%2Fb": np.full(1, 6.0),
-    }
-    opt = fl.Optimizer(params, fl.Adam(0.25))
-    opt.save(path)
-    found = fl.read_checkpoint(path)
-    assert found.params["layers", 0, "w"].shape == (2, 3)
-    for key in ("a/b", "..", "ä", "", "0", "a%2Fb"):
-        np.testing.assert_array_equal(found.params[key,], params[key])
-        assert found.state[key,]["step"] == 0
-        assert found.state[key,]["m"].shape == (1,)
-    assert found.rules["ä",]["fields"]["learning_rate"] == 0.25
-    assert ("layers", 1) not in found.params
-    with np.load(path, allow_pickle=False) as file:
-        names = set(file.files)
-        assert {"params/layers/[0]/w", "state/layers/[0]/w/m", "params/0", "params/%"} <= names
-        assert {"params/a%2Fb", "params/a%252Fb", "params/%2E%2E", "params/%C3%A4"} <= names
-        assert not any(".." in name.split("/") or "\\" in name for name in names)
-        np.testing.assert_array_equal(file["params/layers/[0]/w"], params["layers"][0]["w"])
-    bare = fl.Optimizer(np.ones(2), fl.SGD(0.1, momentum=0.9))
-    bare.save(path)
-    with np.load(path) as file:
-        assert {"params", "state/b"} <= set(file.files)
-    assert fl.read_checkpoint(path).state[()]["b"].shape == (2,)
-
-
-def test_a_tree_of_tuples_and_odd_keys(tmp_path):
-    path = tmp_path / "run.npz"
-    make = lambda v: {(1, 2): np.full(1, v), "(1, 2)": np.full(1, 2 * v), 3: (np.full(1, 3 * v),)}  # noqa: E731
-    try:
-        opt = fl.Optimizer(make(1.0), fl.SGD(0.1))
-    except (TypeError, ValueError):
-        pytest.skip("keys of several kinds cannot be sorted")
-    opt.save(path)
-    new = fl.Optimizer(make(0.0), fl.SGD(0.1))
-    new.load(path)
-    assert [x[0] for x in (new.params[1, 2], new.params["(1, 2)"], new.params[3][0])] == [1, 2, 3]

@@ -139,7 +139,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("after", [1, 3, 5])
-def test_weights_outlive(change, after, tmp_path):
+def test_weights_outlive_every_change(change, after, tmp_path):
     dial = Dial()
     opt = fl.Optimizer(leaf(), sgd(dial))
     for k, (rate, g, y) in enumerate(zip(RATES, FACES, expected(), strict=True)):
@@ -151,7 +151,7 @@ def test_weights_outlive(change, after, tmp_path):
         np.testing.assert_allclose(opt.params, y, rtol=1e-12)
 
 
-def test_a_plateau_in_a_warmup_within_lookahead(tmp_path):
+def test_a_plateau_in_a_warmup_within_lookahead_is_saved(tmp_path):
     def made():
         rate = schedules.ReduceOnPlateau(1.0, factor=0.5, patience=0)
         warm = schedules.LinearWarmup(rate, steps=3)
@@ -193,7 +193,7 @@ def test_leaves_that_come_to_have_equal_rules_go_on_with_the_sum_of_the_first():
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: fl.Lookahead(x, k=100)], ids=["", "in"])
-def test_a_rule_given_to_two_optimizers(wrap):
+def test_a_rule_given_to_two_optimizers_has_a_sum_in_each(wrap):
     dial = Dial()
     rule = wrap(sgd(dial))
     first, second = fl.Optimizer(leaf(), rule), fl.Optimizer(leaf(), rule)
@@ -219,7 +219,7 @@ def test_a_step_that_was_left_out_has_no_weight(backend):
         np.testing.assert_allclose(backend.numpy(opt.params["x"]), [y], rtol=1e-12)
 
 
-def test_files_without_sums_and_rules_that_need_none(tmp_path):
+def test_files_without_sums_are_read_and_sums_are_left_where_none_is_needed(tmp_path):
     # A file of before sums were kept, or of a rule with a number, and the other way around.
     opt = fl.Optimizer(leaf(), sgd(Dial()))
     opt.step(np.ones(1))
@@ -274,7 +274,7 @@ def test_a_step_that_fails_leaves_the_sum():
     assert opt.rule.memory.state_dict() == pytest.approx({"steps": 2, "largest": 0.4, "total": 0.2})
 
 
-def test_two_rules_with_sums_of_their_own(tmp_path):
+def test_two_rules_keep_sums_of_their_own(tmp_path):
     def made():
         dials = Dial(0.4), Dial(0.1)
         rules = {"a": sgd(dials[0]), "b": fl.ScheduleFreeAdamW(dials[1])}
@@ -319,7 +319,7 @@ def test_only_steps_that_were_made_are_summed():
 
 
 @pytest.mark.parametrize("change", [0, 1, 2])
-def test_a_rate_that_is_turned_after_a_rule_was_bound(change):
+def test_a_rate_that_is_turned_after_a_rule_was_bound_is_read_at_its_first_step(change):
     # Whatever looks at the rule when it is bound, its first step reads the rate.
     dial = Dial()
     opt = fl.Optimizer(leaf(), fl.SGD(0.0), rate_factors=1.0)

@@ -13,8 +13,9 @@ if not torch.distributed.is_available() or sys.platform != "linux":
     pytest.skip("torch has no process groups here", allow_module_level=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
-def test_distributed_tensors(world, tmp_path):
+def test_processes_step_their_parts_as_one_process_steps_the_whole(world, tmp_path):
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.optimizer.sharded_worker", str(rank), str(world),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -85,7 +88,7 @@ def test_parameters_without_axes_have_a_metric_too():
     ],
     ids=str,
 )  # fmt: skip
-def test_leaves_of_no_elements(backend, rule, options):
+def test_leaves_of_no_elements_stay_as_they_are(backend, rule, options):
     if backend.name == "numpy-readonly":
         pytest.skip("an Optimizer writes")
     leaves = {"a": np.ones((2, 2)), "b": np.zeros((0, 2)), "c": np.ones((2, 2))}
@@ -163,7 +166,7 @@ def test_gradients_that_push_out_of_a_bound_are_not_seen(engine, rule, low, high
 
 
 @rules
-def test_gradients_at_a_bound_on_every_library(backend, rule):
+def test_every_library_masks_gradients_at_a_bound(backend, rule):
     if backend.name == "numpy-readonly":
         pytest.skip("an Optimizer writes")
     rng = np.random.default_rng(1)
@@ -198,7 +201,7 @@ def test_no_momentum_gathers_at_a_bound():
     assert x["masked"] > 0.2
 
 
-def test_gradients_at_a_bound_where_the_projection_comes_later():
+def test_gradients_at_a_bound_are_masked_though_the_projection_comes_later():
     x = np.asarray([[0.0, 1.0, 0.5]])
     box = fl.Box(0.0, 1.0, mask_gradient=True)
     opt = fl.Optimizer(x, fl.SGD(0.1, momentum=0.9), penalty=fl.GroupL1(0.1), constraint=box)
@@ -208,7 +211,7 @@ def test_gradients_at_a_bound_where_the_projection_comes_later():
 
 
 @pytest.mark.parametrize("master", [False, True])
-def test_gradients_at_a_bound_in_half_precision_and_summed(master):
+def test_gradients_at_a_bound_are_masked_in_half_precision_and_summed(master):
     x = np.asarray([0.0, 1.0, 0.5], "float16")
     opt = fl.Optimizer(
         x, fl.SGD(0.1, momentum=0.9), constraint=fl.Box(0.0, 1.0, mask_gradient=True),
@@ -231,3 +234,72 @@ def test_a_box_is_what_a_solver_takes_whatever_it_does_to_gradients():
     assert isinstance(fl.NonNegative(), fl.Box)
     assert fl.NonNegative() == fl.NonNegative(mask_gradient=False)
     assert fl.NonNegative() != fl.NonNegative(mask_gradient=True)
+
+
+# -- an end that acts on whole leaves ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_nothing_is_written_if_a_constraint_of_a_user_fails(engine):
+    def constraint(x):
+        if armed:
+            raise ZeroDivisionError
+        return x
+
+    armed = []
+    params = {"a": np.ones(2), "b": np.ones(2)}
+    opt = fl.Optimizer(params, fl.Adam(0.1), constraint={"a": None, "b": constraint}, engine=engine)
+    grads = {"a": np.ones(2), "b": np.ones(2)}
+    opt.step(grads)
+    before = pickle.dumps((params, {k: dict(v) for k, v in opt.state.items()}))
+    armed.append(True)
+    with pytest.raises(ZeroDivisionError):
+        opt.step(grads)
+    assert pickle.dumps((params, {k: dict(v) for k, v in opt.state.items()})) == before
+    armed.clear()
+    opt.step(grads)
+    assert opt.step_count == 2
+
+
+def test_leaves_of_nothing_go_with_ends_that_act_on_whole_leaves():
+    params = {"a": np.ones((2, 2)), "b": np.zeros((0, 2)), "c": np.ones((2, 2))}
+    for end in ({"penalty": fl.GroupL1(0.1)}, {"constraint": fl.L2Ball(1.0)}):
+        opt = fl.Optimizer(copy.deepcopy(params), fl.Adam(0.1), **end)
+        opt.step({key: np.ones_like(x) for key, x in params.items()})
+        assert opt.step_count == 1
+
+
+def test_a_complex_slot_is_a_pair_for_a_penalty_on_groups_too():
+    # For groups of one element the penalty on groups is the one on elements, which fuses.
+    rng = np.random.default_rng(0)
+    x0, *gs = (rng.standard_normal((4, 1)) + 1j * rng.standard_normal((4, 1)) for _ in range(6))
+    found = []
+    for penalty in (fl.L1(0.5), fl.GroupL1(0.5)):
+        x = x0.copy()
+        opt = fl.Optimizer(x, fl.RMSprop(0.05, centered=True), penalty=penalty)
+        for g in gs:
+            opt.step(g)
+        found.append(x)
+    # A projection in a metric ends after a fixed number of iterations.
+    np.testing.assert_allclose(found[1], found[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("end", [{"penalty": fl.GroupL1(0.5)}, {"constraint": fl.L2Ball(2.0)}])
+def test_a_leaf_without_axes_has_the_step_lengths_of_its_rule(end):
+    found = []
+    for shape in ((), (1,)):
+        x = np.full(shape, 3.0)
+        opt = fl.Optimizer(x, fl.Adam(0.1), **end)
+        for _ in range(3):
+            opt.step(np.full(shape, 0.1))
+        found.append(x.reshape(()))
+    assert found[0] == found[1]
+
+
+def test_a_constraint_that_does_not_fit_is_named_on_every_library(backend):
+    if backend.name == "numpy-readonly":
+        pytest.skip("an Optimizer writes")
+    params = backend.tree({"w": np.ones((3, 2))})
+    mask = fl.Support(backend.array(np.ones((4, 2), bool)))
+    with pytest.raises((TypeError, ValueError), match=r"^constraint\['w'\]: "):
+        fl.Optimizer(params, fl.SGD(0.1), constraint={"w": mask})

@@ -44,7 +44,7 @@ def total(x):
         ("float16", [6e4, 6e4, 1.0, 0.0], [0.5, 0.5, 0, 0]),
     ],
 )
-def test_a_sum_of_one_beside_large_numbers(backend, kind, dtype, numbers, expected):
+def test_a_sum_of_one_is_kept_beside_large_numbers(backend, kind, dtype, numbers, expected):
     x = array(backend, np.asarray(numbers, dtype))
     np.testing.assert_array_equal(backend.numpy(kind(1.0).project(x)), expected)
 
@@ -52,7 +52,7 @@ def test_a_sum_of_one_beside_large_numbers(backend, kind, dtype, numbers, expect
 @pytest.mark.parametrize("kind", [Simplex, L1Ball])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("start", ["flat", "a ramp", "one large", "random"])
-def test_many_numbers(backend, kind, dtype, start):
+def test_a_sum_of_many_numbers_is_one(backend, kind, dtype, start):
     n, rng = 10**5, np.random.default_rng(0)
     x = {
         "flat": lambda: np.full(n, 5.0),
@@ -73,7 +73,7 @@ def test_many_numbers(backend, kind, dtype, start):
 
 
 @pytest.mark.parametrize("kind", [Simplex, L1Ball])
-def test_more_numbers_than_single_precision_counts(kind):
+def test_a_sum_of_more_numbers_than_single_precision_counts_is_one(kind):
     n = 2**24 + 2**21
     y = kind(1.0).project(np.full(n, 7.0, "float32"))
     assert y[0] == y[-1]

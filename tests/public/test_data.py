@@ -25,7 +25,7 @@ def test_order_is_the_same_on_every_backend(backend):
         )
 
 
-def test_without_shuffling(backend):
+def test_without_shuffling_rows_come_in_order(backend):
     x = np.arange(7.0)
     batches = fl.Batches(backend.array(x), batch_size=3, shuffle=False, drop_last=True)
     found = [backend.numpy(a) for (a,) in batches]
@@ -34,7 +34,7 @@ def test_without_shuffling(backend):
 
 
 @pytest.mark.parametrize(("n", "size", "full"), [(6, 3, 2), (7, 3, 2), (2, 3, 0), (0, 3, 0)])
-def test_length(n, size, full):
+def test_the_length_is_the_number_of_batches(n, size, full):
     x = np.arange(n)
     assert len(fl.Batches(x, batch_size=size, drop_last=True)) == full
     batches = fl.Batches(x, batch_size=size)
@@ -118,12 +118,12 @@ def test_sparse_formats_give_rows_or_are_refused_by_name(form, kind):
         (lambda: fl.Batches(np.ones(3), batch_size=1.5), TypeError, "batch_size: is 1.5"),
     ],
 )
-def test_bad_input(call, error, words):
+def test_bad_input_is_refused_by_name(call, error, words):
     with pytest.raises(error, match=words):
         call()
 
 
-def test_two_libraries():
+def test_arrays_of_two_libraries_are_refused():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"arrays\[1\]: array library"):
         fl.Batches(np.ones(3), torch.ones(3), batch_size=1)

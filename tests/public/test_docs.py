@@ -41,6 +41,14 @@ def test_the_reference_lists_everything():
     assert {name for name in fl.__all__ if inspect.isclass(getattr(fl, name))} <= listed
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files(name):
+    links = re.findall(r"\]\(([^)#]+)(#[^)]*)?\)", (ROOT / name).read_text())
+    assert links
+    for path, _ in links:
+        assert path.startswith("https:") or (ROOT / path).exists(), path
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=lambda p: p.stem
 )

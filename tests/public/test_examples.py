@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import fallline as fl
+from tests import backends
 from tests.helpers import ROOT
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
@@ -35,13 +36,8 @@ def test_digits_learns(reference):
 
 
 @pytest.mark.parametrize("name", ["torch", "jax", "array_api_strict", "cupy", "dpnp"])
-def test_digits_agree(name, reference, monkeypatch):
-    from tests import backends
-
-    try:
-        backends.make(name)
-    except backends.AbsentError as error:
-        backends.absent(name, error)
+def test_digits_agree_on_every_library(name, reference, monkeypatch):
+    backends.required(name)
     digits = load("digits")
     xp = digits.namespace(name, "float64")
     try:
@@ -54,7 +50,7 @@ def test_digits_agree(name, reference, monkeypatch):
     assert history[-1][1] == reference[-1][1]
 
 
-def test_digits_from_the_command_line(tmp_path, capsys):
+def test_digits_are_learned_from_the_command_line(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     path = tmp_path / "curves.png"
     load("digits").main(["--epochs", "2", "--rule", "rmsprop", "--plot", str(path)])
@@ -80,7 +76,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("name", "words", "needs"), OTHERS)
-def test_other_examples(name, words, needs, tmp_path):
+def test_every_other_example_prints_what_it_claims(name, words, needs, tmp_path):
     for module in needs:
         pytest.importorskip(module)
     run = subprocess.run(

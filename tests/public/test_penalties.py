@@ -51,7 +51,7 @@ def test_every_public_one_has_its_row():
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 @pytest.mark.parametrize("dtype", KINDS)
-def test_value_gradient_and_prox(backend, penalty, dtype):
+def test_values_gradients_and_proximal_points_are_those_of_the_definition(backend, penalty, dtype):
     x = draw(dtype)
     device = backend.array(x)
     value = backend.numpy(penalty.value(device))
@@ -132,7 +132,7 @@ def holds(constraint, x):
 
 @pytest.mark.parametrize("constraint", CONSTRAINTS, ids=lambda c: str(c).partition("(")[0])
 @pytest.mark.parametrize("dtype", KINDS)
-def test_projection(backend, constraint, dtype):
+def test_projections_are_the_nearest_points_of_the_set(backend, constraint, dtype):
     x = draw(dtype)
     device = backend.array(x)
     if constraint.real and dtype == "complex128":
@@ -181,7 +181,7 @@ def test_bounds_may_be_arrays():
         (lambda: ProximalOperator(3), "f: is 3, expected a function"),
     ],
 )
-def test_mistakes(make, words):
+def test_numbers_without_a_meaning_are_refused_by_name(make, words):
     with pytest.raises((TypeError, ValueError), match=words):
         make()
 
@@ -218,7 +218,7 @@ def test_groups_of_any_size_are_shrunk(backend, dtype, large, small):
         np.testing.assert_allclose(found, size * x * np.asarray([[0.8], [0.0]]), rtol=1e-6)
 
 
-def test_variation_of_large_and_of_tiny_steps(backend):
+def test_variation_of_large_and_of_tiny_steps_is_right(backend):
     x = backend.array(np.asarray([0.0, 0.0, 1e25], "float32"))
     penalty = TotalVariation(2.0)
     np.testing.assert_allclose(backend.numpy(penalty.value(x)), 2e25, rtol=1e-6)
@@ -244,7 +244,7 @@ def test_a_radius_is_not_lost_beside_large_numbers(backend, kind):
 
 @pytest.mark.parametrize("shape", [(0,), (0, 2), (3, 0)])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
-def test_arrays_of_no_elements(backend, shape, dtype):
+def test_arrays_of_no_elements_have_values_and_points(backend, shape, dtype):
     x = backend.array(np.zeros(shape, dtype))
     for constraint in CONSTRAINTS:
         if isinstance(constraint, Support) or (constraint.real and dtype == "complex64"):
@@ -291,120 +291,3 @@ def test_numbers_may_be_traced():
         expected = [make(float(r))(given) for r in sizes]
         found = jax.jit(jax.vmap(lambda r, make=make: make(r)(given)))(sizes)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-# -- what is not an array of ours ----------------------------------------------------------------
-
-
-class Unplaced:
-    """An array with a namespace and without a device."""
-
-    dtype, shape = np.dtype("float64"), (2,)
-
-    def __array_namespace__(self, *, api_version=None):
-        return np
-
-
-FOREIGN = {
-    "a list": lambda: [1.0, 2.0],
-    "a MaskedArray": lambda: np.ma.masked_array([1.0, 2.0], [False, True]),
-    "a csr_array": lambda: pytest.importorskip("scipy.sparse").csr_array(np.eye(2)),
-    "a coo_matrix": lambda: pytest.importorskip("scipy.sparse").coo_matrix(np.eye(2)),
-    "a DataFrame": lambda: pytest.importorskip("pandas").DataFrame(np.eye(2)),
-    "a mlx.array": lambda: pytest.importorskip("mlx.core").array([1.0, 2.0]),
-    "an? Unplaced": Unplaced,
-    "sparse": lambda: pytest.importorskip("torch").eye(2).to_sparse(),
-    "sparse, expected": lambda: pytest.importorskip("sparse").COO.from_numpy(np.eye(2)),
-}
-
-
-@pytest.mark.parametrize("words", FOREIGN)
-def test_foreign_arrays_are_refused_by_name_everywhere(words):
-    x = FOREIGN[words]()
-    for f in (
-        Simplex().project, Box(0.0, 1.0), MaxModulus(1.0), L1(1.0).value, TotalVariation(1.0).value,
-        TotalVariation(1.0).gradient, lambda x: L2(1.0).prox(x, 1.0),
-    ):  # fmt: skip
-        with pytest.raises(TypeError, match=f"^x: is {words}"):
-            f(x)
-    if not isinstance(x, list):
-        with pytest.raises(TypeError, match=rf"^params\['w'\]: is {words}"):
-            fl.Optimizer({"w": x}, fl.SGD(0.1))
-
-
-@pytest.mark.filterwarnings("ignore:the matrix subclass")
-def test_matrices_and_integers_are_refused():
-    with pytest.raises(TypeError, match="x: is a matrix, expected an array"):
-        Simplex().project(np.matrix([[1.0, 2.0]]))
-    for f in (L2Ball().project, L1(0.3).value):
-        with pytest.raises(TypeError, match="x: dtype is int64, expected one of float16"):
-            f(np.arange(3))
-    assert L1(0.5).value(np.float64(-3.0)) == 1.5  # a number of NumPy is an array of no axes
-
-
-# -- a proximal operator alone -------------------------------------------------------------------
-
-
-def soft(x, step):
-    """Return x less 0.3 times the step, towards zero."""
-    low, high = x + 0.3 * step, x - 0.3 * step
-    return (low - abs(low) + high + abs(high)) / 2
-
-
-def test_a_function_is_a_penalty():
-    rng = np.random.default_rng(0)
-    matrix, y = rng.standard_normal((30, 5)), rng.standard_normal(30)
-
-    def fun(x):
-        r = matrix @ x - y
-        return 0.5 * r @ r / 30, matrix.T @ r / 30
-
-    for method in ("fista", "proximal_gradient", fl.GradientDescent(0.3), fl.Adam(0.05)):
-        found, expected = (
-            fl.minimize(fun, np.zeros(5), method=method, penalty=p, max_iterations=400)
-            for p in (soft, L1(0.3))
-        )
-        np.testing.assert_allclose(found.x, expected.x, atol=1e-6)
-        assert found.fun == pytest.approx(fun(found.x)[0])
-    assert np.any(found.x == 0)
-    of_tree = lambda x: (fun(x["w"])[0], {"w": fun(x["w"])[1]})  # noqa: E731
-    run = fl.solvers.ProximalGradient().start(of_tree, {"w": np.ones(5)}, penalty={"w": soft})
-    records = list(run.steps(3))
-    assert records[-1].value < of_tree({"w": np.ones(5)})[0]
-
-
-def test_a_function_is_a_penalty_of_an_optimizer(backend):
-    if backend.name == "numpy-readonly":
-        pytest.skip("an Optimizer writes")
-    for rule in (fl.SGD(0.1, momentum=0.9), fl.Adam(0.1)):
-        found = []
-        for penalty in (soft, ProximalOperator(soft), L1(0.3)):
-            p = {"w": backend.array(np.linspace(-1, 1, 6)), "b": backend.array(np.ones(2))}
-            opt = fl.Optimizer(p, rule, penalty={"w": penalty, "b": None})
-            assert opt.penalty["w"] is penalty if hasattr(opt, "penalty") else True
-            for k in range(3):
-                g = {"w": backend.array(np.cos(np.arange(6.0) + k)), "b": None}
-                opt.step(g)
-            found.append(backend.numpy(opt.params["w"]))
-        np.testing.assert_array_equal(found[0], found[1])
-        np.testing.assert_allclose(found[0], found[2], atol=1e-6)
-
-
-def test_what_a_proximal_operator_has_not():
-    penalty = ProximalOperator(soft)
-    x = np.ones(3)
-    with pytest.raises(TypeError, match=r"ProximalOperator\(f=.*soft.* has no value"):
-        penalty.value(x)
-    with pytest.raises(TypeError, match="not smooth"):
-        penalty.gradient(x)
-    with pytest.raises(ValueError, match=r"LBFGS needs a smooth one, .*ProximalGradient fits"):
-        fl.minimize(lambda x: (x @ x, 2 * x), x, penalty=soft)
-    for f, words in (
-        (lambda x, step: x[:2], r"penalty\['w'\]: f: shape is \(2,\), expected \(3,\)"),
-        (lambda x, step: x.tolist(), r"penalty\['w'\]: f: is a list"),
-        (L1, r"penalty\['w'\]: is <class .*L1'>, expected a penalty or a function"),
-        (GroupL1(1.0, axis=2), r"penalty\['w'\]: axis: is 2, expected integers"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=words):
-            fl.Optimizer({"w": x}, fl.Adam(), penalty={"w": f})
-    assert np.all(x == 1)

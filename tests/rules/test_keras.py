@@ -262,7 +262,7 @@ def test_the_power_of_ftrl_may_be_a_schedule():
      {"initial_accumulator": -0.1}],
     ids=str,
 )  # fmt: skip
-def test_ftrl_refuses(bad):
+def test_ftrl_refuses_what_it_has_no_formula_for(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=rf"FTRL\({name}=\):? is .*, expected a finite number in"):
         fl.FTRL(**bad)

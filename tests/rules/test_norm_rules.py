@@ -131,7 +131,7 @@ def test_muon_refuses_other_iterations(bad, error):
     ],
     ids=repr,
 )
-def test_muon_refuses_what_are_no_three_numbers(bad, error, words):
+def test_muon_refuses_what_is_not_three_numbers(bad, error, words):
     with pytest.raises(error, match=r"Muon\(coefficients=\).*" + words):
         fl.Muon(coefficients=bad)
 
@@ -228,7 +228,7 @@ def test_lookahead_shows_and_schedules_both_rules():
 
 @pytest.mark.parametrize("rule", [fl.LAMB(0.1), fl.LARS(0.1), fl.Adafactor()], ids=str)
 @pytest.mark.parametrize("dtype", ["complex128", "float16"])
-def test_other_dtypes(rule, dtype):
+def test_half_precision_and_complex_leaves_of_any_shape_step(rule, dtype):
     rng = np.random.default_rng(5)
     draw = lambda s: np.asarray(rng.standard_normal(s) + 1j).astype(dtype)  # noqa: E731
     if dtype == "float16":

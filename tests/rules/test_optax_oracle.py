@@ -53,7 +53,7 @@ CASES = list(cases())
 
 
 @pytest.mark.parametrize(("rule", "theirs"), CASES, ids=[repr(rule) for rule, _ in CASES])
-def test_trajectory(rule, theirs):
+def test_points_are_optax_s(rule, theirs):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, 4))
     opt = fl.Optimizer(x, rule)

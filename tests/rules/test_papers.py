@@ -222,7 +222,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("loops", "rule"), ROWS, ids=lambda row: getattr(row, "__name__", ""))
-def test_trajectory(loops, rule):
+def test_points_are_those_of_the_paper_s_algorithm(loops, rule):
     starts = [0.0, 0.0] if loops is ftrl else [0.7, -1.3]
     x = np.asarray(starts)
     opt = fl.Optimizer(x, rule)
@@ -245,7 +245,7 @@ def test_ftrl_makes_zeros_and_starts_anywhere():
     np.testing.assert_allclose(y, 3 - sum(0.3 / (1 + n**0.5) for n in (1, 2, 3)), rtol=1e-12)
 
 
-def test_the_point_of_evaluation():
+def test_the_point_of_evaluation_is_the_average_of_the_steps():
     y = np.asarray([0.7])
     opt = fl.Optimizer(y, fl.ScheduleFreeSGD(0.05, beta1=0.8))
     average = z = 0.7

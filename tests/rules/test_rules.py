@@ -30,7 +30,7 @@ def problem(dtype, seed=3):
     return params, grads
 
 
-def test_table_covers_every_public_rule():
+def test_the_table_covers_every_public_rule():
     public = {
         name
         for name in fl.__all__
@@ -132,7 +132,7 @@ MOMENTS = [r for r in RULES + EAGER if hasattr(r, "complex_moment")]
 
 
 @pytest.mark.parametrize("rule", MOMENTS, ids=str)
-def test_complex_moments(rule):
+def test_complex_moments_are_of_components_or_of_the_modulus(rule):
     rng = np.random.default_rng(1)
     z = rng.standard_normal(6) + 1j * rng.standard_normal(6)
     twin = z.view(float).copy()
@@ -252,13 +252,13 @@ def test_rules_are_values():
         (lambda: fl.rules.get("adamm"), ValueError, "did you mean 'Adam'"),
     ],
 )
-def test_bad_hyperparameters(make, error, words):
+def test_hyperparameters_out_of_range_are_refused_by_name(make, error, words):
     with pytest.raises(error, match=words):
         make()
 
 
 @rules
-def test_jit_compiles_once(rule):
+def test_a_rule_is_compiled_once_under_jit(rule):
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
     count = 0
@@ -281,7 +281,7 @@ def test_jit_compiles_once(rule):
     np.testing.assert_array_less(np.abs(np.asarray(x["w"]) - y), 1e-6 * np.maximum(1, np.abs(y)))
 
 
-def test_jit_with_a_traced_rate_and_a_schedule():
+def test_a_traced_rate_goes_with_a_schedule_under_jit():
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
 

@@ -13,14 +13,7 @@ from tests.cases import ours, torch_corners
 from tests.helpers import TORCH_NAMES, close
 
 torch = pytest.importorskip("torch", reason="torch is the oracle")
-
-
-@pytest.fixture(autouse=True)
-def double():
-    """Have torch keep its counts and products in double too."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("torch_in_double")
 
 
 def database():
@@ -41,7 +34,7 @@ def database():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 @pytest.mark.parametrize(("name", "kwargs"), database() + torch_corners(), ids=str)
-def test_trajectory(name, kwargs, dtype):
+def test_points_and_state_are_torch_s(name, kwargs, dtype):
     # This measure is ill-conditioned where a parameter comes close to zero: one unit in the last
     # place of 1 is 2e-12 of 1e-4. With this seed none does.
     if name == "Adafactor" and dtype == np.complex128:

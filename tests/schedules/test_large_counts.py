@@ -38,7 +38,7 @@ every = pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 
 
 @every
-def test_under_jit_as_on_the_host(schedule):
+def test_large_counts_agree_under_jit(schedule):
     jax = pytest.importorskip("jax")
     traced = jax.jit(lambda step: schedule(step))
     for step in (0, 1, 9, 10, 11, 10**6, LAST - 1, LAST):
@@ -66,7 +66,7 @@ def test_every_restart_counts():
 
 
 @every
-def test_a_rule_under_jit_takes_them(schedule):
+def test_a_rule_under_jit_takes_large_counts(schedule):
     jax = pytest.importorskip("jax")
     x = jax.numpy.ones(2)
     rule = fl.SGD(schedule)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("scipy.optimize", reason="the table compares with SciPy's solvers")
+
 from . import table
 
 

@@ -54,16 +54,40 @@ class Callback:
         return type(self).on_step is not Callback.on_step
 
     def on_start(self, run: Any) -> None:
-        """Before the first step."""
+        """Called before the first step.
+
+        Parameters
+        ----------
+        run : object
+            Has the attributes that are listed above.
+        """
 
     def on_step(self, run: Any) -> None:
-        """After a step of a rule."""
+        """Called after a step of a rule.
+
+        Parameters
+        ----------
+        run : object
+            Has the attributes that are listed above.
+        """
 
     def on_epoch(self, run: Any) -> None:
-        """After an epoch of a rule, or an iteration of a solver."""
+        """Called after an epoch of a rule, or an iteration of a solver.
+
+        Parameters
+        ----------
+        run : object
+            Has the attributes that are listed above.
+        """
 
     def on_end(self, run: Any) -> None:
-        """After the last step, however the run ended."""
+        """Called after the last step, however the run ended.
+
+        Parameters
+        ----------
+        run : object
+            Has the attributes that are listed above.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a run that goes on needs: numbers, text, arrays, dicts and lists of them."""

@@ -264,7 +264,15 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Any:
         """Return the labels.
 
-        Parameters and errors as in `decision_function`.
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n, features)
+            The data, of the library and on the device of those of `fit`.
+
+        Returns
+        -------
+        array, shape (n,)
+            Elements of `classes_`.
         """
         z = self._decision(X, "predict")
         xp = _arrays.namespace(z)
@@ -294,8 +302,17 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of what `predict_proba` returns.
 
-        Of log_loss they stay finite where a probability is too small for a number. Parameters as
-        there.
+        Those of log_loss stay finite where a probability is too small for a number.
+
+        Parameters
+        ----------
+        X : array or sparse matrix, shape (n, features)
+            The data, of the library and on the device of those of `fit`.
+
+        Returns
+        -------
+        array, shape (n, classes)
+            The logarithms.
         """
         return _probabilities.logarithms(_chosen(self.loss), self._decision(X, "predict_log_proba"))
 
