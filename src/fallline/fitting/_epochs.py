@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,7 +44,7 @@ class EpochRun(Run):
         self, objective: Batchwise, batches: Any, rule: Any, options: dict[str, Any],
         *args: Any, average: Any, stop: Any, nonfinite: str, **more: Any,
     ) -> None:  # fmt: skip
-        super().__init__(*args, **more)
+        super().__init__(*args, stop=stop, **more)
         self._params = mapped(copy, self._params)
         how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
         self.optimizer: Optimizer = Optimizer(self._params, rule, nonfinite=how, **options)
@@ -56,11 +55,10 @@ class EpochRun(Run):
         self._rng_state: Any = None
         self._total: Any = 0.0
         self._rows: Any = 0
-        self._due: list[Any] = []  # files to be written when all callbacks were called
         self._scan: Scan | None = None
         self._refused: Any = None  # what no scan could be made of
         self._scanning, self._behind = False, 0
-        self._condition, self._memory = stop, dict[str, Any]()
+        self._memory: dict[str, Any] = {}
         self._judge = None
         if stop is not None:
             epsilon = self._epsilon
@@ -84,34 +82,8 @@ class EpochRun(Run):
             self._average = EMA(self._params, self._decay)
 
     def save(self, path: Any) -> None:
-        """Write a file from which `fit` goes on.
-
-        Parameters
-        ----------
-        path : str or path
-            Where. Within `on_epoch` and `on_step`, what callbacks behind this one would note now
-            is not in the file; `callbacks.Checkpoint` writes after all of them.
-        """
+        """Write a file, as `Run.save`."""
         _resuming.save(self, path)
-
-    def save_later(self, path: Any) -> None:
-        """Write such a file when all callbacks of this step or epoch were called.
-
-        Parameters
-        ----------
-        path : str or path
-            Where.
-        """
-        self._due.append(path)
-
-    @cached_property
-    def described(self) -> Any:
-        """What tells the data from others, for files."""
-        return _resuming.described(self._batches)
-
-    def _save_due(self) -> None:
-        while self._due:
-            self.save(self._due.pop(0))
 
     def _judged_params(self) -> Any:
         average = self._average

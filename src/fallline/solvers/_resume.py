@@ -118,9 +118,7 @@ def load(path: Any, run: Any, method: Any, look: Any) -> list[tuple[Any, Any]]:
                 raise file.error("its records are damaged")
             if set(state) != set(run.remembers):
                 raise file.error("what its method remembers is damaged")
-            history = {
-                n: _listed(reader, run.space, n, x) for n, x in saved["history"].items()
-            }
+            history = {n: _listed(reader, run.space, n, x) for n, x in saved["history"].items()}
             states = [(x["name"], reader.read(x["state"])) for x in saved["callbacks"]]
             evaluations = _checks.count("evaluations", saved["evaluations"])
         memory = _memory(saved["stop"], look)
