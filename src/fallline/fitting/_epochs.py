@@ -54,7 +54,7 @@ class EpochRun(Run):
         self._batch = 0  # of this epoch
         self._rng_state: Any = None
         self._total: Any = 0.0
-        self._rows: Any = 0
+        self._rows: Any = 0  # or the sum of the weights that batches bring
         self._scan: Scan | None = None
         self._refused: Any = None  # what no scan could be made of
         self._scanning, self._behind = False, 0
@@ -163,7 +163,7 @@ class EpochRun(Run):
             self._params = opt.step(gradient)
             if self._average is not None and not opt._memory.calls:  # not while gradients gather
                 self._average.update(self._params)
-            self._count(value, int(batch[0].shape[0]))
+            self._count(value, objective.share(batch, value))
             self.loss = value
             self.history.add("step_loss", value)
             if measures:
@@ -180,8 +180,9 @@ class EpochRun(Run):
             raise ValueError(msg)
         return some
 
-    def _count(self, value: Any, n: int) -> None:
-        # Take a batch into the loss of the epoch; steps that are left out have none.
+    def _count(self, value: Any, n: Any) -> None:
+        # Take a batch into the loss of the epoch; steps that are left out have none, and neither
+        # have batches without weight.
         value = _arrays.detached(value)
         if self._nonfinite == "skip" and _arrays.is_array(value):
             xp = _arrays.namespace(value)
@@ -195,10 +196,12 @@ class EpochRun(Run):
         self._total = self._total + value * n
 
     def _epoch_loss(self) -> Any:
-        if self._nonfinite != "skip":
-            return self._total / max(self._rows, 1)
-        rows = _arrays.to_float(self._rows)
-        return self._total / rows if rows else math.nan
+        if self._nonfinite == "skip" or not _arrays.is_array(self._rows):
+            rows = _arrays.to_float(self._rows)
+            return self._total / rows if rows else math.nan
+        xp = _arrays.namespace(self._rows)
+        with _arrays.guard(self._rows)():
+            return self._total / xp.where(self._rows == 0, math.nan, self._rows)
 
     def _rest(self) -> Iterator[tuple[Any, ...]]:
         # The batches of this epoch that are left.
@@ -220,7 +223,7 @@ class EpochRun(Run):
         for batch in batches:
             batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
             value, _ = self._objective.value_and_gradient(self._params, *batch)
-            self._count(value, int(batch[0].shape[0]))
+            self._count(value, self._objective.share(batch, value))
         return self._epoch_loss()
 
     # -- steps without the interpreter ----------------------------------------------------------

@@ -134,7 +134,8 @@ def fit(
         Of the rows; integers count like repeated rows, for every method. An objective returns the
         mean by the weights that it is given; a mini-batch of a rule then counts by its mean weight
         over that of all rows, so that one without weight has a gradient of zero. The total of a
-        stream is not known: its batches keep what weights they bring, and count by their rows.
+        stream is not known: a batch that ends with what the objective takes as ``weights`` steps
+        by its own mean, and counts in the loss of the epoch by the sum of its weights.
     batch_size : int, optional
         Rows of a batch for a rule; by default all.
     epochs : int, optional
