@@ -195,9 +195,7 @@ def test_the_loss_of_a_stream_is_the_mean_by_its_weights(objective, epochs, nonf
     w = (w * (256 if kind in ("int64", "bool") else 1)).astype(kind)
     w[26:39] = 0  # all of a batch
     stream, held = parts(X, y, w), (X[:30], y[:30], w[:30].astype(float))
-    found = fl.fit(
-        objective, stream, epochs=epochs, validation=held, nonfinite=nonfinite, **FROZEN
-    )
+    found = fl.fit(objective, stream, epochs=epochs, validation=held, nonfinite=nonfinite, **FROZEN)
     expected = mean_by_weights(FROZEN["params"], X, y, w.astype(float))
     np.testing.assert_allclose(found.history["loss"], expected, rtol=1e-6)
     np.testing.assert_allclose(
@@ -215,9 +213,7 @@ def test_a_stream_steps_by_the_means_of_its_batches(objective):
     w = w / 500  # a sum below one is no count of rows
     w[26:39] = 0
     stream, p, losses = parts(X, y, w), np.asarray([0.3, -0.7]), []
-    found = fl.fit(
-        objective, stream, params={"weights": p.copy()}, method=fl.SGD(0.05), epochs=3
-    )
+    found = fl.fit(objective, stream, params={"weights": p.copy()}, method=fl.SGD(0.05), epochs=3)
     for _ in range(3):
         total = weight = 0.0
         for A, b, u in stream:

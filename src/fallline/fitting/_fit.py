@@ -151,8 +151,8 @@ def fit(
         As in `minimize` and `Optimizer`; a penalty that is part of the objective is not given
         here. For a rule an `L2` of a `LinearModel` acts by its proximal steps, as in `Optimizer`,
         so that a large one does not diverge; by its gradient where such steps would lead elsewhere:
-        under rules with momentum that adds up, or whose steps are signs or not known, and beside a
-        constraint that is not one of single elements.
+        under rules whose steps are signs or not known, and beside a constraint that is not one of
+        single elements.
     average : float or schedule, optional
         For a rule, the decay of an `EMA` of the parameters, which is validated and returned in
         their place.

@@ -15,9 +15,9 @@ from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..objectives._linear_model import LinearModel
 
-# Rules that a constant gradient moves by their `lengths` times it, so that the proximal steps of a
-# penalty, which have these lengths, lead to the minimizer. Momentum that adds up, and steps by the
-# sign, do not: their proximal steps would be too short or too long, and end elsewhere.
+# Rules that a constant gradient moves by their `lengths` and `gain` times it, so that the proximal
+# steps of a penalty, which are as long, lead to the minimizer. Steps by the sign do not: their
+# proximal steps would be too short or too long, and end elsewhere.
 PROPORTIONAL = (
     rules.GradientDescent, rules.SGD, rules.ASGD, rules.Adagrad, rules.Adadelta, rules.RMSprop,
     rules.Adam, rules.AdamW, rules.Adamax, rules.NAdam, rules.RAdam, rules.AdaBelief, rules.Yogi,
@@ -236,7 +236,7 @@ def _rule(method: Any, structure: Structure, params: Any, place: int) -> Any:
 
 
 def _proportional(rule: Any) -> bool:
-    return type(rule) in PROPORTIONAL and not getattr(rule, "momentum", 0.0)
+    return type(rule) in PROPORTIONAL
 
 
 def mean_weight(weights: Any) -> float:

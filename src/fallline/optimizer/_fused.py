@@ -114,7 +114,8 @@ class Composed(Face):
         for i, transform in enumerate(self.transforms):
             found |= _prefixed(f"gradient{i}.", transform.weights())
         if self.penalty is not None:
-            weights = self.penalty.weights()
+            gain = self.rule.gain(found)  # of the step that the penalty's is to balance
+            weights = {name: x * gain for name, x in self.penalty.weights().items()}
             if not self.scales:
                 length = found["learning_rate"]
                 weights = self.penalty.numbers(SimpleNamespace(**weights), length)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
@@ -156,6 +156,19 @@ class Rule(Face):
         all elements; rules that scale gradients element by element return an array.
         """
         return s.learning_rate
+
+    def gain(self, scalars: Mapping[str, Any]) -> float:
+        """Return how many times its `lengths` a constant gradient moves an element in the long run.
+
+        1, but for momentum that adds up. A proximal step must be as long as the rule's, or both
+        balance elsewhere than at the minimizer.
+
+        Parameters
+        ----------
+        scalars : mapping
+            The numbers of a step.
+        """
+        return 1.0
 
     @property
     def scales(self) -> bool:

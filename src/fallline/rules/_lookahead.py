@@ -105,6 +105,10 @@ class Lookahead(Rule):
         """Whether the inner rule's steps differ between elements."""
         return self._inner.scales
 
+    def gain(self, scalars: Mapping[str, Any]) -> float:
+        """Return that of the inner rule."""
+        return self._inner.gain(scalars)
+
     @property
     def ascends(self) -> bool:
         """Whether the inner rule's steps go up the gradient."""
