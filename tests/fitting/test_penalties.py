@@ -51,7 +51,7 @@ def test_momentum_beside_a_large_l2_ends_at_the_minimizer(rule, alpha, place):
 
 
 @pytest.mark.parametrize("penalty", [fl.L1(0.8), fl.GroupL1(0.8, axis=0)], ids=repr)
-@pytest.mark.parametrize("rule", [*MOMENTA[:3], fl.Lookahead(MOMENTA[0], k=5)], ids=repr)
+@pytest.mark.parametrize("rule", MOMENTA[:3], ids=repr)
 @pytest.mark.parametrize("factors", [None, [0.2, 1.0, 0.5]])
 def test_momentum_beside_penalties_with_kinks_ends_at_the_minimizer(rule, penalty, factors):
     X, y = problem()
