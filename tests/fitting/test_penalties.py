@@ -28,6 +28,43 @@ def test_a_large_l2_does_not_diverge(alpha, engine):
     assert np.abs(found.params["weights"]).max() < 1
 
 
+MOMENTA = [
+    fl.SGD(0.1, momentum=0.9), fl.SGD(0.1, momentum=0.9, nesterov=True),
+    fl.SGD(0.1, momentum=0.9, dampening=0.5), fl.SGD(0.1, momentum=lambda step: 0.9),
+    fl.RMSprop(0.1, momentum=0.9), fl.Adam(0.1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["model", "penalty"])
+@pytest.mark.parametrize("alpha", [0.5, 1e3, 1e5])
+@pytest.mark.parametrize("rule", MOMENTA, ids=lambda rule: repr(rule).split(" at 0x")[0])
+def test_momentum_beside_a_large_l2_ends_at_the_minimizer(rule, alpha, place):
+    X, y = problem()
+    epochs = 600 if isinstance(rule, fl.SGD) else 3000  # the others forget more slowly
+    own, beside = (fl.L2(alpha), None) if place == "model" else (None, fl.L2(alpha))
+    model = fl.LinearModel(LOSS, own, fit_intercept=False)
+    found = fl.fit(model, (X, y), method=rule, penalty=beside, epochs=epochs, nonfinite="propagate")
+    H, b = 2 * X.T @ X / len(y), 2 * X.T @ y / len(y)
+    least = np.linalg.solve(H + alpha * np.eye(3), b)
+    assert np.isfinite(found.history["loss"]).all()
+    np.testing.assert_allclose(found.params["weights"], least, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("penalty", [fl.L1(0.8), fl.GroupL1(0.8, axis=0)], ids=repr)
+@pytest.mark.parametrize("rule", MOMENTA[:3], ids=repr)
+@pytest.mark.parametrize("factors", [None, [0.2, 1.0, 0.5]])
+def test_momentum_beside_penalties_with_kinks_ends_at_the_minimizer(rule, penalty, factors):
+    X, y = problem()
+    model = fl.LinearModel(LOSS, penalty, fit_intercept=False)
+    least = fl.fit(model, (X, y), method="fista", stop=fl.stop.GradientNorm(1e-12))
+    factors = None if factors is None else {"weights": np.asarray(factors)}
+    found = fl.fit(
+        model, (X, y), method=rule, epochs=900, nonfinite="propagate", rate_factors=factors
+    )
+    assert least.params["weights"].any()
+    np.testing.assert_allclose(found.params["weights"], least.params["weights"], atol=1e-8)
+
+
 def test_l2_acts_as_in_an_optimizer():
     X, y = problem()
     plain, penalised = fl.LinearModel(LOSS), fl.LinearModel(LOSS, fl.L2(0.3))
@@ -61,7 +98,8 @@ MODEL = fl.LinearModel(LOSS, fl.L2(0.8), fit_intercept=False)
     [
         fl.GradientDescent(0.1), fl.SGD(0.1), fl.SGD(0.1, dampening=0.5), fl.Adagrad(1.0),
         fl.RMSprop(0.02, eps=0.1), fl.Adam(0.05), fl.AdamW(0.05, weight_decay=0.0), fl.Adamax(0.05),
-        fl.AdaBelief(0.05, eps=1e-3), fl.Yogi(0.05), fl.FTRL(1.0),
+        fl.AdaBelief(0.05, eps=1e-3), fl.Yogi(0.05), fl.FTRL(1.0), fl.SGD(0.05, momentum=0.9),
+        fl.RMSprop(0.01, eps=0.1, momentum=0.9), fl.SGD(0.01, momentum=lambda step: 0.9),
     ],
     ids=repr,
 )  # fmt: skip
@@ -80,9 +118,8 @@ def test_proximal_steps_lead_to_the_minimizer(rule):
 @pytest.mark.parametrize(
     "rule",
     [
-        fl.SGD(0.01, momentum=0.9), fl.RMSprop(0.01, momentum=0.9), fl.Lion(0.01), fl.SignSGD(0.01),
-        fl.Rprop(0.01), fl.ScheduleFreeSGD(0.1), fl.LARS(0.1), fl.LAMB(0.1),
-        fl.SGD(0.01, momentum=lambda step: 0.9),
+        fl.Lion(0.01), fl.SignSGD(0.01), fl.Rprop(0.01), fl.ScheduleFreeSGD(0.1), fl.LARS(0.1),
+        fl.LAMB(0.1),
     ],
     ids=repr,
 )  # fmt: skip

@@ -168,3 +168,116 @@ def test_weights_that_mean_nothing_are_refused(weights, words, method):
     X, y, _ = unequal()
     with pytest.raises((TypeError, ValueError), match=words):
         fl.fit(MODEL, (X, y), weights=weights, method=method)
+
+
+# -- streams, whose batches bring their own weights ------------------------------------------------
+
+
+def parts(*arrays, size=13):
+    return [tuple(x[i : i + size] for x in arrays) for i in range(0, len(arrays[0]), size)]
+
+
+def mean_by_weights(params, X, y, w):
+    e = X @ params["weights"] - y
+    return np.sum(w * e * e) / np.sum(w)
+
+
+FROZEN = {"params": {"weights": np.asarray([0.3, -0.7])}, "method": {"weights": None}}
+
+
+@pytest.mark.parametrize("kind", ["float64", "int64", "bool", "float32"])
+@pytest.mark.parametrize("nonfinite", ["stop", "skip", "propagate"])
+@pytest.mark.parametrize("epochs", [0, 2])
+@pytest.mark.parametrize("objective", [MODEL, Plain()], ids=["model", "own"])
+def test_the_loss_of_a_stream_is_the_mean_by_its_weights(objective, epochs, nonfinite, kind):
+    X, y, w = unequal()
+    w = np.where(np.arange(103) % 7 == 0, w, np.random.default_rng(1).integers(0, 3, 103) / 256)
+    w = (w * (256 if kind in ("int64", "bool") else 1)).astype(kind)
+    w[26:39] = 0  # all of a batch
+    stream, held = parts(X, y, w), (X[:30], y[:30], w[:30].astype(float))
+    found = fl.fit(objective, stream, epochs=epochs, validation=held, nonfinite=nonfinite, **FROZEN)
+    expected = mean_by_weights(FROZEN["params"], X, y, w.astype(float))
+    np.testing.assert_allclose(found.history["loss"], expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.history["validation_loss"], mean_by_weights(FROZEN["params"], *held), rtol=1e-12
+    )
+    if epochs:
+        each = [mean_by_weights(FROZEN["params"], *b) if b[2].any() else 0 for b in stream]
+        np.testing.assert_allclose(found.history["step_loss"], each * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("objective", [MODEL, Plain()], ids=["model", "own"])
+def test_a_stream_steps_by_the_means_of_its_batches(objective):
+    X, y, w = unequal()
+    y = X @ np.asarray([1.0, -2.0]) + 0.1 * y
+    w = w / 500  # a sum below one is no count of rows
+    w[26:39] = 0
+    stream, p, losses = parts(X, y, w), np.asarray([0.3, -0.7]), []
+    found = fl.fit(objective, stream, params={"weights": p.copy()}, method=fl.SGD(0.05), epochs=3)
+    for _ in range(3):
+        total = weight = 0.0
+        for A, b, u in stream:
+            e = A @ p - b
+            if u.any():
+                total, weight = total + np.sum(u * e * e), weight + np.sum(u)
+                p = p - 0.05 * 2 * A.T @ (u * e) / np.sum(u)
+        losses.append(total / weight)
+    np.testing.assert_allclose(found.params["weights"], p, rtol=1e-12)
+    np.testing.assert_allclose(found.history["loss"], losses, rtol=1e-12)
+
+
+def test_batches_of_arrays_that_end_with_weights_count_by_them():
+    X, y, w = unequal()
+    expected = mean_by_weights(FROZEN["params"], X, y, w)
+    for data, options in [
+        ((X, y, w), {"batch_size": 10}),
+        (fl.Batches(X, y, w, batch_size=10, rng=0), {}),
+    ]:
+        found = fl.fit(MODEL, data, epochs=1, **FROZEN, **options)
+        np.testing.assert_allclose(found.loss, expected, rtol=1e-12)
+    trained = fl.fit(MODEL, (X, y, w), batch_size=10, rng=0, method=fl.SGD(1e-3), epochs=2)
+    steps = fl.fit(
+        MODEL, (X, y, w), batch_size=10, rng=0, method=fl.SGD(1e-3), epochs=2, engine="eager"
+    )
+    np.testing.assert_array_equal(trained.history["loss"], steps.history["loss"])
+
+
+def test_weighted_streams_of_every_library(backend):
+    X, y, w = unequal()
+    w = w / 500
+    w[26:39] = 0
+    options = {"method": fl.SGD(0.01), "epochs": 3}
+    stream = [tuple(map(backend.array, batch)) for batch in parts(X, y, w)]
+    start = {"weights": backend.array(np.zeros(2))}
+    found = fl.fit(MODEL, stream, params=start, **options)
+    expected = fl.fit(MODEL, parts(X, y, w), params={"weights": np.zeros(2)}, **options)
+    np.testing.assert_allclose(found.history["loss"], expected.history["loss"], rtol=1e-12)
+
+
+def test_a_stream_without_any_weight_has_no_loss():
+    X, y, _ = unequal()
+    found = fl.fit(MODEL, parts(X, y, np.zeros(103)), epochs=3, **FROZEN)
+    assert (found.status, found.epochs) == (3, 1)
+    assert np.isnan(found.loss)
+
+
+def test_a_weighted_stream_goes_on_in_the_midst_of_an_epoch(tmp_path):
+    X, y, w = unequal()
+    stream, path = parts(X, y, w / 500), tmp_path / "run.npz"
+    options = {"method": fl.Adam(0.1), "params": {"weights": np.zeros(2)}}
+
+    def ends(run):
+        if run.step == 13:
+            raise SystemExit
+
+    class Kill(fl.callbacks.Callback):
+        def on_step(self, run):
+            ends(run)
+
+    saving = [fl.callbacks.Checkpoint(path, steps=6), Kill()]
+    with pytest.raises(SystemExit):
+        fl.fit(MODEL, stream, epochs=4, callbacks=saving, **options)
+    whole = fl.fit(MODEL, stream, epochs=4, **options)
+    again = fl.fit(MODEL, stream, epochs=4, resume=path, **options)
+    np.testing.assert_array_equal(again.history["loss"], whole.history["loss"])
+    np.testing.assert_array_equal(again.params["weights"], whole.params["weights"])

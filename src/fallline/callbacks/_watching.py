@@ -14,8 +14,6 @@ from ._base import Callback
 class Checkpoint(Callback):
     """A file from which ``fit(..., resume=path)`` or `minimize` goes on, bit for bit.
 
-    `fit` writes them for rules, `minimize` for rules and solvers.
-
     It is written when all callbacks of the step or epoch were called, with what they know.
 
     Parameters
@@ -23,9 +21,9 @@ class Checkpoint(Callback):
     path : str or path
         The file; each new one replaces the old, whole or not at all.
     every : int, default 1
-        Epochs between two files; in `minimize`, iterations.
+        Epochs between two files; iterations, with a solver and in `minimize`.
     steps : int, optional
-        Steps between two files, instead.
+        Steps of a rule between two files, instead.
     """
 
     def __init__(self, path: Any, every: int = 1, *, steps: int | None = None) -> None:

@@ -55,6 +55,9 @@ class Scan:
         if type(model) is not LinearModel or type(batches) is not Batches:
             msg = "only linear models over arrays are recorded"
             raise UnrecordableError(msg)
+        if objective.weighs(batches.arrays):
+            msg = "batches that count by their own weights are not recorded"
+            raise UnrecordableError(msg)
         bound = optimizer._bound
         terms = [leaf.terms for leaf in bound.leaves]
         whole = any(x.whole is not None or x.by_gradient for x in terms)

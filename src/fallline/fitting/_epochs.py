@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,7 +44,7 @@ class EpochRun(Run):
         self, objective: Batchwise, batches: Any, rule: Any, options: dict[str, Any],
         *args: Any, average: Any, stop: Any, nonfinite: str, **more: Any,
     ) -> None:  # fmt: skip
-        super().__init__(*args, **more)
+        super().__init__(*args, stop=stop, **more)
         self._params = mapped(copy, self._params)
         how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
         self.optimizer: Optimizer = Optimizer(self._params, rule, nonfinite=how, **options)
@@ -55,12 +54,11 @@ class EpochRun(Run):
         self._batch = 0  # of this epoch
         self._rng_state: Any = None
         self._total: Any = 0.0
-        self._rows: Any = 0
-        self._due: list[Any] = []  # files to be written when all callbacks were called
+        self._rows: Any = 0  # or the sum of the weights that batches bring
         self._scan: Scan | None = None
         self._refused: Any = None  # what no scan could be made of
         self._scanning, self._behind = False, 0
-        self._condition, self._memory = stop, dict[str, Any]()
+        self._memory: dict[str, Any] = {}
         self._judge = None
         if stop is not None:
             epsilon = self._epsilon
@@ -84,34 +82,8 @@ class EpochRun(Run):
             self._average = EMA(self._params, self._decay)
 
     def save(self, path: Any) -> None:
-        """Write a file from which `fit` goes on.
-
-        Parameters
-        ----------
-        path : str or path
-            Where. Within `on_epoch` and `on_step`, what callbacks behind this one would note now
-            is not in the file; `callbacks.Checkpoint` writes after all of them.
-        """
+        """Write a file, as `Run.save`."""
         _resuming.save(self, path)
-
-    def save_later(self, path: Any) -> None:
-        """Write such a file when all callbacks of this step or epoch were called.
-
-        Parameters
-        ----------
-        path : str or path
-            Where.
-        """
-        self._due.append(path)
-
-    @cached_property
-    def described(self) -> Any:
-        """What tells the data from others, for files."""
-        return _resuming.described(self._batches)
-
-    def _save_due(self) -> None:
-        while self._due:
-            self.save(self._due.pop(0))
 
     def _judged_params(self) -> Any:
         average = self._average
@@ -191,7 +163,7 @@ class EpochRun(Run):
             self._params = opt.step(gradient)
             if self._average is not None and not opt._memory.calls:  # not while gradients gather
                 self._average.update(self._params)
-            self._count(value, int(batch[0].shape[0]))
+            self._count(value, objective.share(batch, value))
             self.loss = value
             self.history.add("step_loss", value)
             if measures:
@@ -208,8 +180,9 @@ class EpochRun(Run):
             raise ValueError(msg)
         return some
 
-    def _count(self, value: Any, n: int) -> None:
-        # Take a batch into the loss of the epoch; steps that are left out have none.
+    def _count(self, value: Any, n: Any) -> None:
+        # Take a batch into the loss of the epoch; steps that are left out have none, and neither
+        # have batches without weight.
         value = _arrays.detached(value)
         if self._nonfinite == "skip" and _arrays.is_array(value):
             xp = _arrays.namespace(value)
@@ -223,10 +196,12 @@ class EpochRun(Run):
         self._total = self._total + value * n
 
     def _epoch_loss(self) -> Any:
-        if self._nonfinite != "skip":
-            return self._total / max(self._rows, 1)
-        rows = _arrays.to_float(self._rows)
-        return self._total / rows if rows else math.nan
+        if self._nonfinite == "skip" or not _arrays.is_array(self._rows):
+            rows = _arrays.to_float(self._rows)
+            return self._total / rows if rows else math.nan
+        xp = _arrays.namespace(self._rows)
+        with _arrays.guard(self._rows)():
+            return self._total / xp.where(self._rows == 0, math.nan, self._rows)
 
     def _rest(self) -> Iterator[tuple[Any, ...]]:
         # The batches of this epoch that are left.
@@ -248,7 +223,7 @@ class EpochRun(Run):
         for batch in batches:
             batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
             value, _ = self._objective.value_and_gradient(self._params, *batch)
-            self._count(value, int(batch[0].shape[0]))
+            self._count(value, self._objective.share(batch, value))
         return self._epoch_loss()
 
     # -- steps without the interpreter ----------------------------------------------------------

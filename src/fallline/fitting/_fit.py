@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from .._arrays._results import Result
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
-from ..solvers._minimize import check_condition, minimize
-from . import _inputs, _objective
+from ..solvers._minimize import check_condition
+from . import _inputs, _objective, _resuming
 from ._epochs import EpochRun
-from ._run import InterruptedRunError, Run, StoppedError
+from ._iterations import SolverRun
+from ._run import InterruptedRunError, StoppedError
 from ._run_record import RunRecord, described
 
 NONFINITE = ("stop", "skip", "raise", "propagate")
@@ -132,7 +134,8 @@ def fit(
         Of the rows; integers count like repeated rows, for every method. An objective returns the
         mean by the weights that it is given; a mini-batch of a rule then counts by its mean weight
         over that of all rows, so that one without weight has a gradient of zero. The total of a
-        stream is not known: its batches keep what weights they bring, and count by their rows.
+        stream is not known: a batch that ends with what the objective takes as ``weights`` steps
+        by its own mean, and counts in the loss of the epoch by the sum of its weights.
     batch_size : int, optional
         Rows of a batch for a rule; by default all.
     epochs : int, optional
@@ -148,8 +151,8 @@ def fit(
         As in `minimize` and `Optimizer`; a penalty that is part of the objective is not given
         here. For a rule an `L2` of a `LinearModel` acts by its proximal steps, as in `Optimizer`,
         so that a large one does not diverge; by its gradient where such steps would lead elsewhere:
-        under rules with momentum that adds up, or whose steps are signs or not known, and beside a
-        constraint that is not one of single elements.
+        under rules whose steps are signs or not known, and beside a constraint that is not one of
+        single elements.
     average : float or schedule, optional
         For a rule, the decay of an `EMA` of the parameters, which is validated and returned in
         their place.
@@ -165,7 +168,8 @@ def fit(
     resume : str or path, optional
         A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on, bit for
         bit: also what `stop`, the average and the callbacks know. Data of another shape or another
-        `batch_size` are refused; of other numbers in the data or the rule a warning tells.
+        `batch_size` are refused; of other numbers in the data, the rule or the objective a warning
+        tells. A solver refuses these too, as the values that it knows are those of the old ones.
     engine : str, default "auto"
         How a rule is run, as in `Optimizer`; all give the same bits. With Numba, mini-batches of
         NumPy's arrays go through a `LinearModel` and the rule without the interpreter.
@@ -213,13 +217,20 @@ def fit(
         "rate_factors": rate_factors, "decay_factors": decay_factors, "engine": engine,
     }  # fmt: skip
     what = described(objective, method, penalty, constraint, stop, data, rng, batch_size)
+    common = {
+        "validation": validation, "stop": stop,
+        "describe": partial(
+            _resuming.described, batches, objective, params, penalty, constraint
+        ),
+    }  # fmt: skip
     run: Any
     if isinstance(method, Solver):
         _refuse(method, {**only_rules, "average": average})
-        if arrays is None or batch_size is not None or resume is not None:
-            msg = "method: a solver takes all data as one batch, and does not resume"
-            raise ValueError(msg)
-        run = Run(evaluate, params, hooks, validation=validation)
+        _check_solver(arrays, batch_size, hooks)
+        run = SolverRun(
+            method, arrays if weights is None else arrays[:-1], weights,
+            {"penalty": penalty, "constraint": constraint}, evaluate, params, hooks, **common,
+        )  # fmt: skip
     else:
         _check_condition(stop)
         aside, penalty = _objective.aside(objective, method, penalty, constraint, params)
@@ -227,13 +238,13 @@ def fit(
         around = {"penalty": penalty, "constraint": constraint, **only_rules}
         run = EpochRun(
             batchwise, batches, method, around, evaluate, params, hooks,
-            validation=validation, average=average, stop=stop, nonfinite=nonfinite,
+            average=average, nonfinite=nonfinite, **common,
         )  # fmt: skip
         epochs = 10 if epochs is None else _checks.count("epochs", epochs)
     start = time.perf_counter()
     try:
         if isinstance(method, Solver):
-            _solve(run, method, arrays, weights, epochs, penalty, constraint, stop)
+            run.solve(epochs, resume)
         else:
             run.train(epochs, resume)
     except StoppedError:
@@ -272,6 +283,16 @@ def _refuse(method: Solver, given: dict[str, Any]) -> None:
             raise ValueError(msg)
 
 
+def _check_solver(arrays: Any, batch_size: Any, hooks: Sequence[Any]) -> None:
+    if arrays is None or batch_size is not None:
+        msg = "method: a solver takes all data as one batch, from arrays and without batch_size"
+        raise ValueError(msg)
+    for i, hook in enumerate(hooks):
+        if isinstance(hook, callbacks.Checkpoint) and hook.watches_steps:
+            msg = f"callbacks[{i}]: Checkpoint watches the steps of a rule; of a solver every "
+            raise ValueError(msg + "iteration is an epoch, and every= counts them")
+
+
 def _check_condition(stop: Any) -> None:
     check_condition(stop)
     for part in () if stop is None else stop._parts():
@@ -299,27 +320,3 @@ def _penalties(tree: Any) -> list[Any]:
 
 def _hooks(given: Sequence[Any], progress: bool) -> list[Any]:
     return callbacks.made([*given, *([callbacks.Progress()] if progress else [])])
-
-
-def _solve(
-    run: Run, method: Solver, arrays: Any, weights: Any, iterations: int | None, penalty: Any,
-    constraint: Any, condition: Any,
-) -> None:  # fmt: skip
-    if any(isinstance(hook, callbacks.Checkpoint) for hook in run._hooks):
-        msg = "callbacks: Checkpoint is for rules; a solver starts again from params="
-        raise TypeError(msg)
-    more = {} if weights is None else {"weights": weights}
-    batch = arrays if weights is None else arrays[:-1]
-
-    def fun(x: Any) -> Any:
-        return _objective.checked(run._evaluate(x, *batch, **more))
-
-    run.epochs = iterations
-    run.begin()
-    found = minimize(
-        fun, run._params, method=method, penalty=penalty, constraint=constraint, stop=condition,
-        max_iterations=iterations, callback=run.look, record=(),
-    )  # fmt: skip
-    run.params, run.step = found.x, found.nfev
-    run.note_only(found.fun)
-    run.end(found.message, status=found.status, success=found.success)

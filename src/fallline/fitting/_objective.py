@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +15,9 @@ from .._arrays import _checks
 from .._arrays._trees import Structure
 from ..objectives._linear_model import LinearModel
 
-# Rules that a constant gradient moves by their `lengths` times it, so that the proximal steps of a
-# penalty, which have these lengths, lead to the minimizer. Momentum that adds up, and steps by the
-# sign, do not: their proximal steps would be too short or too long, and end elsewhere.
+# Rules that a constant gradient moves by their `lengths` and `gain` times it, so that the proximal
+# steps of a penalty, which are as long, lead to the minimizer. Steps by the sign do not: their
+# proximal steps would be too short or too long, and end elsewhere.
 PROPORTIONAL = (
     rules.GradientDescent, rules.SGD, rules.ASGD, rules.Adagrad, rules.Adadelta, rules.RMSprop,
     rules.Adam, rules.AdamW, rules.Adamax, rules.NAdam, rules.RAdam, rules.AdaBelief, rules.Yogi,
@@ -55,7 +56,8 @@ class Batchwise:
 
     A batch of rows with weights gives the sum of its weighted terms, divided by its rows times the
     mean weight of all rows: the expectation over batches is the whole, in which integer weights
-    count like repeated rows.
+    count like repeated rows. Where that mean is not known, a batch that ends with what the
+    objective takes as ``weights`` gives its own mean by these, and no gradient without weight.
 
     Parameters
     ----------
@@ -84,13 +86,14 @@ class Batchwise:
             self._beside = rest.penalty
             rest = dataclasses.replace(rest, penalty=None)
         self._evaluate = evaluator(rest)
+        self._place = _place_of_weights(rest)
         self._averages = not isinstance(rest, LinearModel) or (
             rest.loss.reduction == "mean" and rest.loss.averages
         )
 
     def value_and_gradient(self, params: Any, *batch: Any) -> tuple[Any, Any]:
         """Return the loss and the gradient of a batch."""
-        if self.mean_weight is None:
+        if self.mean_weight is None and not self.weighs(batch):
             value, gradient = checked(self._evaluate(params, *batch))
         elif self._averages:
             value, gradient = self._shared(params, batch[:-1], batch[-1])
@@ -103,22 +106,49 @@ class Batchwise:
                 gradient = {**gradient, "weights": gradient["weights"] + slope}
         return value, gradient
 
+    def weighs(self, batch: Any) -> bool:
+        """Tell whether a batch whose weights are not those of `fit` ends with some of its own."""
+        own = self._place == len(batch) - 1 and _arrays.is_array(batch[-1])
+        return own and self.mean_weight is None and self._averages
+
+    def share(self, batch: Any, value: Any) -> Any:
+        """Return how much a batch counts in a mean: its rows, or the sum of its own weights."""
+        if not self.weighs(batch):
+            return int(batch[0].shape[0])
+        xp = _arrays.namespace(batch[-1])
+        with _arrays.guard(batch[-1])():
+            total = xp.sum(xp.astype(batch[-1], getattr(xp, self._precision), copy=False))
+            return _arrays.cast(total, value) if _arrays.is_array(value) else float(total)
+
     def _shared(self, params: Any, batch: Any, weights: Any) -> tuple[Any, Any]:
-        # The mean by the weights, times the mean weight of the batch over that of all rows.
+        # The mean by the weights, times the mean weight of the batch over that of all rows, where
+        # this is known; else times one, or zero if there is no weight at all.
         xp = _arrays.namespace(weights)
         with _arrays.guard(weights)():
             weights = xp.astype(weights, getattr(xp, self._precision), copy=False)
             total = xp.sum(weights)
             # A batch without weight counts nothing; its mean is that of the bare rows.
             weights = xp.where(total == 0, xp.ones_like(weights), weights)
-            count = math.prod(weights.shape) * self.mean_weight
-            share = _arrays.unscalar(total / count)
+            if self.mean_weight is None:
+                share = _arrays.unscalar(xp.astype(total != 0, total.dtype))
+            else:
+                share = _arrays.unscalar(total / (math.prod(weights.shape) * self.mean_weight))
         value, gradient = checked(self._evaluate(params, *batch, weights=weights))
         slopes = self._structure.flatten(gradient, "grads")
         with _arrays.guard(share)():
             slopes = [None if g is None else _times(g, share) for g in slopes]
             value = _times(value, share) if _arrays.is_array(value) else value * share
         return value, self._structure.unflatten(slopes)
+
+
+def _place_of_weights(objective: Any) -> int | None:
+    # Which array of a batch an objective takes as weights.
+    try:
+        parameters = inspect.signature(objective.value_and_gradient).parameters.values()
+    except (AttributeError, TypeError, ValueError):
+        return None
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names.index("weights") - 1 if "weights" in names else None
 
 
 def _times(x: Any, share: Any) -> Any:
@@ -206,7 +236,7 @@ def _rule(method: Any, structure: Structure, params: Any, place: int) -> Any:
 
 
 def _proportional(rule: Any) -> bool:
-    return type(rule) in PROPORTIONAL and not getattr(rule, "momentum", 0.0)
+    return type(rule) in PROPORTIONAL
 
 
 def mean_weight(weights: Any) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,8 @@ from .._arrays._sparse import is_sparse
 from .._arrays._trees import Structure
 from ..data import Batches
 from ..objectives._linear_model import dense_like
-from ..optimizer import _restoring, _saving
-from ..optimizer._checkpoint import Stored
+from ..optimizer import _describe, _saving
+from ..optimizer._values import Reader, Writer
 from ..solvers._resume import matched
 from ..stop._watch import fill
 from ._run import End, told
@@ -24,105 +26,170 @@ from ._run_record import fingerprint
 ROWS = 64  # of the data, by whose digest they are known again
 
 
-def save(run: Any, path: Any) -> None:
-    """Write a file from which `fit` goes on."""
-    arrays = {f"history/{name}": x for name, x in run.history.state().items()}
+# -- for both kinds of methods ---------------------------------------------------------------------
 
-    def kept(name: str, x: Any) -> str:
-        arrays[name] = x
-        return name
 
-    structure, end = Structure(run._params), run._ends[0] if run._ends else None
+def written(run: Any) -> tuple[dict[str, Any], Writer]:
+    """Return what a file says of a run beside its method: for the header, and what has the arrays.
+
+    Parameters
+    ----------
+    run : Run
+        Of a rule or of a solver.
+
+    Returns
+    -------
+    entry : dict
+        For JSON.
+    writer : Writer
+        With the arrays, which takes more.
+    """
+    writer, history = Writer(run._first), run.history.state()
+    for name, x in history.items():
+        writer.keep(f"history/{name}", x)
     value, best, epoch = run._best
-    more = {
-        "epoch": run.epoch, "step": run.step, "batch": run._batch, "rng": run._rng_state,
-        "history": list(run.history), "rows": _arrays.to_float(run._rows),
-        "total": _arrays.to_float(run._total), "data": run.described,
-        "best": {
-            "value": value, "epoch": epoch, "params": packed(structure, "run/best", best, kept),
-        },
-        "stop": {"condition": told(run._condition), "memory": run._memory},
+    end = run._ends[0] if run._ends else None
+    entry = {
+        "epoch": run.epoch, "step": run.step, "history": list(history), **run.described,
+        "best": {"value": value, "epoch": epoch, "params": writer.pack("run/best", best)},
         "callbacks": [
             {"name": type(hook).__name__,
-             "state": packed(structure, f"run/callbacks/{i}", hook.state_dict(), kept)}
+             "state": writer.pack(f"run/callbacks/{i}", hook.state_dict())}
             for i, hook in enumerate(run._hooks)
         ],
         "end": None if end is None else end._asdict(),
-        "average": None,
     }  # fmt: skip
-    if run._average is not None:
-        state = run._average.state_dict()
-        more["average"] = {
-            "params": packed(structure, "run/average", state["params"], kept),
-            "step_count": state["step_count"], "average": state["average"],
-        }  # fmt: skip
-    opt = run.optimizer
-    _saving.save(path, opt._ready(), opt._memory, more={"run": more}, arrays=arrays)
+    return entry, writer
 
 
-def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
-    """Put a run where a file says; return the callbacks whose states are in it, with these."""
-    opt = run.optimizer
+@dataclass
+class Saved:
+    """What a file says of a run beside its method.
+
+    Attributes
+    ----------
+    file, reader : _files.Reader, Reader
+        The open file.
+    more : dict
+        The entry of the header.
+    pairs : list
+        Callbacks, with what the file knows of each.
+    """
+
+    file: Any
+    reader: Reader
+    more: dict[str, Any]
+    counts: list[int]
+    history: dict[str, Any]
+    best: Any
+    pairs: list[tuple[Any, Any]]
+
+    def put(self, run: Any) -> None:
+        """Put the run where the file says."""
+        run.epoch, run.step = self.counts
+        run.history.load(self.history)
+        run._best = self.best or run._best
+        end, judges = self.more.get("end"), [*run._hooks, run._condition]
+        if end is not None and end["by"] and end["by"] in map(told, judges):
+            run._ends.append(End(**end))
+
+
+@contextmanager
+def opened(run: Any, path: Any) -> Iterator[Saved]:
+    """Open a file of a run of the same kind, on the same data; nothing is written yet.
+
+    Parameters
+    ----------
+    run : Run
+        That is to go on.
+    path : str or path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the file does not fit; the message names it.
+    """
+    place = f"resume: {str(path)!r}"
     with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
-        snapshot, more = _saving.snapshot(file), file.header.get("run")
+        more, minimized = file.header.get("run"), "minimize" in file.header
         if more is None:
-            msg = f"resume: {str(path)!r} is of an Optimizer, not of a run; use Optimizer.load"
+            of = "minimize, not of fit" if minimized else "an Optimizer, not of a run"
+            msg = f"{place} is of {of}; use {'minimize' if minimized else 'Optimizer.load'}"
             raise _files.FileError(msg)
+        if minimized != (run.optimizer is None):
+            both = ("a solver", "a rule")[:: 1 if minimized else -1]
+            raise _files.FileError(_checks.mismatch(place, "method", *both))
+        with file.blamed("what it says of a run is damaged"):
+            leaves = [row["leaf"] for row in file.header["leaves"]]
+        ours = [_checks.where("params", leaf) for leaf in Structure(run._first).paths]
+        if leaves != ours:
+            raise _files.FileError(_checks.mismatch(place, "the list of its leaves", leaves, ours))
+        _compare(run, place, more)
         with file.blamed("what it says of a run is damaged"):
             history = more["history"]
             if isinstance(history, list):
                 history = {name: file.array(f"history/{name}") for name in history}
-            counts = [_checks.count(f"resume[{n!r}]", more[n]) for n in ("epoch", "step", "batch")]
-            read = _reader(run, file)
-            found = {
-                name: read(more[name][part]) if more.get(name) else None
-                for name, part in (("best", "params"), ("average", "params"))
-            }
-            states = [(x["name"], read(x["state"])) for x in more.get("callbacks", ())]
-        _compare(run, path, more)
+            counts = [_checks.count(f"resume[{n!r}]", more[n]) for n in ("epoch", "step")]
+            reader, best = Reader(file, run._first), more.get("best")
+            if best is not None:
+                best = best["value"], reader.read(best["params"]), best["epoch"]
+            states = [(x["name"], reader.read(x["state"])) for x in more.get("callbacks", ())]
         pairs = matched(run._hooks, states)
-        memory = _memory(run, more.get("stop"))
-        state = _rng(run, path, more)
-        opt._restore(opt._ready(), snapshot)  # of other numbers it warns
-    if state is not None:
-        run._batches.rng.bit_generator.state = state
-    run._params = opt.params
-    run.epoch, run.step, run._batch = counts
-    run._total, run._rows = more["total"], more["rows"]
-    run.history.load(history)
-    fill(run._memory, memory)
-    if found["best"] is not None:
-        run._best = more["best"]["value"], found["best"], more["best"]["epoch"]
-    if run._average is not None and found["average"] is not None:
-        saved = {**more["average"], "params": found["average"]}
-        run._average.load_state_dict({**run._average.state_dict(), **saved})
-    end = more.get("end")
-    if end is not None and end["by"] and end["by"] in map(told, [*run._hooks, run._condition]):
-        run._ends.append(End(**end))
-    return pairs
+        yield Saved(file, reader, more, counts, history, best, pairs)
 
 
-def _compare(run: Any, path: Any, more: Mapping[str, Any]) -> None:
-    # The data and their batches; other numbers in rules are told of by the Optimizer.
-    saved, now = more.get("data"), run.described
-    if saved is None or now is None:
-        return
-    for name in ("batch_size", "arrays"):
-        if saved[name] != now[name]:
-            what = "the data" if name == "arrays" else name
-            msg = _checks.mismatch(f"resume: {str(path)!r}", what, saved[name], now[name])
-            raise ValueError(f"{msg} as in this call")
-    if saved["digest"] != now["digest"]:
-        msg = f"resume: the data are not those of {str(path)!r}: some of {ROWS} rows differ"
-        warnings.warn(msg, stacklevel=6)
-    has, here = more.get("average") is not None, run._average is not None
-    if has != here:
-        msg = f"average: is {'given' if here else 'not given'}, unlike in {str(path)!r}"
-        raise ValueError(msg)
+def _compare(run: Any, place: str, more: Mapping[str, Any]) -> None:
+    # The data, their batches, and what is minimized.
+    saved, now = more.get("data"), run.described["data"]
+    if saved is not None and now is not None:
+        for name in ("arrays", "batch_size"):
+            if saved[name] != now[name]:
+                what = "the data" if name == "arrays" else name
+                msg = _checks.mismatch(place, what, saved[name], now[name])
+                raise ValueError(f"{msg} as in this call")
+        if saved["digest"] != now["digest"]:
+            msg = f"the data are not those of {place[8:]}: some of {ROWS} rows differ"
+            _differ(run, f"resume: {msg}")
+    before, problem = more.get("problem", {}), run.described["problem"]
+    pairs = ((name, before.get(name, x), x) for name, x in problem.items())
+    if found := [text for pair in pairs for text in _describe.differences(*pair)]:
+        _differ(run, f"{place}: {'; '.join(found)}")
 
 
-def described(batches: Any) -> dict[str, Any] | None:
-    """Return what tells data from others: sizes, dtypes, and a digest of some rows."""
+def _differ(run: Any, msg: str) -> None:
+    # A rule may go on with other numbers; what a solver knows are values of the old objective.
+    if run.optimizer is None:
+        raise ValueError(f"{msg}; a solver starts anew from params=")
+    warnings.warn(msg, stacklevel=7)
+
+
+def described(
+    batches: Any, objective: Any, params: Any, penalty: Any, constraint: Any
+) -> dict[str, Any]:
+    """Return what tells the data and the problem of a run from others, for files.
+
+    Parameters
+    ----------
+    batches : iterable
+        Of the data.
+    objective, params, penalty, constraint : object
+        As in `fit`.
+
+    Returns
+    -------
+    dict
+        ``"data"``, sizes, dtypes and a digest of some rows, `None` for a stream; and ``"problem"``.
+    """
+    structure = Structure(params)
+    problem = {"objective": _describe.described(objective)}
+    for name, tree in (("penalty", penalty), ("constraint", constraint)):
+        for path, x in zip(structure.paths, structure.broadcast(tree, name), strict=True):
+            problem[_checks.where(name, path)] = _describe.described(x)
+    return {"data": _data(batches), "problem": problem}
+
+
+def _data(batches: Any) -> dict[str, Any] | None:
     if type(batches) is not Batches:
         return None
     n = int(batches.arrays[0].shape[0])
@@ -140,6 +207,56 @@ def described(batches: Any) -> dict[str, Any] | None:
         for x in batches.arrays
     ]
     return {"batch_size": batches.batch_size, "arrays": arrays, "digest": fingerprint(*rows)}
+
+
+# -- for rules -------------------------------------------------------------------------------------
+
+
+def save(run: Any, path: Any) -> None:
+    """Write a file from which `fit` goes on with a rule."""
+    more, writer = written(run)
+    more |= {
+        "batch": run._batch, "rng": run._rng_state,
+        "total": _arrays.to_float(run._total), "rows": _arrays.to_float(run._rows),
+        "stop": {"condition": told(run._condition), "memory": run._memory},
+        "average": None,
+    }  # fmt: skip
+    if run._average is not None:
+        state = run._average.state_dict()
+        more["average"] = {
+            "params": writer.pack("run/average", state["params"]),
+            "step_count": state["step_count"], "average": state["average"],
+        }  # fmt: skip
+    opt = run.optimizer
+    _saving.save(path, opt._ready(), opt._memory, more={"run": more}, arrays=writer.arrays)
+
+
+def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
+    """Put a run where a file says; return the callbacks whose states are in it, with these."""
+    opt = run.optimizer
+    with opened(run, path) as saved:
+        more, average = saved.more, saved.more.get("average")
+        has, here = average is not None, run._average is not None
+        if has != here:
+            msg = f"average: is {'given' if here else 'not given'}, unlike in {str(path)!r}"
+            raise ValueError(msg)
+        with saved.file.blamed("what it says of a run is damaged"):
+            batch = _checks.count("resume['batch']", more["batch"])
+            if average is not None:
+                params = saved.reader.read(average["params"])
+                average = {**run._average.state_dict(), **average, "params": params}
+        memory = _memory(run, more.get("stop"))
+        state = _rng(run, path, more)
+        opt._restore(opt._ready(), _saving.snapshot(saved.file))  # of other numbers it warns
+    if state is not None:
+        run._batches.rng.bit_generator.state = state
+    run._params = opt.params
+    saved.put(run)
+    run._batch, run._total, run._rows = batch, more["total"], more["rows"]
+    fill(run._memory, memory)
+    if average is not None:
+        run._average.load_state_dict(average)
+    return saved.pairs
 
 
 def _memory(run: Any, saved: Any) -> Mapping[str, Any]:
@@ -171,74 +288,3 @@ def _unjson(state: Any) -> Any:
             return np.asarray(state["array"], np.uint32)
         return {key: _unjson(value) for key, value in state.items()}
     return state
-
-
-# -- states of callbacks ---------------------------------------------------------------------------
-
-
-def packed(structure: Structure, name: str, x: Any, keep: Callable[[str, Any], str]) -> Any:
-    """Return a state as JSON has it; arrays are kept, by names.
-
-    Parameters
-    ----------
-    structure : Structure
-        Of the parameters, trees of which a state may hold.
-    name : str
-        Where the state stands.
-    x : object
-        Numbers, text, arrays, and dicts, lists and tuples of them.
-    keep : callable
-        Keeps an array under a name, which it returns.
-
-    Returns
-    -------
-    object
-        For JSON.
-    """
-    if x is None or isinstance(x, bool | int | float | str):
-        return x
-    if isinstance(x, np.generic):
-        return x.item()
-    if _arrays.is_array(x):
-        return {"array": keep(name, x)}
-    if not structure.is_leaf:
-        try:
-            leaves = structure.flatten(x, name)
-        except (TypeError, ValueError):
-            leaves = []
-        if leaves and all(leaf is None or _arrays.is_array(leaf) for leaf in leaves):
-            parts = enumerate(leaves)
-            return {"tree": [packed(structure, f"{name}/{i}", p, keep) for i, p in parts]}
-    if isinstance(x, dict) and all(isinstance(key, str) for key in x):
-        return {"dict": {k: packed(structure, f"{name}/{k}", v, keep) for k, v in x.items()}}
-    if isinstance(x, list | tuple):
-        kind = "list" if isinstance(x, list) else "tuple"
-        return {kind: [packed(structure, f"{name}/{i}", v, keep) for i, v in enumerate(x)]}
-    msg = f"{name}: is {_checks.described(x)}, expected numbers, text, arrays, dicts or lists"
-    raise TypeError(msg)
-
-
-def _reader(run: Any, file: Any) -> Callable[[Any], Any]:
-    structure = Structure(run._params)
-    like = next(p for p in structure.flatten(run._params, "params") if p is not None)
-
-    def array(name: str) -> Any:
-        stored = Stored(file.shape(name), file.dtype(name), lambda near: near)
-        near = _restoring._like(name, like, stored)
-        found = _arrays.from_numpy(_saving.from_stored(file.array(name), near), near)
-        return _arrays.moved(found, near, near.dtype)
-
-    def read(x: Any) -> Any:
-        if not isinstance(x, dict):
-            return x
-        ((kind, value),) = x.items()
-        if kind == "array":
-            return array(value)
-        if kind == "dict":
-            return {key: read(part) for key, part in value.items()}
-        parts = [read(part) for part in value]
-        return (
-            structure.unflatten(parts) if kind == "tree" else (parts, tuple(parts))[kind == "tuple"]
-        )
-
-    return read

@@ -7,6 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .. import _arrays
@@ -54,10 +55,11 @@ class Run:
     """
 
     def __init__(
-        self, evaluate: Callable[..., Any], params: Any, hooks: Sequence[Any], *, validation: Any
-    ) -> None:
+        self, evaluate: Callable[..., Any], params: Any, hooks: Sequence[Any], *, validation: Any,
+        stop: Any, describe: Callable[[], dict[str, Any]],
+    ) -> None:  # fmt: skip
         self._evaluate, self._params, self._hooks = evaluate, params, hooks
-        self._validation = validation
+        self._validation, self._condition, self._describe = validation, stop, describe
         self.optimizer: Optimizer | None = None
         self.epoch = self.step = 0
         self.epochs: int | None = None
@@ -70,6 +72,8 @@ class Run:
         self._first = params
         self._ends: list[End] = []
         self._calling: Any = None
+        self._begun = False
+        self._due: list[Any] = []  # files to be written when all callbacks were called
         self._told: set[int] = set()  # callbacks that were warned about
 
     # -- for callbacks ------------------------------------------------------------------------
@@ -113,7 +117,37 @@ class Run:
         """
         self._params = mapped(copy, params)
 
+    def save(self, path: Any) -> None:
+        """Write a file from which `fit` goes on.
+
+        Parameters
+        ----------
+        path : str or path
+            Where. Within `on_epoch` and `on_step`, what callbacks behind this one would note now
+            is not in the file; `callbacks.Checkpoint` writes after all of them.
+        """
+        raise NotImplementedError
+
+    def save_later(self, path: Any) -> None:
+        """Write such a file when all callbacks of this step or epoch were called.
+
+        Parameters
+        ----------
+        path : str or path
+            Where.
+        """
+        self._due.append(path)
+
+    def _save_due(self) -> None:
+        while self._due:
+            self.save(self._due.pop(0))
+
     # -- for both kinds of methods --------------------------------------------------------------
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What tells the data and the problem from others, for files."""
+        return self._describe()
 
     def _judged_params(self) -> Any:
         # What is validated, compared and returned.
@@ -132,15 +166,15 @@ class Run:
 
     def begin(self, states: Sequence[Any] = ()) -> None:
         """Tell the callbacks, and give them what they knew in the run that goes on."""
-        self._clock = time.perf_counter()
+        self._clock, self._begun = time.perf_counter(), True
         for hook in self._hooks:
             self._tell(hook, "on_start")
         for hook, state in states:
             hook.load_state_dict(state)
 
     def conclude(self) -> None:
-        """Tell the callbacks that the run has ended."""
-        for hook in self._hooks:
+        """Tell the callbacks that the run has ended, if they know that it began."""
+        for hook in self._hooks if self._begun else ():
             self._tell(hook, "on_end")
 
     def end(self, message: str, *, status: int, success: bool | None = None) -> None:
@@ -151,27 +185,6 @@ class Run:
     def _end_as_told(self) -> None:
         first = self._ends[0]
         self.end(first.message, status=first.status, success=first.success)
-
-    def interrupted(self) -> None:
-        """End a run that was interrupted, with the best parameters so far."""
-        self.end("interrupted; these are the best parameters so far", status=98)
-        if self._best[1] is not None:
-            self._params = self._best[1]
-
-    def look(self, record: Any) -> bool:
-        """Take note of a solver's iteration; tell whether to end."""
-        self.epoch, self.step, self.loss = record.iteration, record.evaluations, record.value
-        self._params = record.x
-        if record.value < self._best[0]:
-            self._best = record.value, record.x, self.epoch
-        self.history.add("gradient_norm", record.gradient_norm)
-        self._note_epoch(record.value)
-        self._tell_epoch()
-        if self._ends:
-            self._params = self.copied()
-            self._end_as_told()
-            raise StoppedError
-        return False
 
     def note_only(self, value: Any) -> None:
         """Take down the loss of a run that had nothing to do."""

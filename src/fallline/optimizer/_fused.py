@@ -114,7 +114,8 @@ class FusedRule(AbstractRule):
         for i, transform in enumerate(self.transforms):
             found |= _prefixed(f"gradient{i}.", transform.scalars())
         if self.penalty is not None:
-            scalars = self.penalty.scalars()
+            gain = self.rule.gain(found)  # of the step that the penalty's is to balance
+            scalars = {name: x * gain for name, x in self.penalty.scalars().items()}
             if not self.scales:
                 length = found["learning_rate"]
                 scalars = self.penalty.prox_scalars(SimpleNamespace(**scalars), length)

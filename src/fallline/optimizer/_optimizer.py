@@ -34,8 +34,9 @@ class Optimizer(Changes):
         What is done to gradients first, in order: see `fallline.gradients`.
     penalty : penalty or tree of penalties, optional
         A penalty on the parameters, applied after the rule as a proximal step; each element's step
-        length is the rule's. A `TotalVariation`, which has no proximal point in closed form, joins
-        the gradient instead.
+        length is the rule's, with momentum that adds up ``1 / (1 - momentum)`` times as long, so
+        that both balance at the minimizer. A `TotalVariation`, which has no proximal point in
+        closed form, joins the gradient instead.
     constraint : constraint, callable, or tree of these, optional
         Projected on at the end of a step, in the same metric.
     nonfinite : {"propagate", "skip", "raise"}

@@ -130,10 +130,11 @@ def from_stored(x: np.ndarray[Any, Any], like: Any) -> np.ndarray[Any, Any]:
         return x
     if _arrays.on_host(like):
         return x.view(like.dtype.newbyteorder("="))
-    return _widened(x)
+    return widened(x)
 
 
-def _widened(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def widened(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the integers of the bits of bfloat16 as single precision."""
     return (x.astype(np.uint32) << 16).view(np.float32).reshape(x.shape)
 
 
@@ -199,7 +200,7 @@ def read_checkpoint(path: Any) -> CheckpointContents:
 
         def array(key: str) -> Any:
             x = file.array(key)
-            return _widened(x) if file.dtype(key) == "bfloat16" else x
+            return widened(x) if file.dtype(key) == "bfloat16" else x
 
         params, state, rules = {}, {}, {}
         with file.blamed("its header is not that of a checkpoint"):

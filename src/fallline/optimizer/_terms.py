@@ -111,12 +111,12 @@ class LeafTerms:
         rule = plan.rule if isinstance(plan, FusedRule) else plan
         assert isinstance(rule, Rule)
         p = _arrays.widened(arrays.get("master", arrays["p"]))
-        lengths = None
+        lengths, gain = None, rule.gain(scalars)
         if plan.scales:
             lengths = _lengths(plan, rule, scalars, p, [arrays[slot.name] for slot in rule.slots])
         if lengths is None or not _arrays.is_array(lengths) or rule._by_components:
-            return _prox(penalty, constraint, p, scalars.get("learning_rate", 1.0))
-        return _in_metric(penalty, constraint, p, lengths, _arrays.widened(start))
+            return _prox(penalty, constraint, p, scalars.get("learning_rate", 1.0) * gain)
+        return _in_metric(penalty, constraint, p, lengths * gain, _arrays.widened(start))
 
 
 def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:

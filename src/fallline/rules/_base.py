@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
@@ -168,6 +168,19 @@ class Rule(AbstractRule):
         elements; rules that scale each element return an array, computed from the new slots.
         """
         return s.learning_rate
+
+    def gain(self, scalars: Mapping[str, Any]) -> float:
+        """Return how many times its `lengths` a constant gradient moves an element in the long run.
+
+        1, but for momentum that adds up. A proximal step must be as long as the rule's, or both
+        balance elsewhere than at the minimizer.
+
+        Parameters
+        ----------
+        scalars : mapping
+            The numbers of a step.
+        """
+        return 1.0
 
     @property
     def scales(self) -> bool:

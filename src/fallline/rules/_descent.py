@@ -26,6 +26,11 @@ def decayed(rule: Any, s: Any, p: Any, g: Any) -> tuple[Any, Any]:
     return p, descent(rule, s, p, g)
 
 
+def summed(momentum: float, take: float = 1.0) -> float:
+    """Return the limit of ``b = momentum * b + take``; 1 where there is none."""
+    return take / (1 - momentum) if momentum < 1 else 1.0
+
+
 def corrected_root(rule: Any, xp: Any, s: Any, v: Any) -> Any:
     """Return the root of a second moment, corrected for its start at zero, with the epsilons."""
     return xp.sqrt(v + s.inside if rule.eps_root else v) / s.root + s.eps

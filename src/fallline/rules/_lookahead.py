@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Self
 
 from .. import _arrays
@@ -104,6 +105,10 @@ class Lookahead(Rule, kw_only=False):
     def scales(self) -> bool:
         """Whether the step lengths of the inner rule differ between elements."""
         return self._inner.scales
+
+    def gain(self, scalars: Mapping[str, Any]) -> float:
+        """Return that of the inner rule."""
+        return self._inner.gain(scalars)
 
     @property
     def ascends(self) -> bool:

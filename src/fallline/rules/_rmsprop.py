@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper, weighted_abs2
-from ._descent import decay_scalars, decayed
+from ._descent import decay_scalars, decayed, summed
 
 
 class RMSprop(Rule):
@@ -84,6 +85,10 @@ class RMSprop(Rule):
             *((Slot("a", counted=False),) if self.centered else ()),
             *((Slot("b", counted=False),) if self.momentum else ()),
         )
+
+    def gain(self, scalars: Mapping[str, Any]) -> float:
+        """Return the limit of the buffer for scaled gradients of one."""
+        return summed(scalars["momentum"])
 
     def scalars(self, t: Any) -> dict[str, Any]:
         return {

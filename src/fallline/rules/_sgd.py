@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .. import _arrays
 from ._base import Hyperparameter, Rule, Slot, hyper
-from ._descent import decay_scalars, decayed
+from ._descent import decay_scalars, decayed, summed
 
 
 class GradientDescent(Rule):
@@ -109,6 +110,10 @@ class SGD(Rule):
     @property
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("b"),) if self.momentum else ()
+
+    def gain(self, scalars: Mapping[str, Any]) -> float:
+        """Return the limit of the buffer for gradients of one."""
+        return summed(scalars["momentum"], scalars["take"]) if self.momentum else 1.0
 
     def scalars(self, t: Any) -> dict[str, Any]:
         return {

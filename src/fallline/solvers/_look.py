@@ -173,15 +173,17 @@ class View:
         """
         self.verdict = self.verdict or Verdict(message, status == 0, status)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: Any, *, more: Any = None, arrays: Any = None) -> None:
         """Write a file from which `minimize` goes on.
 
         Parameters
         ----------
         path : str or path
             Where.
+        more, arrays : mapping, optional
+            What else belongs into the file: entries of its header, and arrays by their names.
         """
-        _resume.save(path, self._run, self._method, self.look)
+        _resume.save(path, self._run, self._method, self.look, more=more, arrays=arrays)
 
     def save_later(self, path: Any) -> None:
         """Write it once all callbacks of this iteration were called.

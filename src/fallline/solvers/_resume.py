@@ -6,10 +6,8 @@ chooses a class: what it holds is put into a run that was made already, name by 
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from .. import _arrays
 from .._arrays import _checks, _files
 from .._arrays._trees import Structure
 from ..optimizer import _describe, _saving
+from ..optimizer._values import Reader, Writer
 from ._base import Solver
 from ._record import Record
 from ._rule_run import RuleRun
@@ -29,7 +28,10 @@ _VECTORS = {"x", "gradient", "pseudo", "_x", "_gradient", "_before", "_d", "_pre
 _ENTRIES = ("method", "evaluations", "stop", "history", "callbacks", "best", "last", "state")
 
 
-def save(path: Any, run: Any, method: Any, look: Any) -> None:
+def save(
+    path: Any, run: Any, method: Any, look: Any, *, more: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Write a file.
 
     Parameters
@@ -42,28 +44,34 @@ def save(path: Any, run: Any, method: Any, look: Any) -> None:
         What it was made of.
     look : Look
         What it found so far.
+    more : mapping, optional
+        Further entries of the header.
+    arrays : mapping of arrays, optional
+        Further members, by name.
     """
-    writer = _Writer(run.space)
+    writer = Writer(_like(run.space), _KINDS, {"_space"})
     entry = {
         "method": _described(method),
         "evaluations": run.objective.evaluations,
         "stop": {"condition": _describe.described(look.stop), "memory": look.memory},
-        "history": {name: writer.series(name, x) for name, x in look.history.items()},
+        "history": {n: _series(writer, run.space, n, x) for n, x in look.history.items()},
         "callbacks": [
-            {"name": type(hook).__name__, "state": writer.pack(hook.state_dict())}
-            for hook in look.hooks
+            {"name": type(hook).__name__,
+             "state": writer.pack(f"minimize/callbacks/{i}", hook.state_dict())}
+            for i, hook in enumerate(look.hooks)
         ],
-        "best": writer.pack(look.best),
-        "last": writer.pack(look.last),
-        "state": {name: writer.pack(getattr(run, name)) for name in run.remembers},
-    }
+        "best": writer.pack("minimize/best", look.best),
+        "last": writer.pack("minimize/last", look.last),
+        "state": {n: writer.pack(f"minimize/state/{n}", getattr(run, n)) for n in run.remembers},
+    }  # fmt: skip
+    further = {**(more or {}), "minimize": entry}
+    kept = {**(arrays or {}), **writer.arrays}
     if isinstance(run, RuleRun):
         opt = run.optimizer
-        more, arrays = {"minimize": entry}, writer.arrays
-        _saving.save(path, opt._ready(), opt._memory, more=more, arrays=arrays)
+        _saving.save(path, opt._ready(), opt._memory, more=further, arrays=kept)
         return
     leaves = _leaves(run.space.structure, run.space.unpack(run.at.x))
-    members = {name: x for name, _, x in leaves if x is not None} | writer.arrays
+    members = {name: x for name, _, x in leaves if x is not None} | kept
     header = {
         "step_count": run.iteration,
         "leaves": [
@@ -71,7 +79,7 @@ def save(path: Any, run: Any, method: Any, look: Any) -> None:
              "params": None if x is None else name, "state": None, "rule": None}
             for name, path, x in leaves
         ],
-        "minimize": entry,
+        **further,
     }  # fmt: skip
     stored = {name: (_saving.to_stored(x), _arrays.dtype_name(x)) for name, x in members.items()}
     _files.write(path, _saving.KIND, _saving.VERSION, header, stored)
@@ -103,15 +111,15 @@ def load(path: Any, run: Any, method: Any, look: Any) -> list[tuple[Any, Any]]:
             if {*saved} != {*_ENTRIES}:
                 raise file.error("the entries of its run are others")
             _compare(path, file, saved, run, method, look)
-            reader = _Reader(file, run.space)
-            best, last = reader.unpack(saved["best"]), reader.unpack(saved["last"])
-            state = reader.unpack(saved["state"])
+            reader, checked = _reader(file, run.space)
+            best, last = reader.read(saved["best"]), reader.read(saved["last"])
+            state = {name: checked(name, reader.read(x)) for name, x in saved["state"].items()}
             if not (isinstance(best, Record) and isinstance(last, Record)):
                 raise file.error("its records are damaged")
             if set(state) != set(run.remembers):
                 raise file.error("what its method remembers is damaged")
-            history = {name: reader.series(name, x) for name, x in saved["history"].items()}
-            states = [(x["name"], reader.unpack(x["state"])) for x in saved["callbacks"]]
+            history = {n: _listed(reader, run.space, n, x) for n, x in saved["history"].items()}
+            states = [(x["name"], reader.read(x["state"])) for x in saved["callbacks"]]
             evaluations = _checks.count("evaluations", saved["evaluations"])
         memory = _memory(saved["stop"], look)
         if isinstance(run, RuleRun):
@@ -122,6 +130,23 @@ def load(path: Any, run: Any, method: Any, look: Any) -> list[tuple[Any, Any]]:
         setattr(run, name, state[name])
     look.best, look.last, look.memory, look.history = best, last, memory, history
     return matched(look.hooks, states)
+
+
+def _reader(file: Any, space: Any) -> tuple[Reader, Callable[[str, Any], Any]]:
+    # What a file says of itself is compared with the vectors of the run.
+    def checked(name: str, value: Any) -> Any:
+        if value is not None and name in _VECTORS and tuple(value.shape) != (space.size,):
+            raise file.error(f"its {name.strip('_')} is not of the size of x0")
+        return value
+
+    native = _arrays.full(space.like, 0.0, space.dtype, shape=())
+    given = {"_space": space}
+    reader = Reader(file, _like(space), like=native, kinds=_KINDS, given=given, checked=checked)
+    return reader, checked
+
+
+def _like(space: Any) -> Any:
+    return space.structure.unflatten(space._like)
 
 
 def matched(hooks: Sequence[Any], states: Sequence[tuple[str, Any]]) -> list[tuple[Any, Any]]:
@@ -189,96 +214,17 @@ def _leaves(structure: Structure, tree: Any) -> list[tuple[str, tuple[Any, ...],
     ]
 
 
-class _Writer:
-    # Turns values into JSON and arrays; arrays that are one array stay one.
-
-    def __init__(self, space: Any) -> None:
-        self._space = space
-        self.arrays: dict[str, Any] = {}
-        self._names: dict[int, str] = {}
-
-    def _member(self, x: Any) -> str:
-        if id(x) not in self._names:
-            name = self._names[id(x)] = f"run/{len(self.arrays)}"
-            self.arrays[name] = x
-        return self._names[id(x)]
-
-    def pack(self, x: Any) -> Any:
-        if x is None or isinstance(x, bool | str):
-            return x
-        if isinstance(x, int | np.integer):
-            return int(x)
-        if isinstance(x, float | np.floating):
-            return float(x)
-        if isinstance(x, dict):
-            return {"kind": "dict", "of": {name: self.pack(v) for name, v in x.items()}}
-        if isinstance(x, np.ndarray) and not self._space.host:
-            return {"kind": "host", "name": self._member(x)}
-        if _arrays.is_array(x):
-            return {"kind": "array", "name": self._member(x)}
-        if isinstance(x, deque):
-            return {"kind": "deque", "most": x.maxlen, "of": [self.pack(v) for v in x]}
-        if isinstance(x, tuple):
-            return {"kind": "tuple", "of": [self.pack(v) for v in x]}
-        if isinstance(x, list):
-            return [self.pack(v) for v in x]
-        values = {n: self.pack(getattr(x, n)) for n in _fields(type(x))}
-        return {"kind": type(x).__name__, "fields": values}
-
-    def series(self, name: str, values: list[Any]) -> Any:
-        # What the history keeps of one name: numbers, or trees.
-        if name == "x":
-            return [self.pack(self._space.pack(x, "x")) for x in values]
-        if not values:
-            return []
-        return {"kind": "host", "name": self._member(np.asarray(values))}
+def _series(writer: Writer, space: Any, name: str, values: list[Any]) -> Any:
+    # What the history keeps of one name: numbers, or trees.
+    place = f"minimize/history/{name}"
+    if name == "x":
+        return writer.pack(place, [space.pack(x, "x") for x in values])
+    return writer.pack(place, np.asarray(values) if values else [])
 
 
-class _Reader:
-    # Turns them back; what a file says of itself is compared with the vectors of the run.
-
-    def __init__(self, file: Any, space: Any) -> None:
-        self._file, self._space = file, space
-        self._found: dict[str, Any] = {}
-
-    def unpack(self, x: Any) -> Any:
-        if isinstance(x, list):
-            return [self.unpack(value) for value in x]
-        if not isinstance(x, dict):
-            return x
-        kind = x.get("kind")
-        if kind is None:
-            return {name: self._named(name, value) for name, value in x.items()}
-        if kind in ("host", "array"):
-            return self._array(x["name"], ours=kind == "array")
-        if kind == "dict":
-            return {name: self.unpack(value) for name, value in x["of"].items()}
-        if kind == "tuple":
-            return tuple(self.unpack(x["of"]))
-        if kind == "deque":
-            return deque(self.unpack(x["of"]), maxlen=x["most"])
-        cls = _KINDS[kind]
-        values = {name: self._named(name, x["fields"][name]) for name in _fields(cls)}
-        return cls(**values, **({"_space": self._space} if cls is Record else {}))
-
-    def _named(self, name: str, x: Any) -> Any:
-        value = self.unpack(x)
-        if value is not None and name in _VECTORS and tuple(value.shape) != (self._space.size,):
-            raise self._file.error(f"its {name.strip('_')} is not of the size of x0")
-        return value
-
-    def _array(self, name: str, *, ours: bool) -> Any:
-        if name not in self._found:
-            x = self._file.array(name)
-            self._found[name] = _arrays.from_numpy(x, self._space.like) if ours else x
-        return self._found[name]
-
-    def series(self, name: str, x: Any) -> list[Any]:
-        if name == "x":
-            return [self._space.shown(self.unpack(row)) for row in x]
-        values: list[Any] = x if isinstance(x, list) else self.unpack(x).tolist()
-        return values
-
-
-def _fields(cls: type[Any]) -> list[str]:
-    return [f.name for f in dataclasses.fields(cls) if f.name != "_space"]
+def _listed(reader: Reader, space: Any, name: str, x: Any) -> list[Any]:
+    found = reader.read(x)
+    if name == "x":
+        return [space.shown(row) for row in found]
+    values: list[Any] = found if isinstance(found, list) else found.tolist()
+    return values
