@@ -13,13 +13,25 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks
 from ..rules._abstract import Face
-from . import blocked, cuda, eager, numba_
-from .trace import Program, UntraceableError, trace
+from . import cuda, numba_
+from ._runner import Runner
+from .blocked import BlockedRunner
+from .cuda import CudaRunner
+from .eager import EagerRunner
+from .numba_ import NumbaRunner
+from .program import Program
+from .trace import UntraceableError, trace
+
+__all__ = ["LIBRARIES", "NAMES", "Runner", "choose", "make"]
 
 NAMES = ("auto", "eager", "blocked", "numba", "cuda")
 LIBRARIES = {"blocked": "numpy", "numba": "numpy", "cuda": "cupy"}
 
-Runner = eager.Runner | blocked.Runner | numba_.Runner | cuda.Runner
+_RUNNERS: dict[str, Callable[..., Runner]] = {
+    "blocked": BlockedRunner,
+    "numba": NumbaRunner,
+    "cuda": CudaRunner,
+}
 
 
 def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | None]:
@@ -73,11 +85,4 @@ def _fastest(library: str, dtype: str, p: Any, rule: Face) -> tuple[str, Program
 
 def make(engine: str, rule: Face, program: Program | None, leaves: list[list[Any]]) -> Runner:
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
-    if program is None:
-        return eager.Runner(rule, leaves)
-    runners: dict[str, Callable[..., Runner]] = {
-        "blocked": blocked.Runner,
-        "numba": numba_.Runner,
-        "cuda": cuda.Runner,
-    }
-    return runners[engine](program, leaves)
+    return EagerRunner(rule, leaves) if program is None else _RUNNERS[engine](program, leaves)

@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from .trace import COMPARISONS, INFIX, Operand, Program
+from ._layout import HALVES
+from .program import COMPARISONS, INFIX, Operand, Program
 
 FLOATS = {"float32": "float", "float64": "double"}
-HALVES = ("float16", "bfloat16")
 VECTOR = 16  # bytes of the widest load and store
 
 # Numbers as they are stored and as they are computed with. On the device, half precision goes

@@ -7,7 +7,7 @@ of the arrays' device, and nothing waits for it. A CUDA graph keeps the scalars 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import is_
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from . import _cache
+from . import _cache, _layout
 from ._cuda_source import capacity, layout, source
-from .trace import Program
+from ._runner import Begin, Replaced, Runner, Scalars
+from .program import Program, once
 
 THREADS = 256  # of a block
 CHUNK = 4096  # elements that a block updates
@@ -35,8 +36,8 @@ def runs(p: Any) -> bool:
     return not cupy.cuda.runtime.is_hip and capability(p.device.id) >= 70
 
 
-class Runner:
-    """Runs a program on CuPy leaves of one device; parameters as in `eager.Runner`.
+class CudaRunner(Runner):
+    """Runs a program on CuPy leaves of one device.
 
     A leaf whose memory is not in one piece is copied into one for the launch, and back; so is,
     one way, a gradient that is laid out unlike its parameter.
@@ -61,27 +62,24 @@ class Runner:
         threads: int = THREADS,
         chunk: int = CHUNK,
     ) -> None:
-        self.program, self.leaves = program, leaves
+        super().__init__(leaves)
+        self.program = program
         self.threads, self.chunk = threads, chunk
         self.guard = _arrays.guard(leaves[0][0])
         self.device = leaves[0][0].device.id
-        self.orders = [_order(leaf) for leaf in leaves]
+        self.orders = [_layout.common_order(leaf) for leaf in leaves]
         self.sizes = np.asarray([leaf[0].size for leaf in leaves])
         self.addresses = np.zeros((len(leaves), len(program.arrays)), np.uint64)
         for row, leaf in zip(self.addresses, leaves, strict=True):
             row[[0, *range(2, len(row))]] = [x.data.ptr for x in leaf]
         self.light = sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
-        self.plan: tuple[list[int], list[int], list[_Table]] | None = None
+        self.launches: tuple[list[int], list[int], list[_Table]] | None = None
         self.last: Sequence[Any] = ()
 
     def run(
-        self,
-        scalars: Mapping[str, Any],
-        which: Sequence[int],
-        grads: Sequence[Any],
-        begin: Callable[[], None],
-    ) -> dict[int, list[Any]]:
-        """Update the leaves `which`, as `eager.Runner.run`; return when the work is queued."""
+        self, scalars: Scalars, which: Sequence[int], grads: Sequence[Any], begin: Begin
+    ) -> Replaced:
+        """Update the leaves `which`; return when the work is queued."""
         numbers = self.program.numbers(scalars)
         with self.guard():
             tables, kept = self._aimed(which, grads)
@@ -101,11 +99,11 @@ class Runner:
         self, which: Sequence[int], grads: Sequence[Any]
     ) -> tuple[list[_Table], Sequence[Any]]:
         # Tables of the leaves in one piece, pointed at these gradients, and what must live on.
-        if self.plan is None or self.plan[0] != which:
+        if self.launches is None or self.launches[0] != which:
             flat = [k for k, i in enumerate(which) if self.orders[i] and self.sizes[i]]
             tables = self._tables(np.asarray([which[k] for k in flat], np.intp))
-            self.plan, self.last = (list(which), flat, tables), ()
-        _, flat, tables = self.plan
+            self.launches, self.last = (list(which), flat, tables), ()
+        _, flat, tables = self.launches
         taken = grads if len(flat) == len(grads) else [grads[k] for k in flat]
         if len(self.last) == len(taken) and all(map(is_, taken, self.last)):
             return tables, taken
@@ -148,7 +146,7 @@ class _Table:
     """The argument of one launch, and the kernel it is for."""
 
     def __init__(
-        self, runner: Runner, addresses: Any, sizes: Any, size: int, keep: Any = ()
+        self, runner: CudaRunner, addresses: Any, sizes: Any, size: int, keep: Any = ()
     ) -> None:
         self.keep = keep
         self.count = len(sizes)
@@ -176,37 +174,21 @@ class _Table:
         self.function((self.blocks,), (self.threads,), (self.argument,))
 
 
-def _order(leaf: Sequence[Any]) -> str | None:
-    # How the elements of all arrays of a leaf follow each other in memory, without gaps.
-    for order, name in (("C", "c_contiguous"), ("F", "f_contiguous")):
-        if all(getattr(x.flags, name) for x in leaf):
-            return order
-    return None
-
-
 def _contiguous(x: Any, order: str | None) -> Any:
-    flags = x.flags
-    if flags.c_contiguous if order == "C" else flags.f_contiguous:
-        return x
-    return x.copy(order=order)
+    return x if _layout.is_contiguous(x, order) else x.copy(order=order)
 
 
 # -- from a program to a kernel on a device ---------------------------------------------------
 
 
-_KNOWN: dict[tuple[str, int, int], Callable[..., None]] = {}
-
-
+@once
 def kernel(program: Program, arrays: int, device: int) -> Callable[..., None]:
     """Return the kernel for tables of some arrays on a device, which must be the current one."""
-    key = program.key, arrays, device
-    if key not in _KNOWN:
-        from cupy.cuda import function
+    from cupy.cuda import function
 
-        module = function.Module()
-        module.load(compiled(source(program, arrays), capability(device)))
-        _KNOWN[key] = module.get_function("step")
-    return _KNOWN[key]
+    module = function.Module()
+    module.load(compiled(source(program, arrays), capability(device)))
+    return module.get_function("step")  # type: ignore[no-any-return]
 
 
 @lru_cache

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
 from .._arrays._shards import local
 from ..rules._abstract import Face
+from ._runner import Begin, Replaced, Runner, Scalars
 
 
-class Runner:
-    """Runs a rule on some leaves of one library, device and dtype.
-
-    Parameters
-    ----------
-    rule : Face
-        The rule.
-    leaves : sequence of list of arrays
-        The parameter and the slots of each leaf, and what is only read.
-    """
+class EagerRunner(Runner):
+    """Runs a rule's formula on leaves of any library."""
 
     name = "eager"
 
-    def __init__(self, rule: Face, leaves: list[list[Any]]) -> None:
-        self.leaves = leaves
+    def __init__(self, rule: Face, leaves: Sequence[list[Any]]) -> None:
+        super().__init__(leaves)
         p = leaves[0][0]
         self.kernel = rule._kernel(p)
         self.shards = _arrays.family(p) == "torch"
@@ -36,18 +29,11 @@ class Runner:
         )
 
     def run(
-        self,
-        scalars: Mapping[str, Any],
-        which: Sequence[int],
-        grads: Sequence[Any],
-        begin: Callable[[], None],
-    ) -> dict[int, list[Any]]:
-        """Update the leaves `which`; `begin` is called before the first write.
-
-        Returns new arrays for leaves that cannot be written.
-        """
+        self, scalars: Scalars, which: Sequence[int], grads: Sequence[Any], begin: Begin
+    ) -> Replaced:
+        """Update the leaves `which`."""
         s = SimpleNamespace(**scalars)
-        replaced = {}
+        replaced: Replaced = {}
         with self.guard():
             for i, g in zip(which, grads, strict=True):
                 old = self.leaves[i]

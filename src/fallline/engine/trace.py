@@ -1,133 +1,16 @@
-"""Tracing: a formula, called once with symbols for arrays, becomes a straight-line program.
-
-A `Program` is what the compiled engines run. It holds operations on real numbers of one
-precision; complex arrays are two parts, and half precision is widened when it is loaded. Every
-scalar of a rule is an argument, so that a new learning rate needs no new program.
-"""
+"""Tracing: a formula, called once with symbols for arrays, becomes a program."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import Pair
 from ..rules._abstract import Face
-
-# How an operation is written.
-INFIX = {
-    "add": "{} + {}",
-    "subtract": "{} - {}",
-    "multiply": "{} * {}",
-    "divide": "{} / {}",
-    "less": "{} < {}",
-    "less_equal": "{} <= {}",
-    "equal": "{} == {}",
-    "not_equal": "{} != {}",
-    "negative": "-{}",
-}
-FUNCTIONS = {"sqrt": 1, "abs": 1, "sign": 1, "maximum": 2, "minimum": 2, "where": 3}
-FUNCTIONS["rounded"] = 1  # to the half precision of the parameter, and widened again
-COMPARISONS = ("less", "less_equal", "equal", "not_equal")
-
-
-class Line(NamedTuple):
-    """An operation on earlier lines, or a load of (array, part), or a scalar of a number."""
-
-    op: str
-    args: tuple[int, ...]
-
-
-class Operand(NamedTuple):
-    """An array of a program: name, stored dtype, number of parts; `single`: of one element."""
-
-    name: str
-    dtype: str
-    parts: int
-    single: bool = False
-
-
-@dataclass(frozen=True)
-class Program:
-    """A traced rule: straight-line operations on the elements of its arrays.
-
-    Attributes
-    ----------
-    name : str
-        The rule it was traced from.
-    dtype : str
-        The precision of every operation.
-    arrays : tuple of Operand
-        The parameter, the gradient, the slots, and what is only read.
-    scalars : tuple of str or float
-        Arguments that change from step to step, by name, and constants of the formula.
-    lines : tuple of Line
-        The operations.
-    outputs : tuple of tuple of int
-        For the parameter and each slot, the lines of its new parts.
-    """
-
-    name: str
-    dtype: str
-    arrays: tuple[Operand, ...]
-    scalars: tuple[str | float, ...]
-    lines: tuple[Line, ...]
-    outputs: tuple[tuple[int, ...], ...]
-
-    def numbers(self, scalars: Mapping[str, Any]) -> list[float]:
-        """Return the scalar arguments, given what a rule's `scalars` returned."""
-        return [scalars[x] if isinstance(x, str) else x for x in self.scalars]
-
-    @cached_property
-    def bound(self) -> tuple[Operand, ...]:
-        """The arrays that stay from step to step: all but the gradient."""
-        return self.arrays[:1] + self.arrays[2:]
-
-    @cached_property
-    def stores(self) -> tuple[tuple[int, int, int], ...]:
-        """What is written: (array, part, line), without arrays that keep their values."""
-        numbers = [0, *range(2, len(self.outputs) + 1)]
-        return tuple(
-            (array, part, line)
-            for array, parts in zip(numbers, self.outputs, strict=True)
-            for part, line in enumerate(parts)
-            if self.lines[line] != Line("load", (array, part))
-        )
-
-    @cached_property
-    def written(self) -> frozenset[int]:
-        """The arrays of which something is written."""
-        return frozenset(array for array, _, _ in self.stores)
-
-    @cached_property
-    def key(self) -> str:
-        """What the code of a kernel depends on."""
-        constants = tuple(None if isinstance(x, str) else x for x in self.scalars)
-        return repr((self.dtype, [x[1:] for x in self.arrays], constants, self.lines, self.outputs))
-
-    def __str__(self) -> str:
-        """Return the program as text to read."""
-        names: list[str] = []
-        text = [f"{self.name}, computed in {self.dtype}"]
-        for op, args in self.lines:
-            if op == "load":
-                operand = self.arrays[args[0]]
-                names.append(operand.name + ("" if operand.parts == 1 else (".re", ".im")[args[1]]))
-            elif op == "scalar":
-                names.append(str(self.scalars[args[0]]))
-            else:
-                form = INFIX.get(op) or f"{op}({', '.join(['{}'] * len(args))})"
-                text.append(f"  t{len(text)} = {form.format(*(names[a] for a in args))}")
-                names.append(f"t{len(text) - 1}")
-        for array, part, line in self.stores:
-            operand = self.arrays[array]
-            suffix = "" if operand.parts == 1 else (".re", ".im")[part]
-            text.append(f"  {operand.name}{suffix} <- {names[line]}")
-        return "\n".join(text)
+from .program import COMPARISONS, FUNCTIONS, INFIX, Line, Operand, Program
 
 
 class TraceError(TypeError):
@@ -186,7 +69,7 @@ class Symbol:
         raise TraceError(f"{_caller()}: {msg}")
 
 
-class Namespace:
+class SymbolNamespace:
     """The namespace a traced formula is handed."""
 
     def __init__(self, builder: Builder) -> None:
@@ -278,7 +161,7 @@ def trace(rule: Face, dtype: str) -> Program:
         for i, operand in enumerate(arrays)
     ]
     s: Any = _Scalars(builder)
-    xp = Namespace(builder)
+    xp = SymbolNamespace(builder)
     if paired:
         results = rule._on_pairs(xp, s, *pairs)
     else:

@@ -18,7 +18,7 @@ import numpy as np
 from .._arrays import _checks, _sparse
 from .._arrays._sparse import is_sparse
 from ..data import Batches, plain_state
-from ..engine import blocked
+from ..engine import _threads
 from ..engine.tape._recorder import Recorder, Source, UnrecordableError
 from ..engine.tape._tape import Outcome, Tape
 from ..losses._base import Domain, Loss
@@ -159,10 +159,10 @@ class Scan:
             order, rng.bit_generator.state = ahead[1].result()
         else:
             order = self.batches.order()
-        if blocked.workers() > 1:
+        if _threads.workers() > 1:
             twin, n = copy.deepcopy(rng), len(order)
             with contextlib.suppress(RuntimeError):  # no new threads at the end of a process
-                drawn = blocked.pool().submit(
+                drawn = _threads.pool().submit(
                     lambda: (twin.permutation(n), twin.bit_generator.state)
                 )
                 self._ahead = plain_state(rng), drawn

@@ -13,11 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..trace import Program
+from ..program import UFUNCS, Program
 from . import _numpy_loops
-
-# Names of NumPy's ufuncs where they differ from those of the standard.
-UFUNCS = {"abs": "absolute"}
 
 
 class UnrecordableError(TypeError):

@@ -1,0 +1,124 @@
+"""Python code from a program, for Numba: one loop over the elements of a leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .program import INFIX, Operand, Program
+
+
+def source(program: Program, form: str) -> str:
+    """Return the text of a module with one function; nothing in it comes from the user."""
+    names = [f"a{i}" for i in range(len(program.arrays))]
+    real = program.dtype
+    mutable = [f"{real}[::1]"] * len(names)
+    mutable[1] = f"types.Array({real}, 1, 'C', readonly=True)"
+    options = 'nogil=True, error_model="numpy"'
+    body = [
+        f"@njit({options})",
+        f"def body({', '.join(names)}, s):",
+        *(f"    s{i} = s[{i}]" for i in range(len(program.scalars))),
+        *(f"    n{i} = a{i}[0]" for i, operand in enumerate(program.arrays) if operand.single),
+        f"    zero, one_ = {real}(0), {real}(1)",
+        f"    for i in range(a0.size{_per(program.arrays[0])}):",
+        *(f"        {line}" for line in statements(program)),
+    ]
+    head = [
+        '"""Made by fallline from a traced rule."""',
+        "",
+        "import math",
+        "",
+        "from numba import carray, float32, float64, int64, njit, types",
+        "from numba.extending import intrinsic",
+        "",
+        "",
+        *body,
+        "",
+        "",
+    ]
+    if form == "one":
+        signature = f"types.void({', '.join([*mutable, f'{real}[::1]'])})"
+        arguments = f"{', '.join(names)}, s"
+        inside = [f"    body({arguments})"]
+    else:
+        signature = f"types.void(int64[:, ::1], {real}[::1])"
+        arguments = "table, s"
+        arrays = [
+            f"carray(pointer(table[j, {i}]), "
+            + ("1)" if operand.single else f"{operand.parts} * table[j, {len(names)}])")
+            for i, operand in enumerate(program.arrays)
+        ]
+        inside = [
+            "    for j in range(table.shape[0]):",
+            f"        body({', '.join(arrays)}, s)",
+        ]
+        head += [
+            "@intrinsic",
+            "def pointer(typing, address):",
+            "    def codegen(context, builder, signature, args):",
+            "        kind = context.get_value_type(signature.return_type)",
+            "        return builder.inttoptr(args[0], kind)",
+            "",
+            f"    return types.CPointer({real})(types.int64), codegen",
+            "",
+            "",
+        ]
+    lines = [
+        *head,
+        f"SIGNATURE = {signature}",
+        "",
+        "",
+        f"@njit({options})",
+        f"def {form}({arguments}):",
+        *inside,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _per(operand: Operand) -> str:
+    return "" if operand.parts == 1 else " // 2"
+
+
+def statements(program: Program) -> list[str]:
+    """Return the statements for element ``i``: loads, one operation a line, stores."""
+    names: list[str] = []
+    text = []
+    for k, (op, args) in enumerate(program.lines):
+        if op == "scalar" or (op == "load" and program.arrays[args[0]].single):
+            names.append(f"{'s' if op == 'scalar' else 'n'}{args[0]}")
+            continue
+        names.append(f"t{k}")
+        if op == "load":
+            text.append(f"t{k} = a{args[0]}[{_index(program.arrays[args[0]], args[1])}]")
+        else:
+            text.append(f"t{k} = {expression(op, [names[a] for a in args])}")
+    for array, part, line in program.stores:
+        text.append(f"a{array}[{_index(program.arrays[array], part)}] = {names[line]}")
+    return text
+
+
+def _index(operand: Operand, part: int) -> str:
+    return "i" if operand.parts == 1 else ("2 * i", "2 * i + 1")[part]
+
+
+def expression(op: str, x: Sequence[str]) -> str:
+    """Return an operation as Numba compiles it with NumPy's results.
+
+    Sign, maximum and minimum are comparisons, because Numba's own differ for NaN and -0.0. Of
+    zeros of both signs the second is taken, as x86 does; NumPy elsewhere may take the other.
+    """
+    match op:
+        case "sqrt":
+            return f"math.sqrt({x[0]})"
+        case "abs":
+            return f"abs({x[0]})"
+        case "sign":
+            below = f"-one_ if {x[0]} < zero else (zero if {x[0]} == zero else {x[0]})"
+            return f"one_ if {x[0]} > zero else ({below})"
+        case "maximum":
+            return f"{x[0]} if {x[0]} > {x[1]} or {x[0]} != {x[0]} else {x[1]}"
+        case "minimum":
+            return f"{x[0]} if {x[0]} < {x[1]} or {x[0]} != {x[0]} else {x[1]}"
+        case "where":
+            return f"{x[1]} if {x[0]} else {x[2]}"
+    return INFIX[op].format(*x)
