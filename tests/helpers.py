@@ -10,7 +10,7 @@ import pytest
 
 import fallline as fl
 from fallline import _arrays
-from fallline._arrays import _facts
+from fallline._arrays import _making
 from fallline.engine import numba_
 
 ROOT = Path(__file__).parents[1]
@@ -128,8 +128,8 @@ def close(a, b):
 
 def patch_arrays(monkeypatch, name, f):
     """Put a function in the place of one of `_arrays`, for those who use it in the room too."""
-    assert getattr(_arrays, name) is getattr(_facts, name)
-    for module in (_arrays, _facts):
+    assert getattr(_arrays, name) is getattr(_making, name)
+    for module in (_arrays, _making):
         monkeypatch.setattr(module, name, f)
 
 

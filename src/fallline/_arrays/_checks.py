@@ -10,37 +10,13 @@ import dataclasses
 import math
 import operator
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from .. import _arrays
-from . import _shards
+from . import _shards, _spelling
 
-# What other libraries call our fields; those in `PAIRS` stand for two.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "lr": ("learning_rate",),
-    "alpha": ("rho", "power", "learning_rate"),
-    "betas": ("beta1", "beta2"),
-    "etas": ("shrink", "grow"),
-    "step_sizes": ("minimum", "maximum"),
-    "lambd": ("decay",),
-    "t0": ("start",),
-    "beta_1": ("beta1",),
-    "beta_2": ("beta2",),
-    "b1": ("beta1",),
-    "b2": ("beta2",),
-    "b3": ("beta3",),
-    "decay": ("rho", "weight_decay"),
-    "epsilon": ("eps",),
-    "lr_decay": ("learning_rate_decay",),
-    "initial_accumulator_value": ("initial_accumulator",),
-    "decoupled_weight_decay": ("decoupled",),
-    "ns_steps": ("iterations",),
-    "ns_coefficients": ("coefficients",),
-}
-PAIRS = ("betas", "etas", "step_sizes")
 # Names that are spoken with a vowel first.
 AN = ("ndarray", "mlx.array")
 # Libraries whose names are not written as their packages'.
@@ -317,19 +293,10 @@ def described(x: object) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' or name in AN else 'a'} {name}"
 
 
-def _closest(name: str, known: Sequence[str]) -> list[str]:
-    # Two letters in the wrong order are the commonest slip.
-    same = [word for word in known if sorted(word.lower()) == sorted(name.lower())]
-    return same[:1] or get_close_matches(name, known, n=1)
-
-
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
     """Return the error for a keyword that `owner` does not have, with the name it does have."""
     known = list(known)
-    ours = [field for field in SYNONYMS.get(name, ()) if field in known]
-    if name not in PAIRS:
-        ours = ours[:1]
-    ours = ours or _closest(name, known)
+    ours = _spelling.meant(name, known)
     hint = (
         f"did you mean {' and '.join(f'{field}=' for field in ours)}?"
         if ours
@@ -341,6 +308,6 @@ def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
 def unknown_name(what: str, name: str, known: Iterable[str]) -> ValueError:
     """Return the error for a name that is not in a table."""
     known = sorted(known)
-    close = _closest(name, known)
+    close = _spelling.closest(name, known)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")

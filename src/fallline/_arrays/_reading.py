@@ -8,7 +8,7 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from . import _facts
+from . import _making
 from ._facts import Array
 
 
@@ -36,7 +36,7 @@ def begin_read(x: Array) -> Callable[[], np.ndarray[Any, Any]]:
         done = torch.cuda.Event()
         done.record(torch.cuda.current_stream(x.device))
         return lambda: _after(done, copied)
-    return lambda: _facts.to_numpy(x)
+    return lambda: _making.to_numpy(x)
 
 
 def _after(event: Any, x: Any) -> np.ndarray[Any, Any]:

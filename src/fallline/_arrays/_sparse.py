@@ -1,4 +1,4 @@
-"""Sparse matrices of SciPy and CuPy: what one is, and whether its indices are inside of it."""
+"""Sparse matrices of SciPy: whether their indices are inside of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ import numpy as np
 from . import _checks
 
 _COMPRESSED = ("csr", "csc", "bsr")
-
-
-def is_sparse(x: Any) -> bool:
-    """Tell whether x is a sparse matrix of scipy or cupyx."""
-    return hasattr(x, "tocsr") and hasattr(x, "data")
 
 
 def rows(place: str, x: Any, some: Any) -> Any:

@@ -1,18 +1,18 @@
-"""A private folder for compiled kernels; without one, kernels are compiled anew each time.
+"""A private folder for compiled kernels; without one, each process compiles them again.
 
-What lies there is run, so every file is written behind a digest of its name and contents, and one
-that is damaged, misplaced or not the user's own is no better than none.
+Code from this folder is executed. Every file therefore begins with a digest of its name and
+contents, and a file that is damaged, misplaced or not the user's own is ignored.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
+
+from .._arrays import _whole
 
 
 def folder(kind: str) -> Path | None:
@@ -59,17 +59,10 @@ def _private(status: os.stat_result) -> bool:
 def write_sealed(path: Path, data: bytes) -> bool:
     """Write data behind a digest, for `read_sealed`; tell whether the file holds it now."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_digest(path, data))
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except OSError:
+        with _whole.whole(path, private=True) as file:
+            file.write(_digest(path, data))
+            file.write(data)
+    except (OSError, _whole.FileError):
         return False
     return True
 

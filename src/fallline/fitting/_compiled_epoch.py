@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import _checks, _sparse
-from .._arrays._sparse import is_sparse
+from .._arrays import _checks, _sparse, is_sparse
 from ..data import Batches, plain_state
 from ..engine import _threads
 from ..engine.tape._recorder import Recorder, Source, UnrecordableError
