@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 import fallline as fl
 from fallline.callbacks import Callback
-from fallline.engine.tape import _numpy_loops, _recorder, _tape
+from fallline.engine.tape import _nodes, _numpy_loops, _recorder, _tape
 from fallline.fitting import _compiled_epoch
 from tests import cases
 
@@ -405,9 +406,9 @@ def test_sparse_matrices_of_other_kinds_take_single_steps(scanned):
     swapped.indices = swapped.indices.astype(">i4")
     swapped.indptr = swapped.indptr.astype(">i4")
     for other in (Doubles(S), swapped, S.tocsc()):
-        with pytest.raises(_recorder.UnrecordableError, match="only rows"):
+        with pytest.raises(_nodes.UnrecordableError, match="only rows"):
             _compiled_epoch._source(other)
-    with pytest.raises(_recorder.UnrecordableError, match="kinds of numbers"):
+    with pytest.raises(_nodes.UnrecordableError, match="kinds of numbers"):
         _compiled_epoch._source(S.astype("int64"))
     wrapped = sparse(X)
     wrapped.indptr[1], wrapped.indptr[2] = 2**31 - 1, -2
@@ -690,13 +691,110 @@ def test_other_processes_find_the_same_bits():
 
 
 def test_the_loops_are_those_of_numpy():
-    loop = _numpy_loops.find("exp", "d")
-    assert loop is not None
-    assert loop.result == "d"
-    assert _numpy_loops.find("exp", "?") is None or _numpy_loops.find("exp", "?").result != "d"
-    assert _numpy_loops.find("divmod", "dd") is None
-    assert _numpy_loops.find("nothing", "d") is None
+    assert _numpy_loops.find("exp", "d").result == "d"
     assert _numpy_loops.find("less", "dd").result == "?"
+    for name, dtypes, why in (
+        ("exp", "?", "other dtypes"),
+        ("add", "fd", "other dtypes"),
+        ("add", "DD", "other dtypes"),
+        ("bitwise_and", "dd", "has no loop"),
+        ("divmod", "dd", "to one result"),
+        ("nothing", "d", "numpy.nothing is not a ufunc"),
+    ):
+        with pytest.raises(_nodes.UnrecordableError, match=why):
+            _numpy_loops.find(name, dtypes)
+
+
+@pytest.fixture
+def searched():
+    """Loops are looked for anew, before the test and after it."""
+    _numpy_loops.find.cache_clear()
+    yield
+    _numpy_loops.find.cache_clear()
+
+
+PROTOTYPE = _numpy_loops._PROTOTYPE
+
+
+def loop_of(function):
+    """Return a stand-in for a loop that was found."""
+    return lambda ufunc, dtypes: _numpy_loops.Loop(
+        ctypes.cast(function, ctypes.c_void_p).value, 0, 0, dtypes[0], function
+    )
+
+
+@pytest.mark.parametrize("name", ["exp", "add", "matmul"])
+def test_a_loop_that_gives_other_numbers_is_refused(name, searched, monkeypatch):
+    find = _numpy_loops._found
+    other = {"exp": np.expm1, "add": np.subtract, "matmul": np.add}[name]
+    monkeypatch.setattr(_numpy_loops, "_found", lambda _, dtypes: find(other, dtypes))
+    with pytest.raises(_nodes.UnrecordableError, match=f"numpy.{name} .*the ufunc's results"):
+        _numpy_loops.find(name, "d" if name == "exp" else "dd")
+
+
+def test_a_loop_that_fails_is_refused(searched, monkeypatch):
+    monkeypatch.setattr(_numpy_loops, "_found", loop_of(PROTOTYPE(lambda *_: -1)))
+    with pytest.raises(_nodes.UnrecordableError, match="the ufunc's results"):
+        _numpy_loops.find("exp", "d")
+
+
+def test_another_structure_of_loops_is_refused(searched, monkeypatch, scanned):
+    monkeypatch.setattr(_numpy_loops, "KNOWN", b"numpy_9.9_ufunc_call_info")
+    seen = []
+    one = fitted(data("binary", "float64"), "auto", callbacks=[seen.append])
+    assert not scanned
+    assert "not known: <capsule object" in seen[0].uncompiled
+    monkeypatch.undo()
+    same(one, fitted(data("binary", "float64"), "auto"))
+
+
+def test_a_loop_that_fails_later_leaves_an_unfinished_step(searched, monkeypatch):
+    X, y = data("squared", "float64")
+    model = fl.LinearModel(LOSSES["squared"])
+    calls, seen = [], []
+    failing = loop_of(PROTOTYPE(lambda *_: calls.append(1) or -(len(calls) > 20)))
+    find = _numpy_loops.find
+    monkeypatch.setattr(
+        _numpy_loops, "find",
+        lambda name, dtypes: failing(None, dtypes) if name == "multiply" else find(name, dtypes),
+    )  # fmt: skip
+
+    class Keep(Callback):
+        def on_start(self, run):
+            seen.append(run)
+
+    with pytest.raises(RuntimeError, match="a loop of NumPy failed in step"):
+        fl.fit(model, (X, y), method=fl.SGD(0.1), batch_size=8, epochs=1, rng=0, callbacks=[Keep()])
+    opt = seen[0].optimizer
+    assert 0 < opt.step_count < 29
+    with pytest.raises(RuntimeError, match="interrupted while it wrote"):
+        opt.step(opt.params)
+
+
+def test_the_environment_switches_compiled_epochs_off(monkeypatch, scanned):
+    seen, found = [], data("binary", "float64")
+    monkeypatch.setenv("FALLLINE_COMPILED_EPOCHS", "0")
+    one = fitted(found, "auto", callbacks=[seen.append])
+    assert not scanned
+    assert "FALLLINE_COMPILED_EPOCHS" in seen[0].uncompiled
+    monkeypatch.setenv("FALLLINE_COMPILED_EPOCHS", "1")
+    same(one, fitted(found, "auto", callbacks=[seen.append]))
+    assert scanned
+    assert seen[-1].uncompiled == ""
+
+
+def test_why_steps_are_made_one_by_one_is_told(caplog):
+    seen, found = [], data("binary", "float64")
+    with caplog.at_level("DEBUG", logger="fallline"):
+        fitted(found, "auto", method=fl.LARS(0.1), callbacks=[seen.append])
+    assert "measure the leaves" in seen[-1].uncompiled
+    assert [record.message for record in caplog.records] == [
+        f"the steps of an epoch are made one by one: {seen[-1].uncompiled}"
+    ]
+    fitted(found, "auto", average=0.9, callbacks=[seen.append])
+    assert "an average" in seen[-1].uncompiled
+    fitted(found, "auto", callbacks=[seen.append, _Keep([], 1)])
+    assert "every step" in seen[-1].uncompiled
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
-"""Engines: how a rule is run on the arrays of an Optimizer.
+"""Engines: how a rule runs on the arrays of an Optimizer.
 
-All give the same bits: ``eager``, the formula as it is, on any array library; ``blocked``, its
-traced program through NumPy's ufuncs, block by block; ``numba``, the program as one compiled loop;
-``cuda``, the program as one kernel launch for many CuPy arrays.
+All engines give the same bits. ``eager`` calls the formula itself, on arrays of any library. The
+others run the program that was traced from it: ``blocked`` with NumPy's ufuncs, block by block;
+``numba`` as one compiled loop; ``cuda`` as one kernel launch for many CuPy arrays.
+
+``trace`` makes a `program.Program` of a formula. For each compiled engine one file writes code from
+a program (``_blocked_source``, ``_numba_source``, ``_cuda_source``), and one runs it.
 """
 
 from __future__ import annotations
@@ -35,12 +38,12 @@ _RUNNERS: dict[str, Callable[..., Runner]] = {
 
 
 def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | None]:
-    """Return the name of the engine that runs a rule on leaves like `p`, and its program.
+    """Return the name of the engine that runs a rule on leaves like `p`, and the rule's program.
 
     Raises
     ------
     TypeError, ValueError, ImportError
-        If the engine that was asked for cannot; the message names the leaf.
+        If the requested engine cannot run the rule on `p`; the message names the leaf.
     """
     if engine not in NAMES:
         raise _checks.unknown_name("engine", str(engine), NAMES)

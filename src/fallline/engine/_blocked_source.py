@@ -8,13 +8,13 @@ from .program import COMPARISONS, UFUNCS, Program
 
 
 def source(program: Program) -> tuple[str, int, int]:
-    """Return the text of the function, and how many buffers of numbers and of truths it uses."""
+    """Return the text of a function, and how many buffers of numbers and of truths it needs."""
     writer = BlockWriter(program)
     return writer.text(), writer.count["t"], writer.count["c"]
 
 
 class BlockWriter:
-    """Writes the calls, with the fewest buffers and results put where they belong if they may."""
+    """Writes the calls, with few buffers; where it is safe, results go to their arrays directly."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -28,12 +28,12 @@ class BlockWriter:
                     self.last[a] = i
         self.kept = {line for parts in program.outputs for line in parts}
         self.body: list[str] = []
-        # The gradient may be the parameter itself: what is written there changes both.
+        # The gradient may be the parameter itself: writing to one changes both.
         names = self._part_names()
         self.same = {names[1, i]: names[0, i] for i in range(program.arrays[1].parts)}
 
     def text(self) -> str:
-        """Return the function."""
+        """Return the text of the function."""
         names = self._part_names()
         targets = self._targets(names)
         for i, (op, args) in enumerate(self.program.lines):
@@ -59,7 +59,7 @@ class BlockWriter:
         )
 
     def _part_names(self) -> dict[tuple[int, ...], str]:
-        # In the order in which a Runner passes them: parameter, gradient, slots.
+        # In the order in which the runner passes them: parameter, gradient, slots.
         return {
             (i, part): f"a{i}_{part}"
             for i, operand in enumerate(self.program.arrays)
@@ -67,7 +67,7 @@ class BlockWriter:
         }
 
     def _targets(self, names: Mapping[tuple[int, ...], str]) -> dict[int, str]:
-        # Lines that may be computed into their array at once: its old value is not read later.
+        # Lines whose results can go directly to their array: its old values are not read later.
         targets: dict[int, str] = {}
         for array, part, line in self.program.stores:
             if self.program.lines[line].op in ("load", "scalar") or line in targets:
@@ -103,11 +103,11 @@ class BlockWriter:
         self.places[i] = out
 
     def _place(self, name: str) -> str:
-        # Where the old numbers of an array may be found, or are.
+        # Where the old numbers of an array are, or may be.
         return self.same.get(name, name)
 
     def _copies(self, left: list[tuple[str, str]]) -> None:
-        # Copies between arrays: each before its source is overwritten.
+        # Copy between arrays, each before its source is overwritten.
         while left:
             ready = [
                 copy

@@ -16,10 +16,10 @@ from .._arrays import _whole
 
 
 def folder(kind: str) -> Path | None:
-    """Return the user's private folder for a kind of kernels, or `None` if there is none to trust.
+    """Return the user's private folder for a kind of kernels, or `None` if none can be trusted.
 
-    ``FALLLINE_CACHE_DIR`` names another place than the system's usual one. A folder that others
-    own or may write is not used, because what lies in it is run.
+    ``FALLLINE_CACHE_DIR`` replaces the system's usual place. A folder that others own or may write
+    to is not used, because code from it is executed.
     """
     try:
         path = _base() / kind
@@ -44,7 +44,7 @@ def _base() -> Path:
 
 
 def _make(path: Path) -> None:
-    # Each folder for its user alone: `mkdir(parents=True)` leaves those above to the umask.
+    # Every new folder is private: `mkdir(parents=True)` would leave its parents to the umask.
     if not path.is_dir():
         _make(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
@@ -57,7 +57,7 @@ def _private(status: os.stat_result) -> bool:
 
 
 def write_sealed(path: Path, data: bytes) -> bool:
-    """Write data behind a digest, for `read_sealed`; tell whether the file holds it now."""
+    """Write data and their digest, for `read_sealed`; tell whether that worked."""
     try:
         with _whole.whole(path, private=True) as file:
             file.write(_digest(path, data))
@@ -68,7 +68,7 @@ def write_sealed(path: Path, data: bytes) -> bool:
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """Return what `write_sealed` wrote there, or `None` if that is not there as it was written."""
+    """Return what `write_sealed` wrote to a file, or `None` if the file is missing or changed."""
     try:
         with open(path, "rb") as file:
             content = file.read() if _private(os.fstat(file.fileno())) else b""
@@ -79,5 +79,5 @@ def read_sealed(path: Path) -> bytes | None:
 
 
 def _digest(path: Path, data: bytes) -> bytes:
-    # Of the name too: a kernel is not run in the place of another.
+    # The name is included so that no kernel can take the place of another.
     return hashlib.sha256(path.name.encode() + b"\0" + data).digest()

@@ -167,7 +167,7 @@ def source(program: Program, capacity: int) -> str:
 
 
 def statements(program: Program) -> list[str]:
-    """Return the statements for one element: loads, one operation a line, stores."""
+    """Return the statements for one element: loads, then one operation a line, then stores."""
     real, arrays = FLOATS[program.dtype], program.arrays
     names: list[str] = []
     text = []

@@ -8,7 +8,7 @@ from .program import INFIX, Operand, Program
 
 
 def source(program: Program, form: str) -> str:
-    """Return the text of a module with one function; nothing in it comes from the user."""
+    """Return the text of a module for a form of `numba_.kernel`; none of it comes from the user."""
     names = [f"a{i}" for i in range(len(program.arrays))]
     real = program.dtype
     mutable = [f"{real}[::1]"] * len(names)
@@ -80,7 +80,7 @@ def _per(operand: Operand) -> str:
 
 
 def statements(program: Program) -> list[str]:
-    """Return the statements for element ``i``: loads, one operation a line, stores."""
+    """Return the statements for element ``i``: loads, then one operation a line, then stores."""
     names: list[str] = []
     text = []
     for k, (op, args) in enumerate(program.lines):

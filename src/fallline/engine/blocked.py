@@ -1,7 +1,7 @@
-"""The blocked engine: a program as NumPy's ufuncs over blocks that stay in the cache.
+"""The blocked engine: a program as calls of NumPy's ufuncs on blocks that fit into the cache.
 
-Each block of the arrays goes through the whole program with the same few buffers, so that memory
-is read and written once and nothing as large as the arrays is allocated.
+Each block of the arrays passes through the whole program with the same few buffers. Memory is
+therefore read and written once, and nothing as large as the arrays is allocated.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ._runner import Begin, Replaced, Runner, Scalars
 from ._threads import pool, workers
 from .program import UFUNCS, Program, once
 
-# Elements of a block when several threads take turns with the interpreter, which smaller blocks
-# would have to do too often, and from how many elements on they do.
+# Elements of a block where several threads work: in smaller blocks they would wait for each other
+# too often, since only one of them at a time runs the interpreter.
 SHARED = 1 << 16
-PARALLEL = 4 * SHARED
+PARALLEL = 4 * SHARED  # elements from which on several threads work
 
 
 class BlockedRunner(Runner):
@@ -85,7 +85,7 @@ class BlockedRunner(Runner):
             self._on([x[start:stop] if x.ndim else x for x in arrays], stop - start)
 
     def _shared(self, arrays: list[Any], n: int) -> None:
-        # Each thread takes one piece. Whatever happens, none writes on after this returns.
+        # Each thread takes one piece. All have stopped when this returns, even after an error.
         count = workers()
         size = max(
             self.size, min(SHARED, (3 << 19) // (count * self.dtype.itemsize * sum(self.count)))
@@ -106,7 +106,7 @@ class BlockedRunner(Runner):
             future.result()
 
     def _scattered(self, leaf: list[Any], g: Any) -> None:
-        # nditer gathers any strides, byte orders and precisions into its own blocks.
+        # nditer copies any strides, byte orders and precisions into blocks of its own.
         if not g.size:
             return
         operands: list[Any] = []
@@ -155,7 +155,7 @@ def _block_size(bytes_per_element: int) -> int:
 
 @once
 def compiled(program: Program) -> tuple[Callable[..., None], int, int]:
-    """Return a function of (parts, scalars, buffers), and its numbers of buffers by kind."""
+    """Return a function of (parts, scalars, buffers), and how many buffers of each kind it uses."""
     text, floats, truths = source(program)
     names: dict[str, Any] = {"copyto": np.copyto}
     for line in program.lines:

@@ -1,6 +1,6 @@
 """The CUDA engine: a program as one kernel launch for many CuPy arrays.
 
-A launch is handed a table of addresses, sizes and scalars by value. It goes to the current stream
+A launch takes a table of addresses, sizes and scalars by value. It is queued on the current stream
 of the arrays' device, and nothing waits for it. A CUDA graph keeps the scalars of its capture.
 """
 
@@ -25,12 +25,12 @@ CHUNK = 4096  # elements that a block updates
 FEW = 32  # arrays up to which a shorter table is passed
 ARGUMENTS = 32_764  # bytes that a kernel can be passed since CUDA 12.1
 OLD_ARGUMENTS = 4096  # and before
-REMEMBERED = 1 << 21  # bytes of gradients that may be kept alive, to know them again
+REMEMBERED = 1 << 21  # bytes of gradients up to which they are kept alive, to be recognised
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 
 
 def runs(p: Any) -> bool:
-    """Tell whether the device of a CuPy array takes these kernels: NVIDIA's, since Volta."""
+    """Tell whether these kernels run on the device of a CuPy array: NVIDIA's, since Volta."""
     import cupy
 
     return not cupy.cuda.runtime.is_hip and capability(p.device.id) >= 70
@@ -39,8 +39,8 @@ def runs(p: Any) -> bool:
 class CudaRunner(Runner):
     """Runs a program on CuPy leaves of one device.
 
-    A leaf whose memory is not in one piece is copied into one for the launch, and back; so is,
-    one way, a gradient that is laid out unlike its parameter.
+    A leaf whose memory is not contiguous is copied for the launch, and copied back. A gradient that
+    is laid out unlike its parameter is copied too.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class CudaRunner(Runner):
     def _aimed(
         self, which: Sequence[int], grads: Sequence[Any]
     ) -> tuple[list[_Table], Sequence[Any]]:
-        # Tables of the leaves in one piece, pointed at these gradients, and what must live on.
+        # Tables of the contiguous leaves, aimed at these gradients, and what must be kept alive.
         if self.launches is None or self.launches[0] != which:
             flat = [k for k, i in enumerate(which) if self.orders[i] and self.sizes[i]]
             tables = self._tables(np.asarray([which[k] for k in flat], np.intp))
@@ -130,7 +130,7 @@ class CudaRunner(Runner):
     def _pieces(
         self, which: Sequence[int], grads: Sequence[Any]
     ) -> list[tuple[list[Any], _Table, list[Any]]]:
-        # Leaves that are scattered in memory, each with contiguous copies and a table of these.
+        # Leaves that are not contiguous, each with contiguous copies and a table of these.
         found = []
         for i, g in zip(which, grads, strict=True):
             if self.orders[i] is None and self.sizes[i]:
@@ -210,7 +210,7 @@ def _argument_bytes() -> int:
 def compiled(text: str, capability: int) -> bytes:
     """Return machine code from NVRTC, or from the user's cache.
 
-    For a device that this NVRTC does not know yet it is PTX, which the driver compiles.
+    For a device that is too new for this NVRTC it is PTX, which the driver compiles.
     """
     from cupy.cuda import nvrtc
 

@@ -1,4 +1,4 @@
-"""The eager engine: the formula as it is, on any namespace. The reference for the others."""
+"""The eager engine: calls of the formula itself, for any library. The reference for the others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class EagerRunner(Runner):
                     replaced[i] = [_arrays.cast(value, target) for target, value in pairs]
                     old[: len(new)] = replaced[i]
                     continue
-                # The parameter comes last: the gradient may be the same memory, and go to a slot.
+                # The parameter is written last: a slot may be assigned the gradient, which may be
+                # the same memory.
                 for target, value in reversed(
                     [(target, _kept(value, target, old)) for target, value in pairs]
                 ):
@@ -56,6 +57,6 @@ class EagerRunner(Runner):
 
 
 def _kept(value: Any, target: Any, old: Sequence[Any]) -> Any:
-    # An old array that goes to another's place is copied before it is written.
+    # An old array that replaces another one is copied before it is overwritten.
     moves = value is not target and any(value is x for x in old)
     return _arrays.moved(value, value, value.dtype) if moves else value

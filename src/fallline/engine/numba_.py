@@ -1,8 +1,8 @@
 """The Numba engine: a program as one compiled loop over NumPy arrays.
 
-A step runs on the thread that asks for it. Several threads would be faster on a large step by
-itself, but in a training loop they have to wait for the cores on which the threads of the matrix
-products before it still spin, many times as long as the step itself takes.
+A step runs on the calling thread. Several threads would make a large step by itself faster. In a
+training loop, however, they would wait for cores on which the threads of the previous matrix
+products still spin, for many times the duration of the step.
 
 The text of a kernel depends on nothing but the program; what Numba makes of it is kept in the
 user's private cache folder.
@@ -36,7 +36,7 @@ def installed() -> bool:
 class NumbaRunner(Runner):
     """Runs a program on NumPy leaves.
 
-    Leaves, or gradients, whose memory is not in one piece are left to the blocked engine.
+    Leaves and gradients whose memory is not contiguous are left to the blocked engine.
     """
 
     name = "numba"
@@ -94,8 +94,8 @@ def _nothing() -> None:
 class _Table:
     """Addresses of many small leaves, for one call of a kernel.
 
-    Finding the address of a fresh array costs more than copying a small one, so fresh gradients
-    are gathered into a buffer of fixed address.
+    Finding the address of a new array takes longer than copying a small one, so new gradients are
+    gathered into a buffer with a fixed address.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class _Table:
             table[:, 1] = address + itemsize * np.concatenate([[0], ends[:-1]])
         self.kernel = kernel(program, "many")
         self.small = small
-        # The gradients of the last step, where these are few bytes, and their own addresses.
+        # The gradients of the last step, if they take few bytes, and their own addresses.
         self.remembers = len(self.batches) == 1
         self.last: list[Any] = []
         self.direct: Any = None
@@ -138,7 +138,7 @@ class _Table:
         return leaves, table, np.cumsum(table[:, -1] * self.operand.parts)
 
     def run(self, grads: Sequence[Any]) -> frozenset[int]:
-        """Update the small leaves, unless a gradient cannot be gathered; tell which are done."""
+        """Update the small leaves, unless a gradient cannot be gathered; return which are done."""
         taken = grads if len(self.small) == len(grads) else [grads[i] for i in self.small]
         if len(self.last) == len(taken) and all(map(is_, taken, self.last)):
             if self.direct is None:

@@ -32,14 +32,14 @@ UFUNCS = {"abs": "absolute"}
 
 
 class Line(NamedTuple):
-    """An operation on earlier lines, or a load of (array, part), or a scalar of a number."""
+    """An operation on earlier lines, a load of (array, part), or the scalar with an index."""
 
     op: str
     args: tuple[int, ...]
 
 
 class Operand(NamedTuple):
-    """An array of a program: name, stored dtype, number of parts; `single`: of one element."""
+    """An array of a program; `single` tells whether it has one element only."""
 
     name: str
     dtype: str
@@ -56,11 +56,11 @@ class Program:
     name : str
         The rule it was traced from.
     dtype : str
-        The precision of every operation.
+        The precision of all operations.
     arrays : tuple of Operand
         The parameter, the gradient, the slots, and what is only read.
     scalars : tuple of str or float
-        Arguments that change from step to step, by name, and constants of the formula.
+        Names of the arguments that change from step to step, and constants of the formula.
     lines : tuple of Line
         The operations.
     outputs : tuple of tuple of int
@@ -80,12 +80,12 @@ class Program:
 
     @cached_property
     def bound(self) -> tuple[Operand, ...]:
-        """The arrays that stay from step to step: all but the gradient."""
+        """The arrays that stay the same from step to step: all but the gradient."""
         return self.arrays[:1] + self.arrays[2:]
 
     @cached_property
     def stores(self) -> tuple[tuple[int, int, int], ...]:
-        """What is written: (array, part, line), without arrays that keep their values."""
+        """What is written, as (array, part, line); arrays that keep their values are left out."""
         numbers = [0, *range(2, len(self.outputs) + 1)]
         return tuple(
             (array, part, line)
@@ -96,17 +96,17 @@ class Program:
 
     @cached_property
     def written(self) -> frozenset[int]:
-        """The arrays of which something is written."""
+        """The indices of the arrays that are written."""
         return frozenset(array for array, _, _ in self.stores)
 
     @cached_property
     def key(self) -> str:
-        """What the code of a kernel depends on."""
+        """All that the code of a kernel depends on."""
         constants = tuple(None if isinstance(x, str) else x for x in self.scalars)
         return repr((self.dtype, [x[1:] for x in self.arrays], constants, self.lines, self.outputs))
 
     def __str__(self) -> str:
-        """Return the program as text to read."""
+        """Return the program as readable text."""
         names: list[str] = []
         text = [f"{self.name}, computed in {self.dtype}"]
         for op, args in self.lines:

@@ -14,7 +14,7 @@ from .program import COMPARISONS, FUNCTIONS, INFIX, Line, Operand, Program
 
 
 class TraceError(TypeError):
-    """A formula does what cannot be traced; the message names the line."""
+    """A formula does something that cannot be traced; the message names the line."""
 
 
 class UntraceableError(TraceError):
@@ -70,7 +70,7 @@ class Symbol:
 
 
 class SymbolNamespace:
-    """The namespace a traced formula is handed."""
+    """The namespace that a formula is called with while it is traced."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
@@ -88,7 +88,7 @@ class SymbolNamespace:
 
 
 class Builder:
-    """Collects lines; equal ones are made once."""
+    """Collects the lines of a program; equal lines are stored once."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -103,11 +103,11 @@ class Builder:
         return Symbol(self, self._known[line], kind)
 
     def load(self, array: int, part: int) -> Symbol:
-        """Return an array's part as it was before the step."""
+        """Return a part of an array as it was before the step."""
         return self._line("load", (array, part), "array")
 
     def scalar(self, value: str | float) -> Symbol:
-        """Return a scalar of the rule by name, or a constant."""
+        """Return the rule's scalar with a name, or a constant."""
         if value not in self.scalars:
             self.scalars.append(value)
         return self._line("scalar", (self.scalars.index(value),), "scalar")
@@ -135,11 +135,11 @@ class Builder:
             return x
         if isinstance(x, int | float) and not isinstance(x, bool):
             return self.scalar(float(x))
-        raise TraceError(f"{_caller()}: {x!r} is no operand of a formula")
+        raise TraceError(f"{_caller()}: {x!r} is not an operand of a formula")
 
 
 def trace(rule: Face, dtype: str) -> Program:
-    """Return the program of a rule for parameters of a dtype, given by name.
+    """Return the program of a rule for parameters of a dtype, which is given by name.
 
     Raises
     ------
@@ -182,7 +182,7 @@ class _Scalars(SimpleNamespace):
 
 
 def _pruned(program: Program, builder: Builder) -> Program:
-    # Only lines that reach an output, and only scalars that these use.
+    # The program with only the lines that an output depends on, and the scalars that they use.
     needed = {line for parts in program.outputs for line in parts}
     for i in range(len(builder.lines) - 1, -1, -1):
         if i in needed and builder.lines[i].op not in ("load", "scalar"):
@@ -206,7 +206,7 @@ def _pruned(program: Program, builder: Builder) -> Program:
 
 
 def _caller() -> str:
-    # The first line outside of this machinery: the formula's own.
+    # The innermost line outside of this machinery, which is the formula's own.
     frame = sys._getframe(1)
     inside = (__file__, Pair.__init__.__code__.co_filename)
     while frame.f_back is not None and frame.f_code.co_filename in inside:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import operator
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,8 +19,8 @@ import numpy as np
 from .._arrays import _checks, _sparse, is_sparse
 from ..data import Batches, plain_state
 from ..engine import _threads
-from ..engine.tape._recorder import Recorder, Source, UnrecordableError
-from ..engine.tape._tape import Outcome, Tape
+from ..engine._layout import is_plain
+from ..engine.tape import Outcome, Recorder, Source, Tape, UnrecordableError
 from ..losses._base import Domain, Loss
 from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
@@ -46,10 +47,14 @@ class Scan:
     Raises
     ------
     TypeError, ValueError
-        If any of these does not fit; the steps are made one by one then, and say what is wrong.
+        If any of these does not fit, or the environment says ``FALLLINE_COMPILED_EPOCHS=0``. The
+        steps are made one by one then, and say what is wrong with the data.
     """
 
     def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Any) -> None:
+        if os.environ.get("FALLLINE_COMPILED_EPOCHS") == "0":
+            msg = "FALLLINE_COMPILED_EPOCHS=0 switches compiled epochs off"
+            raise UnrecordableError(msg)
         model = objective.objective
         if type(model) is not LinearModel or type(batches) is not Batches:
             msg = "only linear models over arrays are recorded"
@@ -229,7 +234,7 @@ class Scan:
         for memory in self.bound.memories:
             memory.commit(step + steps)
         opt._memory.advance(step + steps - opt._memory.steps)
-        opt._unfinished = False
+        opt._unfinished = not outcome.whole
 
     @property
     def _row_bytes(self) -> int:
@@ -339,10 +344,7 @@ def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
 
 def _source(X: Any) -> Source:
     parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
-    whole = all(
-        type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
-        for x in parts
-    )
+    whole = all(type(x) is np.ndarray and is_plain(x) for x in parts)
     known = type(X).__module__.partition(".")[0] == "scipy"
     if not (known and getattr(X, "format", None) == "csr" and whole):
         msg = "only rows (CSR) are recorded"
