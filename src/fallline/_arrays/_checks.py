@@ -17,7 +17,7 @@ import numpy as np
 from .. import _arrays
 from . import _shards, _spelling
 
-# Names that are spoken with a vowel first.
+# Names that begin with the sound of a vowel.
 AN = ("ndarray", "mlx.array")
 # Libraries whose names are not written as their packages'.
 TITLES = {"numpy": "NumPy", "cupy": "CuPy", "jax": "JAX"}
@@ -49,7 +49,7 @@ def number(
 ) -> float:
     """Return `value` as a float inside ``[low, high]``, or ``[low, high)`` if `open_high`.
 
-    What jax is tracing has no value yet, and stays as it is.
+    A symbol that JAX traces has no value yet and is returned unchanged.
     """
     if _arrays.is_traced(value):
         return value  # type: ignore[no-any-return]
@@ -66,7 +66,7 @@ def number(
 def real(place: str, value: Any, what: str = "a number") -> float:
     """Return `value` as a float, which need not be finite.
 
-    Text and truths are no numbers, though Python makes numbers of them.
+    Text and truths are refused, although Python converts them.
     """
     try:
         if isinstance(value, str | bytes) or _is_truth(value) or bool(getattr(value, "shape", ())):
@@ -97,7 +97,7 @@ def _is_truth(value: object) -> bool:
 
 
 def flag(place: str, value: Any) -> bool:
-    """Return `value`, which must be a truth."""
+    """Return `value`, which must be True or False."""
     if not isinstance(value, bool):
         raise TypeError(unlike(place, value, "a bool"))
     return value
@@ -117,7 +117,7 @@ def sequence(place: str, value: Any, of: str) -> tuple[Any, ...]:
 def axes(place: str, value: Any, ndim: int) -> tuple[int, ...]:
     """Return one axis or several of an array, or with `None` all, counted from the first.
 
-    A 0-d array has the axis of one element, which is left out.
+    A 0-d array counts as having one axis, which is left out of the result.
     """
     if value is None:
         return tuple(range(ndim))
@@ -141,7 +141,7 @@ def array(place: str, x: Any, what: str = "an array") -> None:
 
 
 def _hint(x: object) -> str:
-    # What to do with a thing that is no array.
+    # What to do with something that is not an array.
     if why := _arrays.refusal(x):
         return f"; it is {why}"
     if isinstance(x, Iterator | KeysView | ValuesView):
@@ -190,7 +190,7 @@ def equal_shapes(
 
 
 def like_numbers(place: str, like: Any, saved: Any) -> Any:
-    """Return nested dicts of numbers that have the keys of others, with Python's numbers."""
+    """Return nested dicts of numbers as Python's; they must have the keys of `like`."""
     if not isinstance(like, Mapping):
         return saved if isinstance(saved, int) and not _is_truth(saved) else real(place, saved)
     if not isinstance(saved, Mapping):
@@ -202,10 +202,7 @@ def like_numbers(place: str, like: Any, saved: Any) -> Any:
 
 
 def inside(place: str, x: Any, domain: Any, unless: Any = False) -> None:
-    """Check that elements of an array on the host are in a domain, which says what it holds.
-
-    Those that `unless` marks may be outside.
-    """
+    """Check that elements of an array on the host are in a domain, except where `unless` holds."""
     if not (domain.holds(x) | unless).all():
         msg = f"{place}: some elements are outside {domain}"
         raise ValueError(msg)
@@ -227,7 +224,7 @@ def gradient(place: str, p: Any, g: Any) -> None:
 
 
 def pure_gradient(place: str, p: Any, g: Any) -> None:
-    """Check the same where nothing is kept: `g` may be a symbol while `p` is an array."""
+    """Check the same where the gradient is not kept: `g` may be a symbol while `p` is an array."""
     same_kind(place, p, g)
     if not _arrays.is_dense(g):
         what = "a dense array, or fallline.RowSparse(indices, values) for some of its rows"
@@ -284,7 +281,7 @@ def _layout(x: Any) -> str:
 
 
 def described(x: object) -> str:
-    """Return in words what kind of thing `x` is."""
+    """Return the kind of `x` in words, such as "a list"."""
     if x is None:
         return "None"
     name = type(x).__name__

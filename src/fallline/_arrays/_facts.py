@@ -1,6 +1,6 @@
 """What an array is: its library, device, dtype and memory.
 
-Nothing here imports an array library but NumPy; the others are recognised by their arrays.
+No array library but NumPy is imported here; the others are recognised by their arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ._refused import refusal
 Array = Any
 Namespace = Any
 
-# Real floating dtype whose arithmetic a dtype uses, and the dtype of one component.
+# The real dtype in which numbers of a dtype are computed, and that of one component.
 COMPUTE = {
     "float16": "float32",
     "bfloat16": "float32",
@@ -46,7 +46,7 @@ def is_array(x: object) -> bool:
     """Tell whether `x` is an array that may be a leaf; NumPy scalars are not."""
     kind = type(x)
     if kind not in _ARE_ARRAYS:
-        # Some have a namespace, and not what the standard asks of an array.
+        # Some classes have a namespace but lack what the standard requires of an array.
         whole = hasattr(kind, "device") or compat.is_jax_array(x)
         fits = bool(compat.is_array_api_obj(x)) and not isinstance(x, np.generic) and whole
         _ARE_ARRAYS[kind] = fits and not refusal(x)
@@ -123,12 +123,12 @@ def is_dense(x: Array) -> bool:
 
 
 def on_host(x: Array) -> bool:
-    """Tell whether a look at the values of an array waits for no device."""
+    """Tell whether an array is NumPy's, so that reading its values waits for no device."""
     return isinstance(x, np.ndarray)
 
 
 def in_host_memory(x: Array) -> bool:
-    """Tell whether the host reads an array without a wait: NumPy's, and torch's on the CPU."""
+    """Tell whether reading an array waits for no device: NumPy's, and torch's on the CPU."""
     return isinstance(x, np.ndarray) or (family(x) == "torch" and x.device.type == "cpu")
 
 

@@ -34,7 +34,7 @@ def unscalar(x: Any) -> Any:
 
 
 def shielded(x: Array) -> Array:
-    """Return the numbers of `x` where nothing can be written through: read-only, or a copy."""
+    """Return `x` so that its numbers cannot be changed through it: read-only, or a copy."""
     if isinstance(x, np.ndarray):
         x = x.view()
         x.flags.writeable = False
@@ -67,8 +67,8 @@ def moved(x: Array, like: Array, dtype: Any) -> Array:
 def placed(x: Array) -> dict[str, Any]:
     """Return the keyword that makes a new array on the device of `x`.
 
-    JAX moves an array that was made without a device to where others are, and compiles anew when
-    one of them is bound to its device: what belongs to a free array is left free as well.
+    JAX moves an array that was made without a device to where the others are, and compiles again
+    when one of them is bound to a device. So nothing is bound if `x` itself is not.
     """
     free = is_traced(x) or (is_immutable(x) and not x.committed)
     return {} if free else {"device": compat.device(x)}
@@ -81,12 +81,12 @@ def cast(x: Array, like: Array) -> Array:
 
 
 def widened(x: Array) -> Array:
-    """Return half precision as float32, the rest as it is."""
+    """Return arrays of half precision as float32, and others unchanged."""
     return namespace(x).astype(x, compute_dtype(x)) if is_half(x) else x
 
 
 def as_numbers(value: Any, like: Array) -> Any:
-    """Return truths as the numbers 0 and 1 in the real dtype of `like`; the rest as it is."""
+    """Return truths as 0 and 1 in the real dtype of `like`, and other values unchanged."""
     if not is_array(value) or str(value.dtype).rpartition(".")[2] != "bool":
         return value
     return namespace(value).astype(value, compute_dtype(like))
@@ -101,7 +101,7 @@ def abs2(z: Array) -> Array:
 
 
 def beside(number: Array, like: Array) -> Array:
-    """Return a 0-d array on the device and in the real dtype of `like`, without a look at it."""
+    """Return a 0-d array on the device and in the real dtype of `like`, without reading it."""
     if device(number) != device(like):
         number = compat.to_device(number, device(like))
     return namespace(like).astype(number, compute_dtype(like), copy=False)
@@ -188,7 +188,7 @@ def detached(x: Array) -> Array:
 
 
 def with_row(matrix: Array, i: int, row: Array) -> Array:
-    """Return a matrix with another row: itself, written, where arrays can be written."""
+    """Return a matrix with one row replaced, in place where arrays can be written."""
     if is_immutable(matrix):
         return matrix.at[i].set(row)
     matrix[i, ...] = row
@@ -223,7 +223,7 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
 
 
 def to_float(x: Any) -> float:
-    """Return a number or a one-element array as a float: an explicit read from the device."""
+    """Return a number or a one-element array as a float; this synchronises with the device."""
     return float(to_numpy(x).reshape(()) if is_array(x) else x)
 
 

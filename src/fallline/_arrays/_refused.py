@@ -24,7 +24,7 @@ _REFUSED = {
 }
 _REFUSED_CLASSES: dict[type, str] = {
     np.ma.MaskedArray: "masked, and a step would forget the mask; take x.filled(0) or x.data",
-    np.matrix: "one whose * is no elementwise product; make an array of it with numpy.asarray",
+    np.matrix: "one whose * is not the elementwise product; make an array of it with numpy.asarray",
 }
 
 

@@ -49,9 +49,9 @@ def whole(path: Any, *, private: bool = False) -> Iterator[BinaryIO]:
     Raises
     ------
     FileError
-        If something else than a file is there.
+        If there is something else than a file.
     OSError
-        If the system refuses; it names the path.
+        If the system refuses; the error names the path.
     """
     with named(path):
         old = status(path)
@@ -84,7 +84,7 @@ def whole(path: Any, *, private: bool = False) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def named(path: Any) -> Iterator[None]:
-    """Tell by the caller's own name of a file what the system refuses inside."""
+    """Let errors of the system inside name a file as the caller does."""
     try:
         yield
     except OSError as error:
