@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import fallline as fl
 from fallline import _arrays
 from fallline._arrays import _making
 from fallline.engine import numba_
+from fallline.engine.tape import _numpy_loops
 
 ROOT = Path(__file__).parents[1]
 COMPILED = [
@@ -131,6 +133,13 @@ def patch_arrays(monkeypatch, name, f):
     assert getattr(_arrays, name) is getattr(_making, name)
     for module in (_arrays, _making):
         monkeypatch.setattr(module, name, f)
+
+
+def made_loop(function):
+    """Return a stand-in for a search of NumPy's loops, which finds a Python function."""
+    function = _numpy_loops._PROTOTYPE(function)
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    return lambda ufunc, dtypes: _numpy_loops.Loop(address, 0, 0, dtypes[0], function)
 
 
 def load_tables():

@@ -6,24 +6,35 @@ from collections.abc import Sequence
 
 from .program import INFIX, Operand, Program
 
+# Numba has no pointers to numbers of an address: this makes one.
+POINTER = """\
+@intrinsic
+def pointer(typing, address):
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(signature.return_type)
+        return builder.inttoptr(args[0], kind)
+
+    return types.CPointer({real})(types.int64), codegen
+"""
+OPTIONS = 'nogil=True, error_model="numpy"'
+
 
 def source(program: Program, form: str) -> str:
     """Return the text of a module for a form of `numba_.kernel`; none of it comes from the user."""
-    names = [f"a{i}" for i in range(len(program.arrays))]
     real = program.dtype
-    mutable = [f"{real}[::1]"] * len(names)
-    mutable[1] = f"types.Array({real}, 1, 'C', readonly=True)"
-    options = 'nogil=True, error_model="numpy"'
-    body = [
-        f"@njit({options})",
-        f"def body({', '.join(names)}, s):",
-        *(f"    s{i} = s[{i}]" for i in range(len(program.scalars))),
-        *(f"    n{i} = a{i}[0]" for i, operand in enumerate(program.arrays) if operand.single),
-        f"    zero, one_ = {real}(0), {real}(1)",
-        f"    for i in range(a0.size{_per(program.arrays[0])}):",
-        *(f"        {line}" for line in statements(program)),
-    ]
-    head = [
+    names = ", ".join(_names(program))
+    if form == "one":
+        arrays = [f"{real}[::1]" for _ in program.arrays]
+        arrays[1] = f"types.Array({real}, 1, 'C', readonly=True)"
+        types, arguments, extra = ", ".join(arrays), names, []
+        inside = [f"    body({names}, s)"]
+    else:
+        types, arguments, extra = "int64[:, ::1]", "table", [POINTER.format(real=real), ""]
+        inside = [
+            "    for j in range(table.shape[0]):",
+            f"        body({', '.join(_from_table(program))}, s)",
+        ]
+    lines = [
         '"""Made by fallline from a traced rule."""',
         "",
         "import math",
@@ -32,47 +43,46 @@ def source(program: Program, form: str) -> str:
         "from numba.extending import intrinsic",
         "",
         "",
-        *body,
+        *_loop(program),
         "",
         "",
-    ]
-    if form == "one":
-        signature = f"types.void({', '.join([*mutable, f'{real}[::1]'])})"
-        arguments = f"{', '.join(names)}, s"
-        inside = [f"    body({arguments})"]
-    else:
-        signature = f"types.void(int64[:, ::1], {real}[::1])"
-        arguments = "table, s"
-        arrays = [
-            f"carray(pointer(table[j, {i}]), "
-            + ("1)" if operand.single else f"{operand.parts} * table[j, {len(names)}])")
-            for i, operand in enumerate(program.arrays)
-        ]
-        inside = [
-            "    for j in range(table.shape[0]):",
-            f"        body({', '.join(arrays)}, s)",
-        ]
-        head += [
-            "@intrinsic",
-            "def pointer(typing, address):",
-            "    def codegen(context, builder, signature, args):",
-            "        kind = context.get_value_type(signature.return_type)",
-            "        return builder.inttoptr(args[0], kind)",
-            "",
-            f"    return types.CPointer({real})(types.int64), codegen",
-            "",
-            "",
-        ]
-    lines = [
-        *head,
-        f"SIGNATURE = {signature}",
+        *extra,
+        f"SIGNATURE = types.void({types}, {real}[::1])",
         "",
         "",
-        f"@njit({options})",
-        f"def {form}({arguments}):",
+        f"@njit({OPTIONS})",
+        f"def {form}({arguments}, s):",
         *inside,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _names(program: Program) -> list[str]:
+    return [f"a{i}" for i in range(len(program.arrays))]
+
+
+def _loop(program: Program) -> list[str]:
+    # A function ``body`` that goes through the elements of one leaf.
+    real = program.dtype
+    return [
+        f"@njit({OPTIONS})",
+        f"def body({', '.join(_names(program))}, s):",
+        *(f"    s{i} = s[{i}]" for i in range(len(program.scalars))),
+        *(f"    n{i} = a{i}[0]" for i, operand in enumerate(program.arrays) if operand.single),
+        f"    zero, one_ = {real}(0), {real}(1)",
+        f"    for i in range(a0.size{_per(program.arrays[0])}):",
+        *(f"        {line}" for line in statements(program)),
+    ]
+
+
+def _from_table(program: Program) -> list[str]:
+    # The arrays of a leaf, from the addresses and the number of elements in row ``j`` of a table.
+    count = len(program.arrays)
+    return [
+        f"carray(pointer(table[j, {i}]), "
+        + ("1)" if operand.single else f"{operand.parts} * table[j, {count}])")
+        for i, operand in enumerate(program.arrays)
+    ]
 
 
 def _per(operand: Operand) -> str:

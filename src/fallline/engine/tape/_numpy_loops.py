@@ -35,12 +35,6 @@ class _CallInfo(ctypes.Structure):
 
 
 _PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 5)
-_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(
-    ("PyCapsule_IsValid", ctypes.pythonapi)
-)
-_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", ctypes.pythonapi)
-)
 
 
 class Loop(NamedTuple):
@@ -106,18 +100,23 @@ def _found(ufunc: np.ufunc, dtypes: str) -> Loop:
     try:
         types, owner = ours._resolve_dtypes_and_context((*map(np.dtype, dtypes), None))
         ours._get_strided_loop(owner)
-    except (AttributeError, TypeError) as error:
-        msg = f"NumPy {np.__version__} has no loop of {about}: {error}"
+        info = _CallInfo.from_address(_pointer(owner))
+    except (AttributeError, TypeError, ValueError) as error:
+        msg = f"NumPy {np.__version__} gives no loop of {about}: {error}"
         raise UnrecordableError(msg) from error
     letters = "".join(x.char for x in types)
     if letters[:-1] != dtypes or not set(letters) <= set(DTYPES):
         msg = f"{about} computes in other dtypes, {letters!r}"
         raise UnrecordableError(msg)
-    if not _is_valid(owner, KNOWN):
-        msg = f"NumPy {np.__version__} describes loops in a way that is not known: {owner!r}"
-        raise UnrecordableError(msg)
-    info = _CallInfo.from_address(_pointer(owner, KNOWN))
     return Loop(info.function, info.context or 0, info.data or 0, letters[-1], owner)
+
+
+def _pointer(owner: Any) -> int:
+    # Fails for a capsule of another name.
+    get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
+    return int(get(owner, KNOWN))
 
 
 def _trials(ufunc: Any, dtypes: str) -> Iterator[tuple[list[Any], list[int], Any, Any]]:
