@@ -10,7 +10,6 @@ a program (``_blocked_source``, ``_numba_source``, ``_cuda_source``), and one ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .. import _arrays
@@ -30,11 +29,7 @@ __all__ = ["LIBRARIES", "NAMES", "Runner", "choose", "make"]
 NAMES = ("auto", "eager", "blocked", "numba", "cuda")
 LIBRARIES = {"blocked": "numpy", "numba": "numpy", "cuda": "cupy"}
 
-_RUNNERS: dict[str, Callable[..., Runner]] = {
-    "blocked": BlockedRunner,
-    "numba": NumbaRunner,
-    "cuda": CudaRunner,
-}
+_RUNNERS = {runner.name: runner for runner in (BlockedRunner, NumbaRunner, CudaRunner)}
 
 
 def choose(engine: str, place: str, p: Any, rule: Face) -> tuple[str, Program | None]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 Scalars = Mapping[str, Any]
+Indices = Sequence[int]
+Arrays = Sequence[Any]
 Begin = Callable[[], None]
 Replaced = dict[int, list[Any]]
 
@@ -26,9 +28,7 @@ class Runner(ABC):
         self.leaves = leaves
 
     @abstractmethod
-    def run(
-        self, scalars: Scalars, which: Sequence[int], grads: Sequence[Any], begin: Begin
-    ) -> Replaced:
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update some leaves.
 
         Parameters

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _layout
 from ._blocked_source import source
-from ._runner import Begin, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
 from ._threads import pool, workers
 from .program import UFUNCS, Program, once
 
@@ -46,9 +46,7 @@ class BlockedRunner(Runner):
         self.scalars = [self.numbers[i : i + 1].reshape(()) for i in range(len(self.numbers))]
         self.flat = [self._flat_parts(leaf) for leaf in leaves]
 
-    def run(
-        self, scalars: Scalars, which: Sequence[int], grads: Sequence[Any], begin: Begin
-    ) -> Replaced:
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
         with np.errstate(all="ignore"):
             self.numbers[:] = self.program.numbers(scalars)

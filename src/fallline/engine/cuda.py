@@ -17,7 +17,7 @@ import numpy as np
 from .. import _arrays
 from . import _cache, _layout
 from ._cuda_source import capacity, layout, source
-from ._runner import Begin, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
 from .program import Program, once
 
 THREADS = 256  # of a block
@@ -76,9 +76,7 @@ class CudaRunner(Runner):
         self.launches: tuple[list[int], list[int], list[_Table]] | None = None
         self.last: Sequence[Any] = ()
 
-    def run(
-        self, scalars: Scalars, which: Sequence[int], grads: Sequence[Any], begin: Begin
-    ) -> Replaced:
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`; return when the work is queued."""
         numbers = self.program.numbers(scalars)
         with self.guard():

@@ -9,7 +9,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays._shards import local
 from ..rules._abstract import Face
-from ._runner import Begin, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
 
 
 class EagerRunner(Runner):
@@ -28,9 +28,7 @@ class EagerRunner(Runner):
             _arrays.is_immutable(p),
         )
 
-    def run(
-        self, scalars: Scalars, which: Sequence[int], grads: Sequence[Any], begin: Begin
-    ) -> Replaced:
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
         s = SimpleNamespace(**scalars)
         replaced: Replaced = {}

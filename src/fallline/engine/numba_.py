@@ -19,7 +19,7 @@ import numpy as np
 
 from . import _compile, _layout
 from ._numba_source import source
-from ._runner import Begin, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
 from .blocked import BlockedRunner
 from .program import Program, once
 
@@ -58,9 +58,7 @@ class NumbaRunner(Runner):
             self._table = _Table(program, self.flat, small, self.numbers)
         self._one = kernel(program, "one")
 
-    def run(
-        self, scalars: Scalars, which: Sequence[int], grads: Sequence[Any], begin: Begin
-    ) -> Replaced:
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
         self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
         begin()
