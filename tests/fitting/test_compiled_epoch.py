@@ -740,7 +740,7 @@ def test_why_steps_are_made_one_by_one_is_told(caplog):
     seen, found = [], data("binary", "float64")
     with caplog.at_level("DEBUG", logger="fallline"):
         fitted(found, "auto", method=fl.LARS(0.1), callbacks=[seen.append])
-    assert "measure the leaves" in seen[-1].uncompiled
+    assert "measure whole leaves" in seen[-1].uncompiled
     assert [record.message for record in caplog.records] == [
         f"the steps of an epoch are made one by one: {seen[-1].uncompiled}"
     ]

@@ -63,10 +63,10 @@ class Scan:
         terms = [leaf.terms for leaf in bound.leaves]
         whole = any(x.whole is not None or x.by_gradient for x in terms)
         if bound.surrounded and (whole or not bound.options.trivial):
-            msg = "what surrounds the rule is not recorded"
+            msg = "transforms, finite checks and penalties of whole leaves are not recorded"
             raise UnrecordableError(msg)
         if not all(x.engine == "numba" and x.program and not x.reads for x in bound.groups):
-            msg = "these rules do not run in Numba, or measure the leaves"
+            msg = "the rules do not run in Numba, or they measure whole leaves"
             raise UnrecordableError(msg)
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
         self.objective = objective
@@ -141,7 +141,7 @@ class Scan:
             if leaf.rule is not None and leaf.p is not None:
                 p, *slots = (recorder.memory(x) for x in leaf.arrays)
                 if g is None or g.shape != p.shape:
-                    msg = "a gradient does not fit"
+                    msg = "a gradient has another shape than its parameter"
                     raise UnrecordableError(msg)
                 key = self.clocks[leaf.index]
                 program = bound.groups[key[0]].program
@@ -301,7 +301,7 @@ def _data(model: LinearModel, batches: Batches) -> list[Any]:
     # X, y and weights as the tape reads them.
     X, y, *weights = batches.arrays
     if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
-        msg = "these batches are not recorded"
+        msg = "only shuffled batches of X, y and weights that cover all rows are recorded"
         raise UnrecordableError(msg)
     found = _source(X) if is_sparse(X) else X
     numbers = found.numbers if isinstance(found, Source) else found
@@ -355,7 +355,7 @@ def _source(X: Any) -> Source:
     same = ends.dtype == columns.dtype and ends.dtype.name in ("int32", "int64")
     kind: Any = type(X)
     if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
-        msg = "these kinds of numbers are not recorded"
+        msg = "these kinds of numbers or indices are not recorded"
         raise UnrecordableError(msg)
     _sparse.check("X", X)
     return Source(ends, columns, numbers, X.shape[1])
