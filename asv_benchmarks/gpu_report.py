@@ -140,7 +140,7 @@ def large(cupy, n, copied):
     program = trace(fl.Adam(RATE), "float32")
     found["sweep"] = []
     for threads, chunk in itertools.product(THREADS, CHUNKS):
-        one = cuda.Runner(program, runner.leaves, threads=threads, chunk=chunk)
+        one = cuda.CudaRunner(program, runner.leaves, threads=threads, chunk=chunk)
         time_ = seconds(
             cupy, lambda one=one: one.run(scalars, [0], grads, lambda: None), 10, batch=10
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 import fallline as fl
 from fallline import _arrays
-from fallline._arrays import _facts
+from fallline._arrays import _making
 from fallline.engine import numba_
+from fallline.engine.tape import _numpy_loops
 
 ROOT = Path(__file__).parents[1]
 COMPILED = [
@@ -128,9 +130,16 @@ def close(a, b):
 
 def patch_arrays(monkeypatch, name, f):
     """Put a function in the place of one of `_arrays`, for those who use it in the room too."""
-    assert getattr(_arrays, name) is getattr(_facts, name)
-    for module in (_arrays, _facts):
+    assert getattr(_arrays, name) is getattr(_making, name)
+    for module in (_arrays, _making):
         monkeypatch.setattr(module, name, f)
+
+
+def made_loop(function):
+    """Return a stand-in for a search of NumPy's loops, which finds a Python function."""
+    function = _numpy_loops._PROTOTYPE(function)
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    return lambda ufunc, dtypes: _numpy_loops.Loop(address, 0, 0, dtypes[0], function)
 
 
 def load_tables():

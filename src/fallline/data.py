@@ -70,8 +70,8 @@ class Batches:
             raise TypeError(msg)
         for i, x in enumerate(arrays):
             place = _checks.where("arrays", (i,))
-            if not hasattr(x, "tocsr"):  # a sparse matrix is gathered by its own means
-                like = next((y for y in arrays if not hasattr(y, "tocsr")), x)
+            if not _arrays.is_sparse(x):  # a sparse matrix is gathered by its own means
+                like = next((y for y in arrays if not _arrays.is_sparse(y)), x)
                 _checks.array(place, x)
                 _checks.same_kind(place, like, x)
             else:
@@ -117,7 +117,7 @@ class Batches:
             _sparse.check(_checks.where("arrays", (i,)), x)
         n, size = self.arrays[0].shape[0], self.batch_size
         order = self.order()
-        like = next((x for x in self.arrays if not hasattr(x, "tocsr")), None)
+        like = next((x for x in self.arrays if not _arrays.is_sparse(x)), None)
         if order is not None and like is not None:
             order = _arrays.from_numpy(order, like)
         slices = (slice(i * size, min((i + 1) * size, n)) for i in range(start, len(self)))
@@ -143,7 +143,7 @@ class Batches:
         for part in rows:
             if order is None:
                 yield tuple(
-                    _sparse.rows(f"arrays[{i}]", x, part) if hasattr(x, "tocsr") else x[part, ...]
+                    _sparse.rows(f"arrays[{i}]", x, part) if _arrays.is_sparse(x) else x[part, ...]
                     for i, x in enumerate(self.arrays)
                 )
                 touched += sum(map(_bytes, self.arrays)) * (part.stop - part.start)
@@ -154,7 +154,7 @@ class Batches:
             else:
                 pairs = zip(self.arrays, buffers, strict=True)
                 yield tuple(
-                    _sparse.rows(f"arrays[{i}]", x, order[part]) if hasattr(x, "tocsr")
+                    _sparse.rows(f"arrays[{i}]", x, order[part]) if _arrays.is_sparse(x)
                     else _gathered(x, order[part], buffer)
                     for i, (x, buffer) in enumerate(pairs)
                 )  # fmt: skip

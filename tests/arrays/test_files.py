@@ -46,6 +46,20 @@ def load(path):
 
 
 @posix
+@pytest.mark.parametrize("old", [None, 0o600, 0o666])
+def test_a_private_file_is_private_whatever_was_there(old, tmp_path):
+    path = tmp_path / "file"
+    if old is not None:
+        path.touch()
+        path.chmod(old)
+    with _files.whole(path, private=True) as file:
+        file.write(b"1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@posix
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o666])
 def test_an_old_file_keeps_its_permissions(mode, tmp_path):
     path = tmp_path / "run.npz"

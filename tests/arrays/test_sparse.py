@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
+from fallline import _arrays
 from fallline._arrays import _sparse
 from fallline.callbacks import Callback
 from fallline.fitting import _compiled_epoch
@@ -264,3 +265,17 @@ def test_a_matrix_that_nobody_sees_is_checked_once(hooks, monkeypatch):
     )  # fmt: skip
     assert len(epochs) == 5
     assert [b - a for a, b in itertools.pairwise(epochs)] == [len(hooks)] * 4
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "bsr", "coo", "lil", "dok", "dia"])
+def test_every_format_is_known_to_be_sparse(form):
+    x = getattr(scipy, f"{form}_array")((3, 2))
+    assert _arrays.is_sparse(x)
+    assert not _arrays.is_array(x)
+    for other in (np.ones((3, 2)), [x], "csr", None):
+        assert not _arrays.is_sparse(other)
+
+
+def test_a_format_without_an_array_of_numbers_is_refused_by_fit():
+    with pytest.raises(TypeError, match=r"^data\[0\]: is a dok_array, expected an array"):
+        fl.fit(MODEL, (matrix("dok_array"), np.ones(N)))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline.engine import _cache, _compile, numba_
+from fallline.engine import _cache, _compile, _numba_source, numba_
 from fallline.engine.tape import _tape
 from fallline.engine.trace import trace
 
@@ -25,8 +25,9 @@ x = np.ones(5)
 opt = fl.Optimizer(x, fl.SGD(0.5), engine="numba")
 opt.step(np.ones(5))
 assert (x == 0.5).all()
-from fallline.engine.numba_ import _KNOWN
-(kernel,) = _KNOWN.values()
+from fallline.engine.numba_ import kernel
+from fallline.engine.trace import trace
+kernel = kernel(trace(fl.SGD(0.5), "float64"), "one")
 assert sum(kernel.stats.cache_hits.values()) == {hits}, kernel.stats
 """
 
@@ -47,7 +48,7 @@ def cache(tmp_path, monkeypatch):
 
 def compile_and_run():
     """Compile a kernel as a new process would; tell whether it came from the cache."""
-    function = _compile.compiled(numba_.source(trace(fl.SGD(), "float64"), "one"), "one")
+    function = _compile.compiled(_numba_source.source(trace(fl.SGD(), "float64"), "one"), "one")
     x, numbers = np.ones(5), np.asarray([0.5])
     function(x, np.ones(5), numbers)
     np.testing.assert_array_equal(x, np.full(5, 0.5))

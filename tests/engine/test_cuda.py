@@ -119,8 +119,8 @@ def test_same_bits_with_what_surrounds_a_rule(host_device, plan, dtype):  # noqa
     theirs = [[x.copy() for x in leaf] for leaf in leaves]
     starts = [leaf[0].copy() for leaf in leaves]
     grads = [draw(rng, leaf[0].shape, dtype) for leaf in leaves]
-    mine = cuda.Runner(program, [[on_cupy(x) for x in leaf] for leaf in leaves])
-    other = eager.Runner(plan, theirs)
+    mine = cuda.CudaRunner(program, [[on_cupy(x) for x in leaf] for leaf in leaves])
+    other = eager.EagerRunner(plan, theirs)
     scalars = plan.scalars(3)
     mine.run(scalars, [0, 1, 2], [on_cupy(g) for g in grads], lambda: None)
     other.run(scalars, [0, 1, 2], grads, lambda: None)
@@ -143,10 +143,10 @@ def test_master_copies_notice_what_was_written_into_the_parameter(host_device, d
     p[::7] = 2.5
     leaf = [p, *(draw(rng, 1003, "float32", False) ** 2 for _ in "mv"), master]
     theirs, g = [x.copy() for x in leaf], draw(rng, 1003, "float32", False).astype(half)
-    mine = cuda.Runner(program, [[on_cupy(x) for x in leaf]])
+    mine = cuda.CudaRunner(program, [[on_cupy(x) for x in leaf]])
     scalars = plan.scalars(3)
     mine.run(scalars, [0], [on_cupy(g)], lambda: None)
-    eager.Runner(plan, [theirs]).run(scalars, [0], [g], lambda: None)
+    eager.EagerRunner(plan, [theirs]).run(scalars, [0], [g], lambda: None)
     for x, y in zip(leaf[1:], theirs[1:], strict=True):
         same_bits(x, y)
     np.testing.assert_array_equal(leaf[0].astype("float32"), theirs[0].astype("float32"))
@@ -288,13 +288,13 @@ def test_blocks_and_chunks(host_device):  # noqa: F811
         grads = [draw(rng, n, "float32") for n in sizes]
         which = list(range(len(sizes)))
         scalars = fl.Adam(0.1).scalars(1)
-        runner = cuda.Runner(
+        runner = cuda.CudaRunner(
             program, [[on_cupy(x) for x in leaf] for leaf in leaves], threads=threads, chunk=chunk
         )
         runner.run(scalars, which, [on_cupy(g) for g in grads], lambda: None)
         from fallline.engine import eager
 
-        eager.Runner(fl.Adam(0.1), expected).run(scalars, which, grads, lambda: None)
+        eager.EagerRunner(fl.Adam(0.1), expected).run(scalars, which, grads, lambda: None)
         for a, b in zip(leaves, expected, strict=True):
             for x, y in zip(a, b, strict=True):
                 same_bits(x, y)

@@ -15,9 +15,10 @@ import pytest
 
 import fallline as fl
 from fallline.callbacks import Callback
-from fallline.engine.tape import _numpy_loops, _recorder, _tape
+from fallline.engine.tape import _nodes, _numpy_loops, _tape
 from fallline.fitting import _compiled_epoch
 from tests import cases
+from tests.helpers import made_loop
 
 pytest.importorskip("numba", reason="numba is not installed")
 
@@ -405,9 +406,9 @@ def test_sparse_matrices_of_other_kinds_take_single_steps(scanned):
     swapped.indices = swapped.indices.astype(">i4")
     swapped.indptr = swapped.indptr.astype(">i4")
     for other in (Doubles(S), swapped, S.tocsc()):
-        with pytest.raises(_recorder.UnrecordableError, match="only rows"):
+        with pytest.raises(_nodes.UnrecordableError, match="only rows"):
             _compiled_epoch._source(other)
-    with pytest.raises(_recorder.UnrecordableError, match="kinds of numbers"):
+    with pytest.raises(_nodes.UnrecordableError, match="kinds of numbers"):
         _compiled_epoch._source(S.astype("int64"))
     wrapped = sparse(X)
     wrapped.indptr[1], wrapped.indptr[2] = 2**31 - 1, -2
@@ -689,33 +690,61 @@ def test_other_processes_find_the_same_bits():
     assert found[0] == found[1] == found[2] != ""
 
 
-def test_the_loops_are_those_of_numpy():
-    loop = _numpy_loops.find("exp", "d")
-    assert loop is not None
-    assert loop.result == "d"
-    assert _numpy_loops.find("exp", "?") is None or _numpy_loops.find("exp", "?").result != "d"
-    assert _numpy_loops.find("divmod", "dd") is None
-    assert _numpy_loops.find("nothing", "d") is None
-    assert _numpy_loops.find("less", "dd").result == "?"
+def test_another_structure_of_loops_is_refused(monkeypatch, scanned):
+    _numpy_loops.find.cache_clear()
+    monkeypatch.setattr(_numpy_loops, "KNOWN", b"numpy_9.9_ufunc_call_info")
+    seen = []
+    one = fitted(data("binary", "float64"), "auto", callbacks=[seen.append])
+    assert not scanned
+    assert "PyCapsule_GetPointer called with incorrect name" in seen[0].uncompiled
+    monkeypatch.undo()
+    same(one, fitted(data("binary", "float64"), "auto"))
 
 
-@pytest.mark.parametrize(
-    "formula",
-    [
-        lambda xp, x: xp.sort(x),
-        lambda xp, x: x[0],
-        lambda xp, x: float(x),
-        lambda xp, x: xp.sum(x) if x > 0 else x,
-        lambda xp, x: x @ x,
-        lambda xp, x: x + np.ones(3),
-        lambda xp, x: np.exp(x),
-        lambda xp, x: xp.astype(x, np.dtype("int64")),
-        lambda xp, x: xp.reshape(x, (1, 3)),
-        lambda xp, x: x + "1",
-    ],
-)
-def test_what_is_not_recorded_is_refused(formula):
-    recorder = _recorder.Recorder("float64")
-    x = recorder.memory(np.zeros(3))
-    with pytest.raises(TypeError):
-        formula(recorder.xp, x)
+def test_a_loop_that_fails_later_leaves_an_unfinished_step(monkeypatch):
+    X, y = data("squared", "float64")
+    model = fl.LinearModel(LOSSES["squared"])
+    calls, seen = [], []
+    failing = made_loop(lambda *_: calls.append(1) or -(len(calls) > 20))
+    find = _numpy_loops.find
+    monkeypatch.setattr(
+        _numpy_loops, "find",
+        lambda name, dtypes: failing(None, dtypes) if name == "multiply" else find(name, dtypes),
+    )  # fmt: skip
+
+    class Keep(Callback):
+        def on_start(self, run):
+            seen.append(run)
+
+    with pytest.raises(RuntimeError, match="a loop of NumPy failed in step"):
+        fl.fit(model, (X, y), method=fl.SGD(0.1), batch_size=8, epochs=1, rng=0, callbacks=[Keep()])
+    opt = seen[0].optimizer
+    assert 0 < opt.step_count < 29
+    with pytest.raises(RuntimeError, match="interrupted while it wrote"):
+        opt.step(opt.params)
+
+
+def test_the_environment_switches_compiled_epochs_off(monkeypatch, scanned):
+    seen, found = [], data("binary", "float64")
+    monkeypatch.setenv("FALLLINE_COMPILED_EPOCHS", "0")
+    one = fitted(found, "auto", callbacks=[seen.append])
+    assert not scanned
+    assert "FALLLINE_COMPILED_EPOCHS" in seen[0].uncompiled
+    monkeypatch.setenv("FALLLINE_COMPILED_EPOCHS", "1")
+    same(one, fitted(found, "auto", callbacks=[seen.append]))
+    assert scanned
+    assert seen[-1].uncompiled == ""
+
+
+def test_why_steps_are_made_one_by_one_is_told(caplog):
+    seen, found = [], data("binary", "float64")
+    with caplog.at_level("DEBUG", logger="fallline"):
+        fitted(found, "auto", method=fl.LARS(0.1), callbacks=[seen.append])
+    assert "measure whole leaves" in seen[-1].uncompiled
+    assert [record.message for record in caplog.records] == [
+        f"the steps of an epoch are made one by one: {seen[-1].uncompiled}"
+    ]
+    fitted(found, "auto", average=0.9, callbacks=[seen.append])
+    assert "an average" in seen[-1].uncompiled
+    fitted(found, "auto", callbacks=[seen.append, _Keep([], 1)])
+    assert "every step" in seen[-1].uncompiled

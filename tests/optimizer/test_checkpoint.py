@@ -276,7 +276,7 @@ BAD = [
     (pickled_header, "its array 'header' is pickled, which is never loaded"),
     (only_a_pickle, "no checkpoint of fallline"),
     (of_others, "no checkpoint of fallline"),
-    (of_another_kind, "it is no checkpoint"),
+    (of_another_kind, "it is not a checkpoint"),
     (huge, r"params\['w'\]: shape is \(1099511627776,\)"),
 ]
 

@@ -10,38 +10,14 @@ import dataclasses
 import math
 import operator
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from .. import _arrays
-from . import _shards
+from . import _shards, _spelling
 
-# What other libraries call our fields; those in `PAIRS` stand for two.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "lr": ("learning_rate",),
-    "alpha": ("rho", "power", "learning_rate"),
-    "betas": ("beta1", "beta2"),
-    "etas": ("shrink", "grow"),
-    "step_sizes": ("minimum", "maximum"),
-    "lambd": ("decay",),
-    "t0": ("start",),
-    "beta_1": ("beta1",),
-    "beta_2": ("beta2",),
-    "b1": ("beta1",),
-    "b2": ("beta2",),
-    "b3": ("beta3",),
-    "decay": ("rho", "weight_decay"),
-    "epsilon": ("eps",),
-    "lr_decay": ("learning_rate_decay",),
-    "initial_accumulator_value": ("initial_accumulator",),
-    "decoupled_weight_decay": ("decoupled",),
-    "ns_steps": ("iterations",),
-    "ns_coefficients": ("coefficients",),
-}
-PAIRS = ("betas", "etas", "step_sizes")
-# Names that are spoken with a vowel first.
+# Names that begin with the sound of a vowel.
 AN = ("ndarray", "mlx.array")
 # Libraries whose names are not written as their packages'.
 TITLES = {"numpy": "NumPy", "cupy": "CuPy", "jax": "JAX"}
@@ -73,7 +49,7 @@ def number(
 ) -> float:
     """Return `value` as a float inside ``[low, high]``, or ``[low, high)`` if `open_high`.
 
-    What jax is tracing has no value yet, and stays as it is.
+    A symbol that JAX traces has no value yet and is returned unchanged.
     """
     if _arrays.is_traced(value):
         return value  # type: ignore[no-any-return]
@@ -90,7 +66,7 @@ def number(
 def real(place: str, value: Any, what: str = "a number") -> float:
     """Return `value` as a float, which need not be finite.
 
-    Text and truths are no numbers, though Python makes numbers of them.
+    Text and truths are refused, although Python converts them.
     """
     try:
         if isinstance(value, str | bytes) or _is_truth(value) or bool(getattr(value, "shape", ())):
@@ -121,7 +97,7 @@ def _is_truth(value: object) -> bool:
 
 
 def flag(place: str, value: Any) -> bool:
-    """Return `value`, which must be a truth."""
+    """Return `value`, which must be True or False."""
     if not isinstance(value, bool):
         raise TypeError(unlike(place, value, "a bool"))
     return value
@@ -141,7 +117,7 @@ def sequence(place: str, value: Any, of: str) -> tuple[Any, ...]:
 def axes(place: str, value: Any, ndim: int) -> tuple[int, ...]:
     """Return one axis or several of an array, or with `None` all, counted from the first.
 
-    A 0-d array has the axis of one element, which is left out.
+    A 0-d array counts as having one axis, which is left out of the result.
     """
     if value is None:
         return tuple(range(ndim))
@@ -165,7 +141,7 @@ def array(place: str, x: Any, what: str = "an array") -> None:
 
 
 def _hint(x: object) -> str:
-    # What to do with a thing that is no array.
+    # What to do with something that is not an array.
     if why := _arrays.refusal(x):
         return f"; it is {why}"
     if isinstance(x, Iterator | KeysView | ValuesView):
@@ -214,7 +190,7 @@ def equal_shapes(
 
 
 def like_numbers(place: str, like: Any, saved: Any) -> Any:
-    """Return nested dicts of numbers that have the keys of others, with Python's numbers."""
+    """Return nested dicts of numbers as Python's; they must have the keys of `like`."""
     if not isinstance(like, Mapping):
         return saved if isinstance(saved, int) and not _is_truth(saved) else real(place, saved)
     if not isinstance(saved, Mapping):
@@ -226,10 +202,7 @@ def like_numbers(place: str, like: Any, saved: Any) -> Any:
 
 
 def inside(place: str, x: Any, domain: Any, unless: Any = False) -> None:
-    """Check that elements of an array on the host are in a domain, which says what it holds.
-
-    Those that `unless` marks may be outside.
-    """
+    """Check that elements of an array on the host are in a domain, except where `unless` holds."""
     if not (domain.holds(x) | unless).all():
         msg = f"{place}: some elements are outside {domain}"
         raise ValueError(msg)
@@ -251,7 +224,7 @@ def gradient(place: str, p: Any, g: Any) -> None:
 
 
 def pure_gradient(place: str, p: Any, g: Any) -> None:
-    """Check the same where nothing is kept: `g` may be a symbol while `p` is an array."""
+    """Check the same where the gradient is not kept: `g` may be a symbol while `p` is an array."""
     same_kind(place, p, g)
     if not _arrays.is_dense(g):
         what = "a dense array, or fallline.RowSparse(indices, values) for some of its rows"
@@ -308,7 +281,7 @@ def _layout(x: Any) -> str:
 
 
 def described(x: object) -> str:
-    """Return in words what kind of thing `x` is."""
+    """Return the kind of `x` in words, such as "a list"."""
     if x is None:
         return "None"
     name = type(x).__name__
@@ -317,19 +290,10 @@ def described(x: object) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' or name in AN else 'a'} {name}"
 
 
-def _closest(name: str, known: Sequence[str]) -> list[str]:
-    # Two letters in the wrong order are the commonest slip.
-    same = [word for word in known if sorted(word.lower()) == sorted(name.lower())]
-    return same[:1] or get_close_matches(name, known, n=1)
-
-
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
     """Return the error for a keyword that `owner` does not have, with the name it does have."""
     known = list(known)
-    ours = [field for field in SYNONYMS.get(name, ()) if field in known]
-    if name not in PAIRS:
-        ours = ours[:1]
-    ours = ours or _closest(name, known)
+    ours = _spelling.meant(name, known)
     hint = (
         f"did you mean {' and '.join(f'{field}=' for field in ours)}?"
         if ours
@@ -341,6 +305,6 @@ def unknown_argument(owner: str, name: str, known: Iterable[str]) -> TypeError:
 def unknown_name(what: str, name: str, known: Iterable[str]) -> ValueError:
     """Return the error for a name that is not in a table."""
     known = sorted(known)
-    close = _closest(name, known)
+    close = _spelling.closest(name, known)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")

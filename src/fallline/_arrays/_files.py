@@ -1,8 +1,8 @@
-"""A file of named arrays with a header: NumPy's ``.npz``, sealed, and written whole or not at all.
+"""A file of named arrays with a header: NumPy's ``.npz``, sealed, and written atomically.
 
 The header is JSON in an array of bytes. It holds the dtype, the shape and the digest of every
-array; a last array holds the digest of the header. Nothing is ever unpickled, and nothing that a
-file says of itself is believed before it was compared with the rest of the file.
+array; a last array holds the digest of the header. Nothing is ever unpickled, and what a file says
+of itself is compared with the rest of the file before it is used.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def write(path: Any, kind: str, version: int, header: Mapping[str, Any], arrays:
     Parameters
     ----------
     path : str or path
-        Where.
+        Path of the file.
     kind, version : str, int
         What `Reader` asks for.
     header : mapping
-        Of what JSON can hold.
+        Data that JSON can hold.
     arrays : mapping from str to (array of NumPy, name of its dtype)
         The name may be "bfloat16" for the upper halves of floats, as integers.
     """
@@ -83,9 +83,9 @@ class Reader:
     Raises
     ------
     FileError
-        If it is something else; the message names the path.
+        If the file is something else; the message names the path.
     OSError
-        If the system refuses; it names the path.
+        If the system refuses; the error names the path.
     """
 
     def __init__(self, path: Any, kind: str, version: int) -> None:
@@ -94,7 +94,7 @@ class Reader:
             status(path)
             self._file = open(path, "rb")  # noqa: SIM115
         try:
-            with self.blamed(f"it is no {kind} of fallline, or damaged"):
+            with self.blamed(f"it is not a {kind} of fallline, or damaged"):
                 self._size = os.fstat(self._file.fileno()).st_size
                 self._archive = zipfile.ZipFile(self._file)
                 text = self._member("header", "uint8", limit=LARGEST_HEADER).tobytes()
@@ -125,7 +125,7 @@ class Reader:
     def blamed(self, what: str) -> Iterator[None]:
         """Make an error that names this file of whatever fails inside.
 
-        What the system refuses is told as such, and so is a lack of memory.
+        Refusals of the system and a lack of memory are raised as they are.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Reader:
 
     def _checked(self, header: Any, kind: str, version: int) -> dict[str, Any]:
         if not isinstance(header, dict) or header.get("kind") != kind:
-            raise self.error(f"it is no {kind}")
+            raise self.error(f"it is not a {kind}")
         found = header.get("version")
         if type(found) is not int or found < 1:
             raise self.error(f"has version {found!r}, expected an integer from 1 to {version}")
@@ -177,7 +177,7 @@ class Reader:
         return tuple(self._entry(name)["shape"])
 
     def array(self, name: str) -> np.ndarray[Any, Any]:
-        """Return an array, after a check of its digest."""
+        """Return an array after checking its digest."""
         entry = self._entry(name)
         with self.blamed(f"its array {name!r} is damaged"):
             x = self._member(name, entry["dtype"], shape=tuple(entry["shape"]))

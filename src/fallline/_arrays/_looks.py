@@ -1,4 +1,4 @@
-"""Looks at the values of arrays, each 0-d on its device."""
+"""Comparisons and largest values of arrays, as 0-d arrays on their device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._shards import gathered, is_sharded, local
 
 
 def same_values(x: Any, y: Any) -> Any:
-    """Tell whether two arrays hold equal numbers, NaN as well: a 0-d truth on their device."""
+    """Tell whether two arrays hold the same numbers, NaN included: a 0-d truth on their device."""
     xp = _arrays.namespace(x)
     both = zip(_parts(x), _parts(y), strict=True)
     with _arrays.guard(x)():
@@ -19,9 +19,10 @@ def same_values(x: Any, y: Any) -> Any:
 
 
 def different(pairs: Sequence[tuple[Any, Any]]) -> list[int]:
-    """Return which pairs of arrays hold different values: one read if there are none.
+    """Return the indices of pairs of arrays that hold different values.
 
-    Of distributed arrays each process compares its own part, so that none waits for another.
+    If there are none this synchronises with the device once. Each process compares its own part of
+    distributed arrays, so that none waits for another.
     """
     here = [(local(x), local(y)) for x, y in pairs]
     looks = [same_values(x, y) for x, y in here]
@@ -54,7 +55,7 @@ def _parts(x: Any) -> tuple[Any, ...]:
 
 
 def all_finite(arrays: Sequence[Any]) -> bool:
-    """Tell whether no element of any of these is infinite or NaN: one read."""
+    """Tell whether all elements are finite; this synchronises with the device once."""
     if not arrays:
         return True
     first, *rest = (largest_part(x) for x in arrays)

@@ -1,4 +1,4 @@
-"""Which arrays share memory, of every library that lets arrays do so."""
+"""Which arrays share memory, in every library whose arrays can."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def overlaps_itself(x: Array) -> bool:
 
 
 def lendable(x: Array) -> Array:
-    """Return an array of NumPy or CuPy that any other library can work on, or else a copy.
+    """Return an array of NumPy or CuPy, or a copy of it that every other library can work on.
 
-    Others know no negative strides (torch ends the process for them), nor foreign byte orders or
-    steps that are no whole elements; and what is read-only, or lies in one place more than once,
-    is not for them to write.
+    Other libraries do not know negative strides (torch ends the process), foreign byte orders and
+    strides that are not multiples of the size of an element. They must not write to arrays that are
+    read-only or whose elements share memory.
     """
     aligned = not isinstance(x, np.ndarray) or x.flags.aligned
     ahead = all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
@@ -67,7 +67,7 @@ def lendable(x: Array) -> Array:
 
 
 def same_place(a: Array, b: Array) -> bool:
-    """Tell whether two arrays have the same elements in the same order, as two views may."""
+    """Tell whether two arrays are views of the same elements in the same order."""
     if a is b:
         return True
     x, y = _shadow(a), _shadow(b)
@@ -80,8 +80,8 @@ def same_place(a: Array, b: Array) -> bool:
 
 
 def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
-    # An array of the same addresses that is never read: NumPy's own overlap test then serves
-    # every strided library, device memory included.
+    # An array with the same addresses, which is never read. With it NumPy's own overlap test works
+    # for every library with strides, and for memory of devices.
     if family(x) == "numpy":
         return np.asarray(x)
     if family(x) == "cupy":
@@ -107,7 +107,7 @@ def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
 
 
 class Memory:
-    """The arrays an Optimizer writes, by memory block: they must be pairwise disjoint."""
+    """The arrays that an Optimizer writes to, by memory block; they must be pairwise disjoint."""
 
     def __init__(self, leaves: Sequence[Any]) -> None:
         self._blocks: dict[object, list[tuple[str, Any]]] = {}
@@ -127,12 +127,12 @@ class Memory:
                 self._foreign = "foreign" in self._blocks
 
     def may_hold(self, x: Any) -> bool:
-        """Tell quickly whether `x` can share memory with what is written."""
+        """Tell quickly whether `x` could share memory with an array that is written to."""
         key = owner(x)
         return key in self._blocks or key == "foreign" or self._foreign
 
     def check(self, place: str, x: Any, *, own: Any = None) -> None:
-        """Check that `x` shares no memory with what is written, unless it is exactly `own`."""
+        """Check that `x` shares no memory with an array that is written to, except with `own`."""
         key = owner(x)
         blocks = (
             self._blocks.values()

@@ -1,8 +1,8 @@
 """Complex numbers as pairs of reals.
 
 A formula sees a complex parameter as a `Pair`: sums, and products with reals, act on both
-parts; `abs2` joins them. Native complex arithmetic is avoided because libraries fuse it
-differently, and so that a formula written for reals is right for complex numbers as it stands.
+parts; `abs2` combines them. Native complex arithmetic is avoided because libraries fuse it
+differently, and so that a formula written for reals is also right for complex numbers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def weighted_abs2(weight: Any, x: Any) -> Any:
 
 
 def modulus(xp: Any, x: Any) -> Any:
-    """Return the magnitude, elementwise and real, of whatever size."""
+    """Return the magnitude, elementwise and real, also where its square is out of range."""
     if not _is_complex(x):
         return xp.abs(x)
     size, _, length = _polar(xp, x)
@@ -85,7 +85,7 @@ def _is_complex(x: Any) -> bool:
 
 
 class Pair:
-    """A complex array as its two parts, or a real one (``im is None``) beside such."""
+    """A complex array as its two parts, or a real array, for which `im` is `None`."""
 
     __slots__ = ("im", "re")
     __array_ufunc__ = None
@@ -146,7 +146,7 @@ class Pair:
 
 
 class PairNamespace:
-    """The namespace a formula is handed with pairs: its functions take real pairs only."""
+    """The namespace with which a formula is called on pairs; its functions take real pairs only."""
 
     def __init__(self, xp: Any) -> None:
         self._xp = xp
@@ -174,13 +174,13 @@ def _linear(op: Callable[[Any, Any], Any], a: Any, b: Any) -> Pair:
     x = a if isinstance(a, Pair) else Pair(a)
     y = b if isinstance(b, Pair) else Pair(b)
     if (x.im is None) != (y.im is None):
-        msg = "the sum of a complex and a real quantity in a rule is surely a mistake"
+        msg = "a formula must not add a real and a complex array"
         raise TypeError(msg)
     return Pair(op(x.re, y.re), None if x.im is None else op(x.im, y.im))
 
 
 def _scaled(op: Callable[[Any, Any], Any], a: Pair, b: Any) -> Pair:
-    # A quantity times or over a real one.
+    # A product with a real quantity, or a quotient by one.
     if isinstance(b, Pair) and b.im is not None:
         if a.im is not None or op is not operator.mul:
             msg = "products and quotients of complex quantities are not elementwise on pairs"
@@ -198,8 +198,8 @@ def split(x: _arrays.Array) -> Pair:
 def scaled(xp: Any, x: Any, axis: Any = None) -> tuple[Any, Any]:
     """Return an array or a pair divided by a size, and that size, for the sum of its squares.
 
-    The size is 1 where squares are safe, else the largest part there is; with `axis` one for each
-    slice along these axes, which stay.
+    The size is 1 where squares are safe, and otherwise the largest part. With `axis` there is
+    a size for each slice along these axes, which are kept.
     """
     parts = [part for part in ((x.re, x.im) if isinstance(x, Pair) else (x,)) if part is not None]
     along = {"axis": axis, "keepdims": axis is not None}
@@ -216,7 +216,7 @@ def scaled(xp: Any, x: Any, axis: Any = None) -> tuple[Any, Any]:
 
 
 def scale_of(xp: Any, size: Any, dtype: str) -> Any:
-    """Return what numbers up to a size are divided by, before their squares are summed."""
+    """Return the number by which numbers up to a size are divided before they are squared."""
     safe = _SAFE[dtype]
     far = xp.logical_or(size < 1 / safe, size > safe)
     usable = xp.logical_and(size > 0.0, size < math.inf)
@@ -226,7 +226,7 @@ def scale_of(xp: Any, size: Any, dtype: str) -> Any:
 
 
 def length(xp: Any, x: Any, axis: Any = None) -> Any:
-    """Return the root of the sum of squares of what was `scaled`; its slope at zero is zero."""
+    """Return the root of the sum of squares of a `scaled` array; its slope at zero is zero."""
     total = xp.sum(abs2(x), axis=axis, keepdims=axis is not None)
     some = total > 0.0
     return xp.where(some, xp.sqrt(xp.where(some, total, 1.0)), total)

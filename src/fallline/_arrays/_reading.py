@@ -1,4 +1,4 @@
-"""Reads from a device that do not wait at once."""
+"""Copies from a device to the host that do not block."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from . import _facts
+from . import _making
 from ._facts import Array
 
 
 def begin_read(x: Array) -> Callable[[], np.ndarray[Any, Any]]:
-    """Start to copy an array to the host, and return what waits for it and returns it.
+    """Start to copy an array to the host; return a function that waits for the copy and returns it.
 
-    Where the library can, the copy is queued behind what makes the array, so that the wait is for
-    no more than that.
+    Where the library can, the copy is queued right after the work that makes the array, so that the
+    function waits for nothing else.
     """
     if compat.is_cupy_array(x):
         import cupy
@@ -36,7 +36,7 @@ def begin_read(x: Array) -> Callable[[], np.ndarray[Any, Any]]:
         done = torch.cuda.Event()
         done.record(torch.cuda.current_stream(x.device))
         return lambda: _after(done, copied)
-    return lambda: _facts.to_numpy(x)
+    return lambda: _making.to_numpy(x)
 
 
 def _after(event: Any, x: Any) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""Numbers of whole arrays: floats on the host, else 0-d on their device."""
+"""Norms and finiteness of whole arrays: floats on the host, otherwise 0-d on their device."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .. import _arrays
 from ._pairs import Pair, length, scale_of
 from ._shards import gathered, is_sharded, local
 
-# Elements that are squared and summed at once: few enough for rounding in single precision to stay
-# below what the sum itself is rounded to.
+# Elements that are squared and summed at once: so few that the errors of rounding in single
+# precision stay below the rounding of the sum itself.
 _BLOCK = 1 << 17
-# Elements of a tensor on the processor that are taken at once: more are shared between threads,
-# which wait for each other.
+# Elements of a tensor on the processor that are taken at once: torch would share more between
+# threads, which wait for each other.
 _PIECE = 1 << 14
-# A sum of squares below this, by the bytes of a number, may have lost some that are too small.
+# A sum of squares below this, by the size of a number in bytes, may have lost squares to underflow.
 _SMALL = {4: 1e-24, 8: 1e-280}
 
 
 def norm(*arrays: Any) -> Any:
-    """Return the Euclidean norm of arrays or pairs together, in double where the device has it.
+    """Return the Euclidean norm of all arrays or pairs together, in double where the device has it.
 
-    Squares may be outside of the range of the dtype where the norm is not. Nothing as large as
-    an array is allocated on the host, and nothing waits for a device. All are on one device.
+    Squares may leave the range of the dtype although the norm does not. Nothing as large as an
+    array is allocated on the host, and nothing waits for a device. All must be on one device.
     """
     if any(map(is_sharded, arrays)):
         return combined([n for x in arrays for n in _norms(x)])
@@ -41,7 +41,7 @@ def norm(*arrays: Any) -> Any:
 
 
 def hypotenuse(sides: Sequence[float]) -> float:
-    """Return the root of a sum of squares: NaN if one of them is, beside infinity too."""
+    """Return the root of a sum of squares; NaN if one of them is, even if another is infinite."""
     return math.nan if any(map(math.isnan, sides)) else math.hypot(*sides)
 
 
@@ -57,7 +57,7 @@ def _parts(x: Any) -> tuple[Any, ...]:
 
 
 def combined(norms: Sequence[Any]) -> Any:
-    """Return the norm of what has these norms, on one of their devices, in the widest precision."""
+    """Return the norm of arrays with these norms, in the widest precision among them."""
     if len(norms) == 1:
         return norms[0]
     wide = next((x for x in norms if _arrays.dtype_name(x) == "float64"), norms[0])
@@ -117,7 +117,7 @@ def _root(block: Any) -> float:
 
 
 def _pieces(x: Any) -> Sequence[Any]:
-    # An array without its tape, in pieces that stay in the cache where one thread runs them all.
+    # An array without its tape, in pieces that one thread handles within the cache.
     x = _arrays.detached(x)
     if _arrays.family(x) != "torch":
         return _arrays.parts(x) if _arrays.is_complex(x) else (x,)
@@ -144,14 +144,14 @@ def _on_device(pieces: Sequence[Any]) -> Any:
 
 
 def _together(norms: Sequence[Any]) -> Any:
-    # The norm of what has these norms, all of one dtype and on one device.
+    # The norm of arrays with these norms, which are of one dtype and on one device.
     if len(norms) == 1:
         return norms[0]
     return _scaled_norm([_arrays.namespace(norms[0]).stack(norms)])
 
 
 def _root_in(dtype: Any, x: Any) -> Any:
-    # The root of the sum of squares, computed in a dtype, with which they stay in range.
+    # The root of the sum of squares, computed in a dtype in which they stay in range.
     xp = _arrays.namespace(x)
     if _arrays.family(x) == "torch":
         import torch

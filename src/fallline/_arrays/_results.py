@@ -1,4 +1,4 @@
-"""Results: dicts whose entries are attributes too, and how they print what they hold."""
+"""Results: dicts whose entries are attributes too, and how they are printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import _arrays
 from ._trees import Structure
 
 _ELEMENTS = 10  # of an array that is printed whole
-_LEAVES = 12  # of a tree before it is cut off
+_LEAVES = 12  # of a tree that are printed
 
 
 class Result(dict[str, Any]):

@@ -1,7 +1,8 @@
 """Distributed tensors of torch (DTensor): arrays of which each process holds a part.
 
-The parameters of FSDP2 are such. What acts on elements acts on the part that is here; numbers of
-the whole are put together from those of all parts, which every process must do at the same time.
+The parameters of FSDP2 are such tensors. Elementwise operations act on the part in this process.
+Numbers of the whole array are combined from those of all parts, which every process must do at the
+same time.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 
 
 def is_sharded(x: object) -> bool:
-    """Tell whether `x` is an array of which this process may hold a part only."""
+    """Tell whether `x` is an array of which this process may hold only a part."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
 
 
 def local(x: Any) -> Any:
-    """Return the part of an array that is here, its own memory; other arrays as they are."""
+    """Return a view of the part of an array in this process; other arrays unchanged."""
     if not is_sharded(x):
         return x
     import torch
@@ -27,17 +28,17 @@ def local(x: Any) -> Any:
 
 
 def layout(x: Any) -> tuple[Any, Any] | None:
-    """Return how an array is distributed, to be compared; `None` if it is not."""
+    """Return how an array is distributed, for comparisons; `None` if it is not."""
     return (x.device_mesh, x.placements) if is_sharded(x) else None
 
 
 def is_partial(x: Any) -> bool:
-    """Tell whether the parts of an array are terms of a sum that has not been made yet."""
+    """Tell whether the parts of an array are terms of a sum that has not been computed yet."""
     return is_sharded(x) and any(placement.is_partial() for placement in x.placements)
 
 
 def gathered(number: Any, like: Any) -> Any:
-    """Return one number of each part of `like`, 0-d here, as a vector that all processes have."""
+    """Return one number for each part of `like`, 0-d here, as a vector in all processes."""
     import torch.distributed.tensor as tensors
 
     spread = [

@@ -1,4 +1,4 @@
-"""Sparse matrices of SciPy and CuPy: what one is, and whether its indices are inside of it."""
+"""Sparse matrices of SciPy: whether their indices are inside of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from . import _checks
 _COMPRESSED = ("csr", "csc", "bsr")
 
 
-def is_sparse(x: Any) -> bool:
-    """Tell whether x is a sparse matrix of scipy or cupyx."""
-    return hasattr(x, "tocsr") and hasattr(x, "data")
-
-
 def rows(place: str, x: Any, some: Any) -> Any:
-    """Return some rows of a sparse matrix that was checked, but may have been written since."""
+    """Return some rows of a sparse matrix that was checked but may have been written to since."""
     module = sys.modules.get("scipy.sparse")
     if module is not None and module.issparse(x):
         if x.format != "csr":
@@ -34,8 +29,8 @@ def rows(place: str, x: Any, some: Any) -> Any:
 def check(place: str, x: Any) -> None:
     """Check that the indices of a sparse matrix are inside of it.
 
-    SciPy reads and writes memory by them without a look. This takes one pass over them. On a device
-    they are not looked at, because that would have to wait for it.
+    SciPy reads and writes memory by them without any check. This takes one pass over them. Indices
+    on a device are not checked, because that would synchronise with it.
     """
     module = sys.modules.get("scipy.sparse")
     if module is None or not module.issparse(x):
@@ -52,7 +47,7 @@ def check(place: str, x: Any) -> None:
 
 
 def check_rows(place: str, x: Any) -> None:
-    """Check that rows can be taken of a checked sparse matrix."""
+    """Check that rows can be taken from a checked sparse matrix."""
     # Whether a format lets them be taken differs between versions of SciPy.
     try:
         x[:1]

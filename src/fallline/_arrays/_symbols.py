@@ -1,7 +1,7 @@
 """Numbers on the host that may be symbols of ``jax.jit``: counts, and what rules make of them.
 
-Counts are Python's integers, which have no end, or arrays and symbols, which have: under
-``jax.jit`` they are 32 bits wide.
+Counts are Python's integers, which are unbounded, or arrays and symbols, which are not: under
+``jax.jit`` they have 32 bits.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def largest(n: Any) -> float:
 
 
 def counted(n: Any) -> Any:
-    """Return a count and one more; one with an end stays there instead of starting anew."""
+    """Return a count plus one; a bounded count stays at its largest value instead of wrapping."""
     end = largest(n)
     return n + 1 if end == math.inf else namespace(n).minimum(n, end - 1) + 1
 

@@ -1,7 +1,7 @@
 """Trees of arrays: flattening, names of leaves, prefixes. The only importer of optree.
 
-A tree is a leaf or any nesting of dicts, lists, tuples and named tuples (and what else is
-registered with optree). ``None`` is a leaf: it stands for "nothing here".
+A tree is a leaf or any nesting of dicts, lists, tuples, named tuples and other classes that are
+registered with optree. ``None`` is a leaf that stands for "nothing here".
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Structure:
         except (ValueError, TypeError):
             pass
         try:
-            return self._spec.flatten_up_to(thawed(tree))  # what an Optimizer shows is read-only
+            return self._spec.flatten_up_to(thawed(tree))  # the trees of an Optimizer are read-only
         except (ValueError, TypeError) as error:
             raise ValueError(self._difference(tree, argument, whole=True)) from error
 
@@ -62,7 +62,7 @@ class Structure:
             raise ValueError(self._difference(prefix, argument, whole=False)) from error
 
     def own_order(self, tree: Any) -> list[int]:
-        """Return the numbers of the leaves in the order of the containers: dicts by insertion."""
+        """Return the indices of the leaves in the order of their containers: dicts by insertion."""
         index = {path: i for i, path in enumerate(self.paths)}
         found: list[int] = []
 
@@ -82,18 +82,18 @@ class Structure:
         return found
 
     def assign(self, tree: Any, new: Mapping[int, Any]) -> Any:
-        """Put other leaves into `tree`: in place in dicts and lists, tuples are rebuilt.
+        """Replace leaves of `tree`: in place in dicts and lists, while tuples are rebuilt.
 
-        Returns `tree` itself, if it could stay.
+        Returns `tree` itself, unless it had to be rebuilt.
         """
         return _put(tree, {self.paths[index]: leaf for index, leaf in new.items()})
 
     def fixed(self, tree: Any) -> set[int]:
-        """Return the leaves that `assign` cannot replace: no dict or list leads to them."""
+        """Return the indices of leaves that `assign` cannot replace in place."""
         return {i for i, path in enumerate(self.paths) if not _replaceable(tree, path)}
 
     def select(self, where: Any, argument: str) -> list[int]:
-        """Return the leaves below a key, a path (tuple) or any of a list of these."""
+        """Return the indices of the leaves below a key, a path (tuple), or a list of these."""
         if where is None:
             return list(range(len(self.paths)))
         found: list[int] = []
@@ -110,7 +110,7 @@ class Structure:
         return self.unflatten(range(len(self.paths)))
 
     def _difference(self, tree: Any, argument: str, *, whole: bool) -> str:
-        # In words: the entries that are missing or not expected, else the first wrong kind of node.
+        # In words: entries that are missing or unexpected, or else the first node of a wrong kind.
         found: dict[str, list[str]] = {"missing": [], "unexpected": [], "wrong": []}
         _compare(self._numbered(), thawed(tree), (), argument, found, whole=whole)
         wrong, parts = found.pop("wrong"), []
@@ -125,8 +125,8 @@ class Structure:
 def _compare(
     ours: Any, theirs: Any, path: Path, argument: str, found: dict[str, list[str]], *, whole: bool
 ) -> None:
-    # Take down where a tree differs from ours: what belongs to a leaf of ours is not looked into,
-    # and where only a beginning is asked for, theirs may stop earlier.
+    # Collect where a tree differs from ours. What stands in the place of a leaf is not inspected;
+    # unless the whole tree is required, theirs may end earlier.
     below, other = _entries(ours), _entries(theirs)
     place = f"{_checks.where(argument, path)}: is {_checks.described(theirs)}, expected"
     if below is None:
@@ -159,7 +159,7 @@ def _is_ordered(tree: Any) -> bool:
 
 
 def _kind(tree: Any) -> type:
-    # Dicts of every kind stand for each other.
+    # Dicts of every kind are interchangeable.
     return dict if isinstance(tree, dict) else type(tree)
 
 
@@ -188,13 +188,13 @@ def _replaceable(tree: Any, path: Path) -> bool:
 
 
 class FrozenList(tuple[Any, ...]):
-    """The read-only stand-in for a list, and known from a tuple."""
+    """A read-only list, which can be told from a tuple."""
 
     __slots__ = ()
 
 
 def frozen(tree: Any) -> Any:
-    """Return `tree` with read-only stand-ins for its dicts and lists."""
+    """Return `tree` with read-only dicts and lists."""
     if isinstance(tree, dict):
         return MappingProxyType({key: frozen(value) for key, value in tree.items()})
     if isinstance(tree, list):
@@ -203,7 +203,7 @@ def frozen(tree: Any) -> Any:
 
 
 def thawed(tree: Any) -> Any:
-    """Return `tree` with plain dicts and lists for those that `frozen` made."""
+    """Return `tree` with plain dicts and lists in the place of those that `frozen` made."""
     if isinstance(tree, Mapping) and not isinstance(tree, dict):
         tree = dict(tree)
     if type(tree) is dict:

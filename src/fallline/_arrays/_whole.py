@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and errors that name them."""
+"""Files that are written atomically, and errors that name them."""
 
 from __future__ import annotations
 
@@ -32,30 +32,38 @@ class FileError(ValueError):
 
 
 @contextlib.contextmanager
-def whole(path: Any) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the place of the old one whole, and only at the end.
+def whole(path: Any, *, private: bool = False) -> Iterator[BinaryIO]:
+    """Open a file for writing that replaces the old one at the end, and atomically.
 
-    A link is followed, and the permissions of the old file are kept. What killed processes left
-    of earlier attempts at the same file is removed first, if they ran on this machine.
+    A link is followed; when this returns the file is on disk. What killed processes left of earlier
+    attempts at the same file is removed first, if they ran on this machine.
+
+    Parameters
+    ----------
+    path : str or path
+        Path of the file.
+    private : bool, default False
+        Whether nobody but the user may read and write the file. Otherwise it has the permissions
+        of the old one.
 
     Raises
     ------
     FileError
-        If something else than a file is there.
+        If there is something else than a file.
     OSError
-        If the system refuses; it names the path.
+        If the system refuses; the error names the path.
     """
     with named(path):
         old = status(path)
         target = Path(os.path.realpath(path))
         _remove_left(target)
-        handle, temporary = _temporary(target, 0o666 if old is None else 0o600)
+        handle, temporary = _temporary(target, 0o600 if private or old is not None else 0o666)
         lock = None if locks is None else os.dup(handle)
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file
                 file.flush()
-                if old is not None:
+                if old is not None and not private:
                     _keep_access(file.fileno(), old)
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -76,7 +84,7 @@ def whole(path: Any) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def named(path: Any) -> Iterator[None]:
-    """Tell by the caller's own name of a file what the system refuses inside."""
+    """Let errors of the system inside name a file as the caller does."""
     try:
         yield
     except OSError as error:

@@ -1,34 +1,44 @@
-"""Engines: how a rule is run on the arrays of an Optimizer.
+"""Engines: how a rule runs on the arrays of an Optimizer.
 
-All give the same bits: ``eager``, the formula as it is, on any array library; ``blocked``, its
-traced program through NumPy's ufuncs, block by block; ``numba``, the program as one compiled loop;
-``cuda``, the program as one kernel launch for many CuPy arrays.
+All engines give the same bits. ``eager`` calls the formula itself, on arrays of any library. The
+others run the program that was traced from it: ``blocked`` with NumPy's ufuncs, block by block;
+``numba`` as one compiled loop; ``cuda`` as one kernel launch for many CuPy arrays.
+
+``trace`` makes a `program.Program` of a formula. For each compiled engine one file writes code from
+a program (``_blocked_source``, ``_numba_source``, ``_cuda_source``), and one runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
 from ..rules._abstract import AbstractRule
-from . import blocked, cuda, eager, numba_
-from .trace import Program, UntraceableError, trace
+from . import cuda, numba_
+from ._runner import Runner
+from .blocked import BlockedRunner
+from .cuda import CudaRunner
+from .eager import EagerRunner
+from .numba_ import NumbaRunner
+from .program import Program
+from .trace import UntraceableError, trace
+
+__all__ = ["LIBRARIES", "NAMES", "Runner", "choose", "make"]
 
 NAMES = ("auto", "eager", "blocked", "numba", "cuda")
 LIBRARIES = {"blocked": "numpy", "numba": "numpy", "cuda": "cupy"}
 
-Runner = eager.Runner | blocked.Runner | numba_.Runner | cuda.Runner
+_RUNNERS = {runner.name: runner for runner in (BlockedRunner, NumbaRunner, CudaRunner)}
 
 
 def choose(engine: str, place: str, p: Any, rule: AbstractRule) -> tuple[str, Program | None]:
-    """Return the name of the engine that runs a rule on leaves like `p`, and its program.
+    """Return the name of the engine that runs a rule on leaves like `p`, and the rule's program.
 
     Raises
     ------
     TypeError, ValueError, ImportError
-        If the engine that was asked for cannot; the message names the leaf.
+        If the requested engine cannot run the rule on `p`; the message names the leaf.
     """
     if engine not in NAMES:
         raise _checks.unknown_name("engine", str(engine), NAMES)
@@ -75,11 +85,4 @@ def make(
     engine: str, rule: AbstractRule, program: Program | None, leaves: list[list[Any]]
 ) -> Runner:
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
-    if program is None:
-        return eager.Runner(rule, leaves)
-    runners: dict[str, Callable[..., Runner]] = {
-        "blocked": blocked.Runner,
-        "numba": numba_.Runner,
-        "cuda": cuda.Runner,
-    }
-    return runners[engine](program, leaves)
+    return EagerRunner(rule, leaves) if program is None else _RUNNERS[engine](program, leaves)

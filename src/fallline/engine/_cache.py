@@ -1,25 +1,25 @@
-"""A private folder for compiled kernels; without one, kernels are compiled anew each time.
+"""A private folder for compiled kernels; without one, each process compiles them again.
 
-What lies there is run, so every file is written behind a digest of its name and contents, and one
-that is damaged, misplaced or not the user's own is no better than none.
+Code from this folder is executed. Every file therefore begins with a digest of its name and
+contents, and a file that is damaged, misplaced or not the user's own is ignored.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
+
+from .._arrays import _whole
 
 
 def folder(kind: str) -> Path | None:
-    """Return the user's private folder for a kind of kernels, or `None` if there is none to trust.
+    """Return the user's private folder for a kind of kernels, or `None` if none can be trusted.
 
-    ``FALLLINE_CACHE_DIR`` names another place than the system's usual one. A folder that others
-    own or may write is not used, because what lies in it is run.
+    ``FALLLINE_CACHE_DIR`` replaces the system's usual place. A folder that others own or may write
+    to is not used, because code from it is executed.
     """
     try:
         path = _base() / kind
@@ -44,7 +44,7 @@ def _base() -> Path:
 
 
 def _make(path: Path) -> None:
-    # Each folder for its user alone: `mkdir(parents=True)` leaves those above to the umask.
+    # Every new folder is private: `mkdir(parents=True)` would leave its parents to the umask.
     if not path.is_dir():
         _make(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
@@ -57,25 +57,18 @@ def _private(status: os.stat_result) -> bool:
 
 
 def write_sealed(path: Path, data: bytes) -> bool:
-    """Write data behind a digest, for `read_sealed`; tell whether the file holds it now."""
+    """Write data and their digest, for `read_sealed`; tell whether that worked."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_digest(path, data))
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except OSError:
+        with _whole.whole(path, private=True) as file:
+            file.write(_digest(path, data))
+            file.write(data)
+    except (OSError, _whole.FileError):
         return False
     return True
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """Return what `write_sealed` wrote there, or `None` if that is not there as it was written."""
+    """Return what `write_sealed` wrote to a file, or `None` if the file is missing or changed."""
     try:
         with open(path, "rb") as file:
             content = file.read() if _private(os.fstat(file.fileno())) else b""
@@ -86,5 +79,5 @@ def read_sealed(path: Path) -> bytes | None:
 
 
 def _digest(path: Path, data: bytes) -> bytes:
-    # Of the name too: a kernel is not run in the place of another.
+    # The name is included so that no kernel can take the place of another.
     return hashlib.sha256(path.name.encode() + b"\0" + data).digest()

@@ -1,7 +1,7 @@
-"""From the text of a module to a function that Numba compiles.
+"""Functions that Numba compiles from the text of a module.
 
-Numba's own cache is not used. It goes where environment variables say, which may be a folder that
-others write, and it loads whatever it finds there. Machine code is kept as that of CUDA is.
+Numba's own cache is not used: environment variables may put it into a folder that others can write
+to, and it loads whatever it finds there. Machine code is kept in the folder of `_cache` instead.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from . import _cache
 
 
-def compiled(text: str, name: str) -> Callable[..., None]:
-    """Return a function of a module's text, compiled for the types in the module's `SIGNATURE`."""
+def compiled(text: str, name: str) -> Callable[..., Any]:
+    """Return a function of a module, given as text, compiled for the module's ``SIGNATURE``."""
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
     module = ModuleType(f"fallline_kernel_{digest}")
-    # Machine code refers to its module by this name, which no other kernel has.
+    # Machine code refers to its module by this name, so every kernel needs its own.
     sys.modules[module.__name__] = module
     exec(compile(text, f"<fallline {digest}>", "exec"), module.__dict__)
     function: Any = module.__dict__[name]
@@ -31,18 +31,18 @@ def compiled(text: str, name: str) -> Callable[..., None]:
 
 
 class _MachineCode:
-    """The cache that Numba asks for the machine code of a module, and gives it to.
+    """A cache in the form that Numba expects, for the machine code of one module.
 
-    Whatever is wrong with it must cost no more than time.
+    Any failure only means that the code is compiled again.
     """
 
-    cache_path = None  # that Numba reports
+    cache_path = None  # Numba reports this
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def load_overload(self, _: Any, target: Any) -> Any:
-        """Return what was compiled for a target before, or `None`."""
+        """Return machine code that was kept for a target, or `None`."""
         from numba.core import compiler, serialize
 
         try:
@@ -55,7 +55,7 @@ class _MachineCode:
             return None
 
     def save_overload(self, _: Any, result: Any) -> None:
-        """Keep what was compiled, unless it holds addresses of this process."""
+        """Keep machine code, unless it contains addresses of this process."""
         from numba.core import serialize
 
         try:
@@ -66,7 +66,7 @@ class _MachineCode:
             return
 
     def _path(self, codegen: Any) -> Any:
-        # The file for this text, these versions and this processor; `None` without a folder.
+        # The file for this text, these versions and this processor; `None` if there is no folder.
         import llvmlite
         import numba
 

@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from .trace import COMPARISONS, INFIX, Operand, Program
+from ._layout import HALVES
+from .program import COMPARISONS, INFIX, Operand, Program
 
 FLOATS = {"float32": "float", "float64": "double"}
-HALVES = ("float16", "bfloat16")
 VECTOR = 16  # bytes of the widest load and store
 
 # Numbers as they are stored and as they are computed with. On the device, half precision goes
@@ -167,7 +167,7 @@ def source(program: Program, capacity: int) -> str:
 
 
 def statements(program: Program) -> list[str]:
-    """Return the statements for one element: loads, one operation a line, stores."""
+    """Return the statements for one element: loads, then one operation a line, then stores."""
     real, arrays = FLOATS[program.dtype], program.arrays
     names: list[str] = []
     text = []

@@ -1,13 +1,13 @@
 """The CUDA engine: a program as one kernel launch for many CuPy arrays.
 
-A launch is handed a table of addresses, sizes and scalars by value. It goes to the current stream
+A launch takes a table of addresses, sizes and scalars by value. It is queued on the current stream
 of the arrays' device, and nothing waits for it. A CUDA graph keeps the scalars of its capture.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import is_
 from typing import Any
@@ -15,31 +15,32 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from . import _cache
+from . import _cache, _layout
 from ._cuda_source import capacity, layout, source
-from .trace import Program
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
+from .program import Program, once
 
 THREADS = 256  # of a block
 CHUNK = 4096  # elements that a block updates
 FEW = 32  # arrays up to which a shorter table is passed
 ARGUMENTS = 32_764  # bytes that a kernel can be passed since CUDA 12.1
 OLD_ARGUMENTS = 4096  # and before
-REMEMBERED = 1 << 21  # bytes of gradients that may be kept alive, to know them again
+REMEMBERED = 1 << 21  # bytes of gradients up to which they are kept alive, to be recognised
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 
 
 def runs(p: Any) -> bool:
-    """Tell whether the device of a CuPy array takes these kernels: NVIDIA's, since Volta."""
+    """Tell whether these kernels run on the device of a CuPy array: NVIDIA's, since Volta."""
     import cupy
 
     return not cupy.cuda.runtime.is_hip and capability(p.device.id) >= 70
 
 
-class Runner:
-    """Runs a program on CuPy leaves of one device; parameters as in `eager.Runner`.
+class CudaRunner(Runner):
+    """Runs a program on CuPy leaves of one device.
 
-    A leaf whose memory is not in one piece is copied into one for the launch, and back; so is,
-    one way, a gradient that is laid out unlike its parameter.
+    A leaf whose memory is not contiguous is copied for the launch, and copied back. A gradient that
+    is laid out unlike its parameter is copied too.
 
     Parameters
     ----------
@@ -61,27 +62,22 @@ class Runner:
         threads: int = THREADS,
         chunk: int = CHUNK,
     ) -> None:
-        self.program, self.leaves = program, leaves
+        super().__init__(leaves)
+        self.program = program
         self.threads, self.chunk = threads, chunk
         self.guard = _arrays.guard(leaves[0][0])
         self.device = leaves[0][0].device.id
-        self.orders = [_order(leaf) for leaf in leaves]
+        self.orders = [_layout.common_order(leaf) for leaf in leaves]
         self.sizes = np.asarray([leaf[0].size for leaf in leaves])
         self.addresses = np.zeros((len(leaves), len(program.arrays)), np.uint64)
         for row, leaf in zip(self.addresses, leaves, strict=True):
             row[[0, *range(2, len(row))]] = [x.data.ptr for x in leaf]
         self.light = sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
-        self.plan: tuple[list[int], list[int], list[_Table]] | None = None
+        self.launches: tuple[list[int], list[int], list[_Table]] | None = None
         self.last: Sequence[Any] = ()
 
-    def run(
-        self,
-        scalars: Mapping[str, Any],
-        which: Sequence[int],
-        grads: Sequence[Any],
-        begin: Callable[[], None],
-    ) -> dict[int, list[Any]]:
-        """Update the leaves `which`, as `eager.Runner.run`; return when the work is queued."""
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+        """Update the leaves `which`; return when the work is queued."""
         numbers = self.program.numbers(scalars)
         with self.guard():
             tables, kept = self._aimed(which, grads)
@@ -100,12 +96,12 @@ class Runner:
     def _aimed(
         self, which: Sequence[int], grads: Sequence[Any]
     ) -> tuple[list[_Table], Sequence[Any]]:
-        # Tables of the leaves in one piece, pointed at these gradients, and what must live on.
-        if self.plan is None or self.plan[0] != which:
+        # Tables of the contiguous leaves, aimed at these gradients, and what must be kept alive.
+        if self.launches is None or self.launches[0] != which:
             flat = [k for k, i in enumerate(which) if self.orders[i] and self.sizes[i]]
             tables = self._tables(np.asarray([which[k] for k in flat], np.intp))
-            self.plan, self.last = (list(which), flat, tables), ()
-        _, flat, tables = self.plan
+            self.launches, self.last = (list(which), flat, tables), ()
+        _, flat, tables = self.launches
         taken = grads if len(flat) == len(grads) else [grads[k] for k in flat]
         if len(self.last) == len(taken) and all(map(is_, taken, self.last)):
             return tables, taken
@@ -132,7 +128,7 @@ class Runner:
     def _pieces(
         self, which: Sequence[int], grads: Sequence[Any]
     ) -> list[tuple[list[Any], _Table, list[Any]]]:
-        # Leaves that are scattered in memory, each with contiguous copies and a table of these.
+        # Leaves that are not contiguous, each with contiguous copies and a table of these.
         found = []
         for i, g in zip(which, grads, strict=True):
             if self.orders[i] is None and self.sizes[i]:
@@ -148,7 +144,7 @@ class _Table:
     """The argument of one launch, and the kernel it is for."""
 
     def __init__(
-        self, runner: Runner, addresses: Any, sizes: Any, size: int, keep: Any = ()
+        self, runner: CudaRunner, addresses: Any, sizes: Any, size: int, keep: Any = ()
     ) -> None:
         self.keep = keep
         self.count = len(sizes)
@@ -176,37 +172,21 @@ class _Table:
         self.function((self.blocks,), (self.threads,), (self.argument,))
 
 
-def _order(leaf: Sequence[Any]) -> str | None:
-    # How the elements of all arrays of a leaf follow each other in memory, without gaps.
-    for order, name in (("C", "c_contiguous"), ("F", "f_contiguous")):
-        if all(getattr(x.flags, name) for x in leaf):
-            return order
-    return None
-
-
 def _contiguous(x: Any, order: str | None) -> Any:
-    flags = x.flags
-    if flags.c_contiguous if order == "C" else flags.f_contiguous:
-        return x
-    return x.copy(order=order)
+    return x if _layout.is_contiguous(x, order) else x.copy(order=order)
 
 
 # -- from a program to a kernel on a device ---------------------------------------------------
 
 
-_KNOWN: dict[tuple[str, int, int], Callable[..., None]] = {}
-
-
+@once
 def kernel(program: Program, arrays: int, device: int) -> Callable[..., None]:
     """Return the kernel for tables of some arrays on a device, which must be the current one."""
-    key = program.key, arrays, device
-    if key not in _KNOWN:
-        from cupy.cuda import function
+    from cupy.cuda import function
 
-        module = function.Module()
-        module.load(compiled(source(program, arrays), capability(device)))
-        _KNOWN[key] = module.get_function("step")
-    return _KNOWN[key]
+    module = function.Module()
+    module.load(compiled(source(program, arrays), capability(device)))
+    return module.get_function("step")  # type: ignore[no-any-return]
 
 
 @lru_cache
@@ -228,7 +208,7 @@ def _argument_bytes() -> int:
 def compiled(text: str, capability: int) -> bytes:
     """Return machine code from NVRTC, or from the user's cache.
 
-    For a device that this NVRTC does not know yet it is PTX, which the driver compiles.
+    For a device that is too new for this NVRTC it is PTX, which the driver compiles.
     """
     from cupy.cuda import nvrtc
 

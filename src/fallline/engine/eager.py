@@ -1,31 +1,24 @@
-"""The eager engine: the formula as it is, on any namespace. The reference for the others."""
+"""The eager engine: calls of the formula itself, for any library. The reference for the others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
 from .._arrays._shards import local
 from ..rules._abstract import AbstractRule
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
 
 
-class Runner:
-    """Runs a rule on some leaves of one library, device and dtype.
-
-    Parameters
-    ----------
-    rule : AbstractRule
-        The rule.
-    leaves : sequence of list of arrays
-        The parameter and the slots of each leaf, and what is only read.
-    """
+class EagerRunner(Runner):
+    """Runs a rule's formula on leaves of any library."""
 
     name = "eager"
 
-    def __init__(self, rule: AbstractRule, leaves: list[list[Any]]) -> None:
-        self.leaves = leaves
+    def __init__(self, rule: AbstractRule, leaves: Sequence[list[Any]]) -> None:
+        super().__init__(leaves)
         p = leaves[0][0]
         self.kernel = rule._kernel(p)
         self.shards = _arrays.family(p) == "torch"
@@ -35,19 +28,10 @@ class Runner:
             _arrays.is_immutable(p),
         )
 
-    def run(
-        self,
-        scalars: Mapping[str, Any],
-        which: Sequence[int],
-        grads: Sequence[Any],
-        begin: Callable[[], None],
-    ) -> dict[int, list[Any]]:
-        """Update the leaves `which`; `begin` is called before the first write.
-
-        Returns new arrays for leaves that cannot be written.
-        """
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+        """Update the leaves `which`."""
         s = SimpleNamespace(**scalars)
-        replaced = {}
+        replaced: Replaced = {}
         with self.guard():
             for i, g in zip(which, grads, strict=True):
                 old = self.leaves[i]
@@ -60,7 +44,8 @@ class Runner:
                     replaced[i] = [_arrays.cast(value, target) for target, value in pairs]
                     old[: len(new)] = replaced[i]
                     continue
-                # The parameter comes last: the gradient may be the same memory, and go to a slot.
+                # The parameter is written last: a slot may be assigned the gradient, which may be
+                # the same memory.
                 for target, value in reversed(
                     [(target, _kept(value, target, old)) for target, value in pairs]
                 ):
@@ -70,6 +55,6 @@ class Runner:
 
 
 def _kept(value: Any, target: Any, old: Sequence[Any]) -> Any:
-    # An old array that goes to another's place is copied before it is written.
+    # An old array that replaces another one is copied before it is overwritten.
     moves = value is not target and any(value is x for x in old)
     return _arrays.moved(value, value, value.dtype) if moves else value

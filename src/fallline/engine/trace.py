@@ -1,141 +1,24 @@
-"""Tracing: a formula, called once with symbols for arrays, becomes a straight-line program.
-
-A `Program` is what the compiled engines run. It holds operations on real numbers of one
-precision; complex arrays are two parts, and half precision is widened when it is loaded. Every
-scalar of a rule is an argument, so that a new learning rate needs no new program.
-"""
+"""Tracing: a formula, called once with symbols for arrays, becomes a program."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import Pair
 from ..rules._abstract import AbstractRule
-
-# How an operation is written.
-INFIX = {
-    "add": "{} + {}",
-    "subtract": "{} - {}",
-    "multiply": "{} * {}",
-    "divide": "{} / {}",
-    "less": "{} < {}",
-    "less_equal": "{} <= {}",
-    "equal": "{} == {}",
-    "not_equal": "{} != {}",
-    "negative": "-{}",
-}
-FUNCTIONS = {"sqrt": 1, "abs": 1, "sign": 1, "maximum": 2, "minimum": 2, "where": 3}
-FUNCTIONS["rounded"] = 1  # to the half precision of the parameter, and widened again
-COMPARISONS = ("less", "less_equal", "equal", "not_equal")
-
-
-class Line(NamedTuple):
-    """An operation on earlier lines, the load of an array's part, or a scalar by its number."""
-
-    op: str
-    args: tuple[int, ...]
-
-
-class Operand(NamedTuple):
-    """An array of a program: name, stored dtype, number of parts, whether it is one element."""
-
-    name: str
-    dtype: str
-    parts: int
-    single: bool = False
-
-
-@dataclass(frozen=True)
-class Program:
-    """A traced rule: straight-line operations on the elements of its arrays.
-
-    Attributes
-    ----------
-    name : str
-        The rule it was traced from.
-    dtype : str
-        The precision of every operation.
-    arrays : tuple of Operand
-        The parameter, the gradient, the slots, and inputs that are only read.
-    scalars : tuple of str or float
-        Arguments that change from step to step, by name, and constants of the formula.
-    lines : tuple of Line
-        The operations.
-    outputs : tuple of tuple of int
-        For the parameter and each slot, the lines of its new parts.
-    """
-
-    name: str
-    dtype: str
-    arrays: tuple[Operand, ...]
-    scalars: tuple[str | float, ...]
-    lines: tuple[Line, ...]
-    outputs: tuple[tuple[int, ...], ...]
-
-    def numbers(self, scalars: Mapping[str, Any]) -> list[float]:
-        """Return the scalar arguments, given what a rule's `scalars` returned."""
-        return [scalars[x] if isinstance(x, str) else x for x in self.scalars]
-
-    @cached_property
-    def bound(self) -> tuple[Operand, ...]:
-        """The arrays that remain from step to step: all but the gradient."""
-        return self.arrays[:1] + self.arrays[2:]
-
-    @cached_property
-    def stores(self) -> tuple[tuple[int, int, int], ...]:
-        """The writes as (array, part, line), without arrays that keep their values."""
-        numbers = [0, *range(2, len(self.outputs) + 1)]
-        return tuple(
-            (array, part, line)
-            for array, parts in zip(numbers, self.outputs, strict=True)
-            for part, line in enumerate(parts)
-            if self.lines[line] != Line("load", (array, part))
-        )
-
-    @cached_property
-    def written(self) -> frozenset[int]:
-        """The numbers of the arrays that are written."""
-        return frozenset(array for array, _, _ in self.stores)
-
-    @cached_property
-    def key(self) -> str:
-        """Text that is equal for programs with equal kernels."""
-        constants = tuple(None if isinstance(x, str) else x for x in self.scalars)
-        return repr((self.dtype, [x[1:] for x in self.arrays], constants, self.lines, self.outputs))
-
-    def __str__(self) -> str:
-        """Return the program as readable text."""
-        names: list[str] = []
-        text = [f"{self.name}, computed in {self.dtype}"]
-        for op, args in self.lines:
-            if op == "load":
-                operand = self.arrays[args[0]]
-                names.append(operand.name + ("" if operand.parts == 1 else (".re", ".im")[args[1]]))
-            elif op == "scalar":
-                names.append(str(self.scalars[args[0]]))
-            else:
-                form = INFIX.get(op) or f"{op}({', '.join(['{}'] * len(args))})"
-                text.append(f"  t{len(text)} = {form.format(*(names[a] for a in args))}")
-                names.append(f"t{len(text) - 1}")
-        for array, part, line in self.stores:
-            operand = self.arrays[array]
-            suffix = "" if operand.parts == 1 else (".re", ".im")[part]
-            text.append(f"  {operand.name}{suffix} <- {names[line]}")
-        return "\n".join(text)
+from .program import COMPARISONS, FUNCTIONS, INFIX, Line, Operand, Program
 
 
 class TraceError(TypeError):
-    """Error of a formula that cannot be traced; the message names the line."""
+    """A formula does something that cannot be traced; the message names the line."""
 
 
 class UntraceableError(TraceError):
-    """Error of a formula with a function whose last bit differs between libraries."""
+    """A formula uses a function whose last bit differs between libraries."""
 
 
 def _method(op: str, *, swapped: bool = False) -> Any:
@@ -148,7 +31,7 @@ def _method(op: str, *, swapped: bool = False) -> Any:
 
 
 class Symbol:
-    """A stand-in for an array, a condition on its elements, or a scalar while tracing."""
+    """Stands for an array, a truth value of its elements, or a scalar while a rule is traced."""
 
     __slots__ = ("builder", "kind", "line")
     __array_ufunc__ = None
@@ -186,8 +69,8 @@ class Symbol:
         raise TraceError(f"{_caller()}: {msg}")
 
 
-class Namespace:
-    """The namespace that is passed to a traced formula."""
+class SymbolNamespace:
+    """The namespace that a formula is called with while it is traced."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
@@ -205,7 +88,7 @@ class Namespace:
 
 
 class Builder:
-    """Collects the lines of a program; equal lines are kept once."""
+    """Collects the lines of a program; equal lines are stored once."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -224,7 +107,7 @@ class Builder:
         return self._line("load", (array, part), "array")
 
     def scalar(self, value: str | float) -> Symbol:
-        """Return a scalar of the rule by name, or a constant."""
+        """Return the rule's scalar with a name, or a constant."""
         if value not in self.scalars:
             self.scalars.append(value)
         return self._line("scalar", (self.scalars.index(value),), "scalar")
@@ -234,7 +117,7 @@ class Builder:
         args = [self._operand(x) for x in operands]
         count = FUNCTIONS.get(op) or INFIX[op].count("{}")
         if len(args) != count:
-            msg = f"{op} takes {count} operands, not {len(args)}"
+            msg = f"{op} takes {count} operands, got {len(args)}"
             raise TraceError(f"{_caller()}: {msg}")
         wanted = ["truth", "array", "array"] if op == "where" else ["array"] * count
         for x, kind in zip(args, wanted, strict=True):
@@ -256,7 +139,7 @@ class Builder:
 
 
 def trace(rule: AbstractRule, dtype: str) -> Program:
-    """Return the program of a rule for parameters of a dtype, given by name.
+    """Return the program of a rule for parameters of a dtype, which is given by name.
 
     Raises
     ------
@@ -278,7 +161,7 @@ def trace(rule: AbstractRule, dtype: str) -> Program:
         for i, operand in enumerate(arrays)
     ]
     s: Any = _Scalars(builder)
-    xp = Namespace(builder)
+    xp = SymbolNamespace(builder)
     if paired:
         results = rule._on_pairs(xp, s, *pairs)
     else:
@@ -299,7 +182,7 @@ class _Scalars(SimpleNamespace):
 
 
 def _pruned(program: Program, builder: Builder) -> Program:
-    # Only lines that reach an output, and only scalars that these use.
+    # The program with only the lines that an output depends on, and the scalars that they use.
     needed = {line for parts in program.outputs for line in parts}
     for i in range(len(builder.lines) - 1, -1, -1):
         if i in needed and builder.lines[i].op not in ("load", "scalar"):
@@ -323,7 +206,7 @@ def _pruned(program: Program, builder: Builder) -> Program:
 
 
 def _caller() -> str:
-    # The first line outside of this machinery: the formula's own.
+    # The innermost line outside of this machinery, which is the formula's own.
     frame = sys._getframe(1)
     inside = (__file__, Pair.__init__.__code__.co_filename)
     while frame.f_back is not None and frame.f_code.co_filename in inside:

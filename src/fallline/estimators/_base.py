@@ -12,8 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _arrays, callbacks, constraints, rules, solvers, stop
-from .._arrays import _checks
-from .._arrays._sparse import is_sparse
+from .._arrays import _checks, is_sparse
 from ..data import Batches
 from ..fitting._fit import fit
 from ..fitting._history import History
@@ -257,7 +256,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         train, held = (
             tuple(
                 None if x is None
-                else x[part] if hasattr(x, "tocsr")
+                else x[part] if _arrays.is_sparse(x)
                 else _arrays.rows(x, _arrays.from_numpy(part, x))
                 for x in data
             )

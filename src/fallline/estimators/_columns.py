@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import _arrays
-from .._arrays._sparse import is_sparse
+from .._arrays import is_sparse
 from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..penalties import L1, L2, ElasticNet, Penalty

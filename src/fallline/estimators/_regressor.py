@@ -226,7 +226,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         return float(d2_tweedie_score(y, pred, sample_weight=sample_weight, power=power))
 
     def _target(self, loss: Loss, X: Any, y: Any) -> Any:
-        like = X.data if hasattr(X, "tocsr") else X
+        like = X.data if _arrays.is_sparse(X) else X
         y = _arrays.cast(y, like)
         if loss.domain != Domain() and not loss.domain.holds(_arrays.to_numpy(y)).all():
             msg = (

@@ -9,8 +9,7 @@ import scipy.sparse
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _arrays
-from .._arrays import _checks
-from .._arrays._sparse import is_sparse
+from .._arrays import _checks, is_sparse
 
 
 class SparseCoefficients:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import operator
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .._arrays import _checks, _sparse
-from .._arrays._sparse import is_sparse
+from .._arrays import _checks, _sparse, is_sparse
 from ..data import Batches, plain_state
-from ..engine import blocked
-from ..engine.tape._recorder import Recorder, Source, UnrecordableError
-from ..engine.tape._tape import Outcome, Tape
+from ..engine import _threads
+from ..engine._layout import is_plain
+from ..engine.tape import Outcome, Recorder, Source, Tape, UnrecordableError
 from ..losses._base import Domain, Loss
 from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
@@ -47,10 +47,14 @@ class Scan:
     Raises
     ------
     TypeError, ValueError
-        If any of these does not fit; the steps are made one by one then, and say what is wrong.
+        If any of these does not fit, or the environment says ``FALLLINE_COMPILED_EPOCHS=0``. The
+        steps are made one by one then, and say what is wrong with the data.
     """
 
     def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Any) -> None:
+        if os.environ.get("FALLLINE_COMPILED_EPOCHS") == "0":
+            msg = "FALLLINE_COMPILED_EPOCHS=0 switches compiled epochs off"
+            raise UnrecordableError(msg)
         model = objective.objective
         if type(model) is not LinearModel or type(batches) is not Batches:
             msg = "only linear models over arrays are recorded"
@@ -62,10 +66,10 @@ class Scan:
         terms = [leaf.terms for leaf in bound.leaves]
         whole = any(x.whole is not None or x.by_gradient for x in terms)
         if bound.surrounded and (whole or not bound.options.trivial):
-            msg = "what surrounds the rule is not recorded"
+            msg = "transforms, finite checks and penalties of whole leaves are not recorded"
             raise UnrecordableError(msg)
         if not all(x.engine == "numba" and x.program and not x.reads for x in bound.groups):
-            msg = "these rules do not run in Numba, or measure the leaves"
+            msg = "the rules do not run in Numba, or they measure whole leaves"
             raise UnrecordableError(msg)
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
         self.objective = objective
@@ -140,7 +144,7 @@ class Scan:
             if leaf.rule is not None and leaf.p is not None:
                 p, *slots = (recorder.memory(x) for x in leaf.arrays)
                 if g is None or g.shape != p.shape:
-                    msg = "a gradient does not fit"
+                    msg = "a gradient has another shape than its parameter"
                     raise UnrecordableError(msg)
                 key = self.clocks[leaf.index]
                 program = bound.groups[key[0]].program
@@ -162,10 +166,10 @@ class Scan:
             order, rng.bit_generator.state = ahead[1].result()
         else:
             order = self.batches.order()
-        if blocked.workers() > 1:
+        if _threads.workers() > 1:
             twin, n = copy.deepcopy(rng), len(order)
             with contextlib.suppress(RuntimeError):  # no new threads at the end of a process
-                drawn = blocked.pool().submit(
+                drawn = _threads.pool().submit(
                     lambda: (twin.permutation(n), twin.bit_generator.state)
                 )
                 self._ahead = plain_state(rng), drawn
@@ -233,7 +237,7 @@ class Scan:
         for memory in self.bound.memories:
             memory.commit(step + steps)
         opt._memory.advance(step + steps - opt._memory.steps)
-        opt._unfinished = False
+        opt._unfinished = not outcome.whole
 
     @property
     def _row_bytes(self) -> int:
@@ -300,7 +304,7 @@ def _data(model: LinearModel, batches: Batches) -> list[Any]:
     # X, y and weights as the tape reads them.
     X, y, *weights = batches.arrays
     if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
-        msg = "these batches are not recorded"
+        msg = "only shuffled batches of X, y and weights that cover all rows are recorded"
         raise UnrecordableError(msg)
     found = _source(X) if is_sparse(X) else X
     numbers = found.numbers if isinstance(found, Source) else found
@@ -343,10 +347,7 @@ def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
 
 def _source(X: Any) -> Source:
     parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
-    whole = all(
-        type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
-        for x in parts
-    )
+    whole = all(type(x) is np.ndarray and is_plain(x) for x in parts)
     known = type(X).__module__.partition(".")[0] == "scipy"
     if not (known and getattr(X, "format", None) == "csr" and whole):
         msg = "only rows (CSR) are recorded"
@@ -357,7 +358,7 @@ def _source(X: Any) -> Source:
     same = ends.dtype == columns.dtype and ends.dtype.name in ("int32", "int64")
     kind: Any = type(X)
     if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
-        msg = "these kinds of numbers are not recorded"
+        msg = "these kinds of numbers or indices are not recorded"
         raise UnrecordableError(msg)
     _sparse.check("X", X)
     return Source(ends, columns, numbers, X.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from . import _resuming
 from ._compiled_epoch import Scan
 from ._objective import Batchwise
 from ._run import End, InterruptedRunError, Run, copy, mapped, told
+
+logger = logging.getLogger("fallline")
 
 KEPT = ("stop", "skip")  # what to do with a loss that is not finite, where the best is kept
 
@@ -38,6 +41,11 @@ class EpochRun(Run):
         As in `fit`.
     *args, **more
         As in `Run`.
+
+    Attributes
+    ----------
+    uncompiled : str
+        Why the steps of the last epoch were made one by one; empty if compiled code made them.
     """
 
     def __init__(
@@ -56,7 +64,8 @@ class EpochRun(Run):
         self._total: Any = 0.0
         self._rows: Any = 0  # or the sum of the weights that batches bring
         self._scan: Scan | None = None
-        self._refused: Any = None  # what no scan could be made of
+        self.uncompiled = ""
+        self._refused: tuple[Any, str] = (None, "")  # what no scan could be made of, and why
         self._scanning, self._behind = False, 0
         self._memory: dict[str, Any] = {}
         self._judge = None
@@ -141,7 +150,7 @@ class EpochRun(Run):
         step_hooks = [hook for hook in self._hooks if hook.watches_steps]
         self._note_rng()
         try:
-            if step_hooks or self._ends or not self._scannable():
+            if self._ends or not self._compiles(bool(step_hooks)):
                 return self._stepped(step_hooks)
             self._scanned()
             return True
@@ -228,20 +237,30 @@ class EpochRun(Run):
 
     # -- steps without the interpreter ----------------------------------------------------------
 
-    def _scannable(self) -> bool:
+    def _compiles(self, watched: bool) -> bool:
         # Whether the steps of an epoch run without the interpreter.
+        why = "a callback looks at every step" if watched else self._refusal()
+        if why and why != self.uncompiled:
+            logger.debug("the steps of an epoch are made one by one: %s", why)
+        self.uncompiled = why
+        return not why
+
+    def _refusal(self) -> str:
+        # Why they do not; empty if they do.
         opt = self.optimizer
         if self._params is not opt.params or self._average is not None:
-            return False
+            return "an average of the parameters is kept, or they are not the Optimizer's own"
         opt._ready()
-        if self._refused is opt._bound:
-            return False
+        if self._refused[0] is opt._bound:
+            return self._refused[1]
         try:
             if self._scan is None or not self._scan.fits(opt, bool(self._hooks)):
                 self._scan = Scan(self._objective, opt, self._batches)
-        except Exception:  # what is wrong is said by the steps one by one
-            self._scan, self._refused = None, opt._bound
-        return self._scan is not None
+        except Exception as error:  # what is wrong is said by the steps one by one
+            why = str(error) or type(error).__name__
+            self._scan, self._refused = None, (opt._bound, why)
+            return why
+        return ""
 
     def _scanned(self) -> None:
         scan, opt = self._scan, self.optimizer

@@ -45,6 +45,10 @@ class History(Mapping[str, Any]):
         if waiting:
             first = waiting[0]
             if _arrays.on_host(first):
+                for x in waiting:  # older versions of NumPy make a number of any single element
+                    if x.shape:
+                        msg = f"{name}: has the shape {x.shape}, expected one number"
+                        raise TypeError(msg)
                 self._host[name] += [float(x) for x in waiting]
             else:
                 xp = _arrays.namespace(first)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks, _sparse
-from .._arrays._sparse import is_sparse
+from .._arrays import _checks, _sparse, is_sparse
 from ..data import Batches
 from ..objectives._linear_model import LinearModel, dense_like
 
@@ -61,7 +60,7 @@ def batches_of(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any
 
 
 def _is_data(x: Any) -> bool:
-    return _arrays.is_array(x) or is_sparse(x)
+    return _arrays.is_array(dense_like(x))  # which some sparse matrices do not have
 
 
 def check_rows(names: Sequence[str], arrays: Sequence[Any], like: Any = None) -> None:

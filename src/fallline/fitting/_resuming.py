@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks, _files
-from .._arrays._sparse import is_sparse
+from .._arrays import _checks, _files, is_sparse
 from .._arrays._trees import Structure
 from ..data import Batches
 from ..objectives._linear_model import dense_like

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _files
-from .._arrays._sparse import is_sparse
+from .._arrays import _files, is_sparse
 from .._arrays._trees import Structure
 from ..objectives._linear_model import dense_like
 

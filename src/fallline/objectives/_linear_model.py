@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _arrays
-from .._arrays import _checks, _sparse
-from .._arrays._sparse import is_sparse
+from .._arrays import _checks, _sparse, is_sparse
 from ..losses import Gamma, KLDivergence, Loss, Poisson, SoftmaxCrossEntropy
 from ..penalties import Penalty
 
@@ -209,4 +208,4 @@ def check_params(model: LinearModel, params: Any, X: Any) -> None:
 
 def dense_like(X: Any) -> Any:
     """Return an array of the library and dtype of X: itself, or the numbers of a sparse matrix."""
-    return X.data if is_sparse(X) else X
+    return getattr(X, "data", X) if is_sparse(X) else X

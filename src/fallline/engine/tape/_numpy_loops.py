@@ -1,64 +1,157 @@
 """NumPy's inner loops, by their addresses.
 
-A ufunc of NumPy is a table of compiled loops, one for each combination of dtypes; the public
-header ``numpy/ufuncobject.h`` tells where. Compiled code that calls one gets the bits of the ufunc
-itself, by the same vector instructions, without the interpreter.
+A ufunc runs a compiled loop that fits the dtypes of its operands. Compiled code that calls the same
+loop gets the bits of the ufunc, by the same vector instructions, without the interpreter. NumPy
+hands loops to compilers by two documented methods, ``ufunc._resolve_dtypes_and_context`` and
+``ufunc._get_strided_loop``. A loop is used only after it gave the ufunc's own results for some
+numbers.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._nodes import UnrecordableError
 
-class Loop(NamedTuple):
-    """``void function(char **args, intp *lengths, intp *strides, void *data)``, and its result."""
-
-    function: int
-    data: int
-    result: str
+# The name of the capsule tells which structure is inside.
+KNOWN = b"numpy_1.24_ufunc_call_info"
+# Loops of these dtypes never call the interpreter, so that they may run without its lock.
+DTYPES = "?fd"
 
 
-class _Head(ctypes.Structure):
-    # What follows the head of a Python object in `PyUFuncObject`.
+class _CallInfo(ctypes.Structure):
+    # How the structure begins.
     _fields_ = (
-        ("nin", ctypes.c_int),
-        ("nout", ctypes.c_int),
-        ("nargs", ctypes.c_int),
-        ("identity", ctypes.c_int),
-        ("functions", ctypes.POINTER(ctypes.c_void_p)),
-        ("data", ctypes.POINTER(ctypes.c_void_p)),
-        ("ntypes", ctypes.c_int),
-        ("reserved", ctypes.c_int),
+        ("function", ctypes.c_void_p),
+        ("context", ctypes.c_void_p),
+        ("data", ctypes.c_void_p),
     )
 
 
-@lru_cache(maxsize=256)
-def find(name: str, dtypes: str) -> Loop | None:
-    """Return the loop that a ufunc uses for dtypes, such as ``("add", "dd")``.
+_PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 5)
 
-    `None` if there is none, or if this interpreter's objects do not look as expected.
+
+class Loop(NamedTuple):
+    """A loop: ``int function(context, char **operands, intp *lengths, intp *strides, data)``.
+
+    `result` is the dtype of what it writes. `owner` frees the context and the data when it goes.
+    """
+
+    function: int
+    context: int
+    data: int
+    result: str
+    owner: Any
+
+
+@lru_cache(maxsize=256)
+def find(name: str, dtypes: str) -> Loop:
+    """Return the loop that a ufunc runs for operands of some dtypes, such as ``("add", "dd")``.
+
+    Raises
+    ------
+    UnrecordableError
+        If there is none that is known to give the results of the ufunc; the message says why.
     """
     ufunc: Any = getattr(np, name, None)
-    head = _head(ufunc)
-    if head is None:
-        return None
-    fitting = [i for i, types in enumerate(ufunc.types) if types.startswith(f"{dtypes}->")]
-    if not fitting or not head.functions[fitting[0]]:
-        return None
-    i = fitting[0]  # NumPy takes the first too
-    data = (head.data[i] or 0) if head.data else 0
-    return Loop(head.functions[i] or 0, data, ufunc.types[i].rpartition(">")[2])
+    if not isinstance(ufunc, np.ufunc) or (ufunc.nin, ufunc.nout) != (len(dtypes), 1):
+        msg = f"numpy.{name} is not a ufunc from {len(dtypes)} operands to one result"
+        raise UnrecordableError(msg)
+    loop = _found(ufunc, dtypes)
+    with np.errstate(all="ignore"):
+        for operands, lengths, strides, expected in _trials(ufunc, dtypes):
+            out = np.zeros_like(expected)
+            operands = [out if x is None else x for x in (*operands, None)]
+            if _call(loop, operands, lengths, strides) or _bits(out) != _bits(expected):
+                msg = f"the loop of numpy.{name} for {dtypes!r} does not give the ufunc's results"
+                raise UnrecordableError(msg)
+    return loop
 
 
-def _head(ufunc: Any) -> _Head | None:
-    known = sys.implementation.name == "cpython" and np.dtype(np.intp).itemsize == 8
-    if not known or not isinstance(ufunc, np.ufunc) or ufunc.nout != 1:
-        return None
-    head = _Head.from_address(id(ufunc) + object.__basicsize__)
-    seen = head.nin, head.nout, head.nargs, head.ntypes
-    return head if seen == (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes) else None
+def product(
+    rows: int, columns: int, steps: tuple[int, int], item: int
+) -> tuple[list[int], list[int]]:
+    """Return the lengths and strides with which "matmul" multiplies a matrix by a vector.
+
+    Parameters
+    ----------
+    rows, columns : int
+        The shape of the matrix.
+    steps : tuple of int
+        Its strides.
+    item : int
+        The size of an element, all in bytes.
+    """
+    return [1, rows, columns, 1], [0, 0, 0, *steps, item, item, item, item]
+
+
+def _found(ufunc: np.ufunc, dtypes: str) -> Loop:
+    about = f"numpy.{ufunc.__name__} for {dtypes!r}"
+    if sys.implementation.name != "cpython" or np.dtype(np.intp).itemsize != 8:
+        msg = "loops of NumPy are known for 64-bit CPython only"
+        raise UnrecordableError(msg)
+    ours: Any = ufunc
+    try:
+        types, owner = ours._resolve_dtypes_and_context((*map(np.dtype, dtypes), None))
+        ours._get_strided_loop(owner)
+        info = _CallInfo.from_address(_pointer(owner))
+    except (AttributeError, TypeError, ValueError) as error:
+        msg = f"NumPy {np.__version__} gives no loop of {about}: {error}"
+        raise UnrecordableError(msg) from error
+    letters = "".join(x.char for x in types)
+    if letters[:-1] != dtypes or not set(letters) <= set(DTYPES):
+        msg = f"{about} computes in other dtypes, {letters!r}"
+        raise UnrecordableError(msg)
+    return Loop(info.function, info.context or 0, info.data or 0, letters[-1], owner)
+
+
+def _pointer(owner: Any) -> int:
+    # Fails for a capsule of another name.
+    get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
+    return int(get(owner, KNOWN))
+
+
+def _trials(ufunc: Any, dtypes: str) -> Iterator[tuple[list[Any], list[int], Any, Any]]:
+    # Operands, of which `None` is the result; lengths and strides; the result as NumPy has it.
+    given = [_fixed(dtype, shift) for shift, dtype in enumerate(dtypes)]
+    item = given[0].itemsize
+    if ufunc is np.matmul:
+        for rows, columns in ((1, 1), (3, 21), (64, 1)):
+            matrix, vector = given[0][: rows * columns].reshape(rows, columns), given[1][:64]
+            for a in (matrix, matrix.T):
+                x = vector[: a.shape[1]]
+                lengths, strides = product(len(a), len(x), a.strides, item)
+                yield [a, x], lengths, strides, a @ x
+        return
+    for n in (1, 3, 64):
+        some = [x[:n] for x in given]
+        expected = ufunc(*some)
+        yield some, [n], [x.itemsize for x in (*some, expected)], expected
+        if ufunc is np.add:
+            yield [None, some[1]], [n], [0, item, 0], np.add.reduce(some[1], keepdims=True)
+
+
+def _fixed(dtype: str, shift: int) -> Any:
+    # Different numbers of both signs, 0 among them, or truths.
+    steps = np.arange(shift, shift + 70) * 37 % 71 - 35
+    return steps > 0 if dtype == "?" else (steps / 7).astype(dtype)
+
+
+def _call(loop: Loop, operands: Sequence[Any], lengths: list[int], strides: list[int]) -> int:
+    addresses = [x.ctypes.data for x in operands]
+    tables = [np.asarray(row, np.int64) for row in (addresses, lengths, strides)]
+    function = _PROTOTYPE(loop.function)
+    return int(function(loop.context, *(table.ctypes.data for table in tables), loop.data))
+
+
+def _bits(x: Any) -> bytes:
+    # NaN counts as one number, since its bits are not promised.
+    return np.where(x == x, x, np.nan).tobytes()

@@ -1,65 +1,30 @@
 """Recording: an array library whose arrays have no numbers yet.
 
-A formula that is written against the Array API standard runs on these arrays once. What it does is
-written down as operations of NumPy on arrays of known shapes, which `tape` then runs many times.
+A formula written for the Array API standard is called once with these arrays. Its operations are
+recorded as operations of NumPy on arrays of known shapes, which a `Tape` then runs many times.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..trace import Program
+from .._layout import is_plain
+from ..program import UFUNCS, Program
 from . import _numpy_loops
-
-# Names of NumPy's ufuncs where they differ from those of the standard.
-UFUNCS = {"abs": "absolute"}
-
-
-class UnrecordableError(TypeError):
-    """A formula does what is not recorded; it runs as it is."""
-
-
-class Node(NamedTuple):
-    """An operation and its result.
-
-    Operations are the names of ufuncs, "matmul", "sum", "where"; "rows" of arrays, and "dot" and
-    "slope" of sparse ones; "memory", "scalar" and "constant", which are there already.
-    """
-
-    op: str
-    args: tuple[int, ...]
-    dtype: np.dtype[Any]
-    size: int
-    detail: Any = None
-
-    @property
-    def given(self) -> bool:
-        """Whether nothing is computed."""
-        return self.op in ("memory", "scalar", "constant")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A sparse matrix by its arrays."""
-
-    ends: Any
-    columns: Any
-    numbers: Any
-    width: int
+from ._nodes import Node, Source, UnrecordableError
 
 
 class Recorder:
-    """Takes down operations.
+    """Records operations.
 
     Parameters
     ----------
     dtype : numpy.dtype
-        Of all numbers.
+        The dtype of all numbers.
     """
 
     def __init__(self, dtype: Any) -> None:
@@ -67,7 +32,7 @@ class Recorder:
         self.nodes: list[Node] = []
         self.scalars: list[tuple[Any, str | float]] = []
         self.writes: list[tuple[int, int]] = []
-        self.xp = Namespace(self)
+        self.xp = RecordedNamespace(self)
         self._known: dict[Any, int] = {}
 
     def _node(self, op: str, args: tuple[int, ...], dtype: Any, size: int, detail: Any) -> int:
@@ -79,18 +44,17 @@ class Recorder:
             self._known[key] = self._node(op, (), self.dtype, size, detail)
         return self._known[key]
 
-    # -- what is there ------------------------------------------------------------------------
+    # -- numbers that exist already -----------------------------------------------------------
 
     def memory(self, x: Any) -> Recorded:
-        """Return an array of NumPy that the tape reads, and may write, where it is."""
-        straight = x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
-        if not (straight and x.dtype == self.dtype):
-            msg = "an array is not in one piece, or of another dtype"
+        """Return the record of a NumPy array that the tape reads, and may write, in place."""
+        if x.dtype != self.dtype or not is_plain(x):
+            msg = "an array is not contiguous, or of another dtype"
             raise UnrecordableError(msg)
         return Recorded(self, self._once(("memory", id(x)), "memory", x.size, x), x.shape)
 
     def rows(self, x: Any, count: int) -> Recorded:
-        """Return the next rows of an array, in the order that the tape is run with."""
+        """Return the next rows of an array, in the order that is given to `Tape.run`."""
         self.memory(x)
         size = count * (x.size // max(len(x), 1))
         node = self._once(("rows", id(x)), "rows", size, x)
@@ -101,18 +65,15 @@ class Recorder:
         return SparseRows(self, source, count)
 
     def constant(self, value: float) -> int:
-        """Return a number as it is written in a formula."""
+        """Return the node of a number that is written in a formula."""
         return self._once(("constant", float(value).hex()), "constant", 1, float(value))
 
-    # -- what is done -------------------------------------------------------------------------
+    # -- operations ---------------------------------------------------------------------------
 
     def ufunc(self, name: str, *operands: Any) -> Recorded:
         """Return the result of a ufunc on arrays and numbers."""
         args = [self.operand(x) for x in operands]
         loop = _numpy_loops.find(name, "".join(self.nodes[a].dtype.char for a in args))
-        if loop is None:
-            msg = f"{name} is not recorded"
-            raise UnrecordableError(msg)
         shape = _broadcast(operands)
         node = self._node(name, tuple(args), loop.result, math.prod(shape), loop)
         return Recorded(self, node, shape)
@@ -139,30 +100,30 @@ class Recorder:
 
     def matmul(self, a: Any, b: Any) -> Recorded:
         """Return the product of a matrix and a vector."""
-        loop = _numpy_loops.find("matmul", self.dtype.char * 2)
-        if not (isinstance(b, Recorded) and a.ndim == 2 and b.shape == a.shape[1:] and loop):
+        if not (isinstance(b, Recorded) and a.ndim == 2 and b.shape == a.shape[1:]):
             msg = "products are recorded of a matrix and a vector"
             raise UnrecordableError(msg)
         if isinstance(a, SparseRows):
             op = "slope" if a.transposed else "dot"
             node = self._node(op, (b.node,), self.dtype, a.shape[0], a.source)
         else:
+            loop = _numpy_loops.find("matmul", self.dtype.char * 2)
             detail = loop, a.shape, a.transposed
             node = self._node("matmul", (a.node, b.node), self.dtype, a.shape[0], detail)
         return Recorded(self, node, (a.shape[0],))
 
     def write(self, target: Recorded, value: Recorded) -> None:
-        """Put a value into the memory of an array, at the end."""
+        """Record that a value is written to the memory of an array at the end."""
         node = value.node
         if value.shape != target.shape:
-            msg = "a number in the place of an array is not recorded"
+            msg = "a value of another shape than its array is not recorded"
             raise UnrecordableError(msg)
         if self.nodes[node].given or any(node == other for _, other in self.writes):
             node = self.ufunc("positive", value).node
         self.writes.append((target.node, node))
 
     def program(self, program: Program, key: Any, arrays: list[Recorded]) -> None:
-        """Run the program of a rule on a leaf; its scalars are known by `key`."""
+        """Record the program of a rule on a leaf; `key` identifies its scalars."""
         if program.dtype != self.dtype.name or any(x.parts != 1 for x in program.arrays):
             msg = "rules are recorded for real numbers of one precision"
             raise UnrecordableError(msg)
@@ -212,7 +173,7 @@ def _method(name: str, *, swapped: bool = False) -> Callable[..., Any]:
 
 
 class Recorded:
-    """An array that is not there yet."""
+    """An array that has no numbers yet."""
 
     __slots__ = ("node", "recorder", "shape", "transposed")
     __array_ufunc__ = None
@@ -224,13 +185,13 @@ class Recorded:
         self.recorder, self.node, self.shape = recorder, node, tuple(map(int, shape))
         self.transposed = transposed
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
+    def __array_namespace__(self, *, api_version: str | None = None) -> RecordedNamespace:
         """Return the functions of these arrays."""
         return self.recorder.xp
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What its elements will be."""
+        """The dtype that its elements will have."""
         return self.recorder.nodes[self.node].dtype
 
     @property
@@ -240,7 +201,7 @@ class Recorded:
 
     @property
     def device(self) -> str:
-        """Where it will be."""
+        """The device on which it will be."""
         return "cpu"
 
     @property
@@ -293,7 +254,7 @@ class SparseRows:
         return self.recorder.matmul(self, other)
 
 
-class Namespace:
+class RecordedNamespace:
     """The functions of recorded arrays."""
 
     __name__ = "recording"
@@ -315,21 +276,21 @@ class Namespace:
         return self._recorder.total(x)
 
     def astype(self, x: Any, dtype: Any, copy: bool = True) -> Any:
-        """Return the array, if that is its dtype."""
+        """Return the array, which must have this dtype."""
         if x.dtype != dtype:
             msg = "other dtypes are not recorded"
             raise UnrecordableError(msg)
         return x
 
     def reshape(self, x: Any, shape: Any) -> Any:
-        """Return the array, if that is its shape."""
+        """Return the array, which must have this shape."""
         if tuple(shape) != x.shape:
             msg = "other shapes are not recorded"
             raise UnrecordableError(msg)
         return x
 
     def zeros_like(self, x: Any) -> float:
-        """Return the number 0, which acts like an array of them."""
+        """Return the number 0, which acts like an array of zeros."""
         return 0.0
 
     def ones_like(self, x: Any) -> float:

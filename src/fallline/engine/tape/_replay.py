@@ -1,7 +1,7 @@
-"""Runs a tape: compiled by Numba from the text of this file, with the cache of `numba_`.
+"""Runs a tape: Numba compiles the text of this file, and `_cache` keeps the machine code.
 
-A line of a tape is a row of 64-bit numbers: what to do, then addresses, lengths and strides, which
-`tape` puts there. Nothing is checked here.
+A line of a tape is a row of 64-bit numbers: what to do, then addresses, lengths and strides, as
+`_writer` put them there. Nothing is checked here.
 """
 
 # mypy: ignore-errors
@@ -9,34 +9,33 @@ A line of a tape is a row of 64-bit numbers: what to do, then addresses, lengths
 from llvmlite import ir
 from numba import carray, int64, njit, types
 from numba import float64 as Real
-from numba import uint64 as Place  # never negative, so that no index is looked at
+from numba import uint64 as Place  # unsigned, so that Numba does not test for negative indices
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 # What a line does.
 LOOP, GATHER, SELECT, COPY, DOT, SLOPE = range(6)
-# Where its numbers are: the function and its data; addresses; lengths; strides.
-FUNCTION, DATA, ADDRESSES, LENGTHS, STRIDES, WIDTH = 1, 2, 3, 8, 12, 21
-# Rows that are asked for ahead of a copy, and between two lines; bytes of a batch up to which that
-# goes on into the next.
+# Where its numbers are: a loop with its context and data; addresses; lengths; strides.
+FUNCTION, CONTEXT, DATA, ADDRESSES, LENGTHS, STRIDES, WIDTH = 1, 2, 3, 4, 9, 13, 22
+# Rows that are prefetched ahead of a copy, and between two lines; bytes of a batch up to which the
+# rows of the next batch are prefetched too.
 AHEAD, PACE, NEAR = 16, 4, 1 << 17
 
 
 @intrinsic
-def call(typing, function, arguments, lengths, strides, data):
-    """Call a loop of NumPy."""
+def call(typing, function, about, arguments, lengths, strides, data):
+    """Call a loop of NumPy; its result is 0 if nothing went wrong."""
 
     def codegen(context, builder, signature, args):
-        word = ir.IntType(64).as_pointer()
-        kinds = [cgutils.voidptr_t.as_pointer(), word, word, cgutils.voidptr_t]
-        pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+        word, any_ = ir.IntType(64).as_pointer(), cgutils.voidptr_t
+        kinds = [any_, any_.as_pointer(), word, word, any_]
+        pointer = ir.FunctionType(ir.IntType(32), kinds).as_pointer()
         pairs = zip(args[1:], kinds, strict=True)
-        builder.call(
+        return builder.call(
             builder.inttoptr(args[0], pointer), [builder.inttoptr(x, kind) for x, kind in pairs]
         )
-        return context.get_dummy_value()
 
-    return types.void(int64, int64, int64, int64, int64), codegen
+    return types.int32(int64, int64, int64, int64, int64, int64), codegen
 
 
 @intrinsic
@@ -53,7 +52,7 @@ def copy(typing, target, source, size):
 
 @intrinsic
 def fetch(typing, address):
-    """Ask for the memory at an address before it is needed."""
+    """Prefetch the memory at an address."""
 
     def codegen(context, builder, signature, args):
         number = ir.IntType(32)
@@ -82,7 +81,7 @@ truths, reals, places = _pointer(types.uint8), _pointer(Real), _pointer(Place)
 
 @njit(nogil=True, inline="always")
 def ask(source, size, order, start, stop):
-    """Ask for rows of `size` bytes; return where to go on."""
+    """Prefetch rows of `size` bytes; return where to continue."""
     stop = min(stop, order.size)
     for i in range(start, stop):
         address = source + order[i] * size
@@ -147,7 +146,7 @@ def replay(tape, order, first, count, steps, scalars, place, values, value, done
     """Run a tape some times, each on the next `count` rows.
 
     Before each time a row of `scalars` is put at the address `place`, after it the number at the
-    address `value` goes to a row of `values`, and `done` counts.
+    address `value` goes to a row of `values`, and `done` counts. Returns whether all loops worked.
     """
     base, width = tape.ctypes.data, tape.shape[1] * 8
     source, size, asked = 0, 0, 0
@@ -159,8 +158,13 @@ def replay(tape, order, first, count, steps, scalars, place, values, value, done
                 asked = ask(source, size, order, asked, min(asked + PACE, first + 2 * count))
             kind, at, sizes = line[0], line[ADDRESSES:LENGTHS], line[LENGTHS:STRIDES]
             if kind == LOOP:
-                lengths, strides = address + 8 * LENGTHS, address + 8 * STRIDES
-                call(line[FUNCTION], address + 8 * ADDRESSES, lengths, strides, line[DATA])
+                at_lengths, at_strides = address + 8 * LENGTHS, address + 8 * STRIDES
+                failed = call(
+                    line[FUNCTION], line[CONTEXT], address + 8 * ADDRESSES, at_lengths, at_strides,
+                    line[DATA],
+                )  # fmt: skip
+                if failed:
+                    return False
             elif kind == GATHER:
                 asked = gather(at[0], at[1], line[STRIDES], order, first, count, asked)
                 if line[STRIDES] >= 64 and line[STRIDES] * count <= NEAR:
@@ -184,3 +188,4 @@ def replay(tape, order, first, count, steps, scalars, place, values, value, done
         copy(values.ctypes.data + step * values.shape[1], value, values.shape[1])
         first += count
         done[0] = step + 1
+    return True

@@ -1,0 +1,49 @@
+"""What every engine does: update leaves by a rule."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+Scalars = Mapping[str, Any]
+Indices = Sequence[int]
+Arrays = Sequence[Any]
+Begin = Callable[[], None]
+Replaced = dict[int, list[Any]]
+
+
+class Runner(ABC):
+    """Runs a rule, or its program, on some leaves of one library, device and dtype.
+
+    Parameters
+    ----------
+    leaves : sequence of list of arrays
+        For each leaf the parameter, the slots, and the arrays that are only read.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, leaves: Sequence[list[Any]]) -> None:
+        self.leaves = leaves
+
+    @abstractmethod
+    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+        """Update some leaves.
+
+        Parameters
+        ----------
+        scalars : mapping
+            The numbers of the step by name, as the rule's `scalars` returns them.
+        which : sequence of int
+            Indices of the leaves.
+        grads : sequence of arrays
+            A gradient for each of these leaves.
+        begin : callable
+            Called before the first write.
+
+        Returns
+        -------
+        dict from int to list of arrays
+            The new arrays of leaves that cannot be written.
+        """
