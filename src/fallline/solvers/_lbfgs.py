@@ -14,12 +14,16 @@ from .._arrays import _checks
 from ._base import Run, Solver
 from ._search import Trial, strong_wolfe
 
+# Rows of the matrix; from `PAIRS` on they hold s and y of each pair, one behind the other.
+DIRECTION, CHANGE, GRADIENT, PAIRS = range(4)
+
 
 class LBFGSRun(Run):
     """Rows of one matrix hold the direction, the last y and g, and the pairs (s, y).
 
-    All inner products of an iteration are one matrix product, and one read; the recursion is done
-    on the small matrices of products, on the host [2]_.
+    All inner products of an iteration are one matrix product, as Chen, Wang and Zhou compute them,
+    and one read; the two loops are done on the small matrices of products, on the host, in the
+    compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
     """
 
     solver: LBFGS
@@ -29,7 +33,7 @@ class LBFGSRun(Run):
 
     def _setup(self, penalty: Any, constraint: Any) -> None:
         self._most = self.solver.pairs(self.space.size)
-        self._rows = self.space.zeros(3 + 2 * self._most)
+        self._rows = self.space.zeros(PAIRS + 2 * self._most)
 
     def _restart(self) -> None:
         self._reach = 1.0  # of the last step, in the space
@@ -46,7 +50,7 @@ class LBFGSRun(Run):
         self._inverse = np.zeros((0, 0))  # of R, which holds the products s_i y_j for i <= j
         self._sy = np.zeros(0)  # its diagonal
         self._square, self._d = square, -gradient
-        self._rows = _arrays.with_row(self._rows, 0, self._d)
+        self._rows = _arrays.with_row(self._rows, DIRECTION, self._d)
         self._first = self._reach * square**-0.5 if square > 0 else 1.0
         return -square
 
@@ -54,19 +58,19 @@ class LBFGSRun(Run):
         if self._d is None:
             return [gradient @ gradient]
         self._put_gradient(gradient)
-        rows = self._rows[: 3 + 2 * len(self._slots), :]
-        return [self.space.products(rows, 3)]
+        rows = self._rows[: PAIRS + 2 * len(self._slots), :]
+        return [self.space.products(rows, PAIRS)]
 
     def _fill(self, trial: Trial) -> None:
         self._put_gradient(trial.gradient)
 
     def _put_gradient(self, gradient: Any) -> None:
-        self._rows = _arrays.with_row(self._rows, 1, gradient - self.at.gradient)
-        self._rows = _arrays.with_row(self._rows, 2, gradient)
+        self._rows = _arrays.with_row(self._rows, CHANGE, gradient - self.at.gradient)
+        self._rows = _arrays.with_row(self._rows, GRADIENT, gradient)
         self._filled = gradient
 
     def _slope(self, measured: np.ndarray[Any, Any]) -> float:
-        return float(measured[2 * (measured.size // 3)])
+        return float(measured.reshape(PAIRS, -1)[GRADIENT, DIRECTION])
 
     def _advance(self) -> Trial:
         if self._square == 0:
@@ -86,15 +90,15 @@ class LBFGSRun(Run):
 
     def _learn(self, trial: Trial) -> float:
         # Take the pair of this step, then the direction of the next; returns its slope.
-        products = trial.measured.reshape(3, -1)
+        products = trial.measured.reshape(PAIRS, -1)
         if self._filled is not trial.gradient:
             self._fill(trial)
-        sy, yy = trial.t * products[1, 0], products[1, 1]
-        self._reach = trial.t * math.sqrt(products[0, 0])
-        at = 2 * np.asarray(self._slots, dtype=int)
-        g_s, g_y = products[2, 3 + at], products[2, 4 + at]
+        sy, yy = trial.t * products[CHANGE, DIRECTION], products[CHANGE, CHANGE]
+        self._reach = trial.t * math.sqrt(products[DIRECTION, DIRECTION])
+        s = PAIRS + 2 * np.asarray(self._slots, dtype=int)
+        g_s, g_y = products[GRADIENT, s], products[GRADIENT, s + 1]
         if sy > self.space.epsilon * -self.at.slope * trial.t:
-            s_y, y_y = products[1, 3 + at], products[1, 4 + at]
+            s_y, y_y = products[CHANGE, s], products[CHANGE, s + 1]
             slot = len(self._slots)
             if slot == self._most:
                 slot = self._slots.pop(0)
@@ -105,31 +109,34 @@ class LBFGSRun(Run):
             self._inverse = _bordered(self._inverse, -(self._inverse @ s_y) / sy, 0.0, 1.0 / sy)
             self._yy = _bordered(self._yy, y_y, y_y, yy)
             self._sy = np.concatenate([self._sy, (sy,)])
-            g_s = np.concatenate([g_s, (trial.t * products[2, 0],)])
-            g_y = np.concatenate([g_y, (products[2, 1],)])
-            rows = _arrays.with_row(self._rows, 3 + 2 * slot, trial.t * self._d)
-            self._rows = _arrays.with_row(rows, 4 + 2 * slot, rows[1, :])
-        self._square = float(products[2, 2])
+            g_s = np.concatenate([g_s, (trial.t * products[GRADIENT, DIRECTION],)])
+            g_y = np.concatenate([g_y, (products[GRADIENT, CHANGE],)])
+            pair = PAIRS + 2 * slot
+            rows = _arrays.with_row(self._rows, pair, trial.t * self._d)
+            self._rows = _arrays.with_row(rows, pair + 1, rows[CHANGE, :])
+        self._square = float(products[GRADIENT, GRADIENT])
         return self._turned(self._uphill(trial), g_s, g_y)
 
     def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
         if not self._slots:
             return self._downhill(gradient, self._square)
-        # The two loops in their compact form.
+        # Liu and Nocedal's two loops as one product (Byrd, Nocedal, Schnabel, theorem 2.2): with
+        # u = R^-1 S'g and w = R^-T (D u + gamma (Y'Y u - Y'g)), H g is gamma g + S w - gamma Y u.
         gamma = self._sy[-1] / self._yy[-1, -1]
         u = self._inverse @ g_s
         w = (self._sy * u + gamma * (self._yy @ u - g_y)) @ self._inverse
         slope = -(gamma * self._square + g_s @ w - gamma * (g_y @ u))
         if not slope < 0:
             return self._downhill(gradient, self._square)
+        # The coefficients of the rows from GRADIENT on, of which the first is -gamma.
         coefficients = np.zeros(1 + 2 * len(self._slots))
-        at = 2 * np.asarray(self._slots)
-        coefficients[0], coefficients[1 + at], coefficients[2 + at] = -gamma, -w, gamma * u
+        s = 1 + 2 * np.asarray(self._slots)
+        coefficients[0], coefficients[s], coefficients[s + 1] = -gamma, -w, gamma * u
         row = self.space.xp.astype(
             _arrays.from_numpy(coefficients, self.space.like), self.space.dtype, copy=False
         )
-        self._d = row @ self._rows[2 : 3 + 2 * len(self._slots), :]
-        self._rows = _arrays.with_row(self._rows, 0, self._d)
+        self._d = row @ self._rows[GRADIENT : PAIRS + 2 * len(self._slots), :]
+        self._rows = _arrays.with_row(self._rows, DIRECTION, self._d)
         return float(slope)
 
 
@@ -148,7 +155,8 @@ class LBFGS(Solver):
 
     The step is along :math:`-H g`, where H is the inverse Hessian that `history` pairs
     :math:`s = x_{k+1} - x_k`, :math:`y = g_{k+1} - g_k` make of a multiple of the identity [1]_.
-    All inner products of an iteration are one matrix product [2]_.
+    All inner products of an iteration are one matrix product [2]_, and the direction is computed
+    from them in the compact form [3]_.
 
     Parameters
     ----------
@@ -165,6 +173,8 @@ class LBFGS(Solver):
     ----------
     .. [1] Liu, Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
     .. [2] Chen, Wang, Zhou, "Large-scale L-BFGS using MapReduce", 2014.
+    .. [3] Byrd, Nocedal, Schnabel, "Representations of quasi-Newton matrices and their use in
+       limited memory methods", 1994, theorem 2.2.
 
     Examples
     --------

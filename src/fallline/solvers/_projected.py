@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from ._lbfgs import LBFGSRun
+from ._lbfgs import CHANGE, DIRECTION, GRADIENT, PAIRS, LBFGSRun
 from ._search import NoProgress, Trial, no_step
 from ._space import numbers
 
 
 class ProjectedRun(LBFGSRun):
-    """L-BFGS where rows 0 and 2 are the projected step and the pseudo-gradient.
+    """L-BFGS where `DIRECTION` and `GRADIENT` are the projected step and the pseudo-gradient.
 
     The pseudo-gradient is zero where no feasible direction goes down.
     """
@@ -61,9 +61,9 @@ class ProjectedRun(LBFGSRun):
             arrays.append(pseudo @ pseudo)
         else:
             self._put(x, gradient, pseudo)
-            rows = self._rows[: 3 + 2 * len(self._slots), :]
+            rows = self._rows[: PAIRS + 2 * len(self._slots), :]
             path = self._path(x, gradient)
-            arrays += [self.at.pseudo @ rows[0, :], *path, self.space.products(rows, 3)]
+            arrays += [self.at.pseudo @ rows[DIRECTION, :], *path, self.space.products(rows, PAIRS)]
         got = numbers(self.space, value, arrays)
         n = 2 + len(penalty)
         total, norm, slope = float(got[0] + sum(got[2:n])), float(got[1]), float(got[n])
@@ -75,7 +75,7 @@ class ProjectedRun(LBFGSRun):
     def _put(self, x: Any, gradient: Any, pseudo: Any) -> None:
         step = x - self.at.x
         change = self._bend(step, gradient - self.at.gradient)
-        for i, row in enumerate((step, change, pseudo)):
+        for i, row in ((DIRECTION, step), (CHANGE, change), (GRADIENT, pseudo)):
             self._rows = _arrays.with_row(self._rows, i, row)
         self._filled = gradient
 
@@ -90,7 +90,7 @@ class ProjectedRun(LBFGSRun):
         if t == self._tried:
             self._probe = None
             if trial.finite and t > 0:
-                bend = float(trial.measured.reshape(3, -1)[1, 0]) / t
+                bend = float(trial.measured.reshape(PAIRS, -1)[CHANGE, DIRECTION]) / t
                 self._probe = t, self.at.slope + bend
         return trial
 
