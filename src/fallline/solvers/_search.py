@@ -30,6 +30,11 @@ class Trial:
         """Whether value and slope are numbers."""
         return math.isfinite(self.value) and math.isfinite(self.slope)
 
+    @property
+    def steep(self) -> Any:
+        """What is to vanish: the pseudo-gradient, or the gradient where there is none."""
+        return self.gradient if self.pseudo is None else self.pseudo
+
     def after(self, first: float) -> Trial:
         """Return this with a note whether the search went back from its first step length."""
         self.shortened = self.t <= 0.5 * first

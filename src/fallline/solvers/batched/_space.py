@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ... import _arrays
 from ..._arrays import _checks
 from ...penalties import L2
-from .._base import Objective
+from .._objective import Objective
 from .._record import Record
 from .._space import Space
 
