@@ -90,6 +90,7 @@ class Run(ABC):
     _d: Any = None  # the direction, of runs that search along one
     _tried = 1.0  # the first step length of the last search
     _probe: tuple[float, float] | None = None  # and, if the objective is finite there, its slope
+    _default_iterations: ClassVar[int] = 15000
     default_stop: ClassVar[Condition | None] = RelativeGradient() | RelativeDecrease(
         times=2, floor=0.0
     )
@@ -107,6 +108,7 @@ class Run(ABC):
         begin: bool = True,
     ) -> None:
         self.solver = solver
+        self.optimizer = None  # of runs of rules
         smooth = None if self.proximal else penalty
         if not self.proximal:
             self._refuse(x0, penalty, constraint)
@@ -114,7 +116,7 @@ class Run(ABC):
             msg = f"fun: is None, and {type(solver).__name__} compares values; "
             raise TypeError(msg + "update rules do not, nor does ProximalGradient(step_size=...)")
         self.objective = Objective(fun, x0, args=args, gradient=gradient, penalty=smooth)
-        self.space = self.objective.space
+        self.space: Space = self.objective.space
         self.iteration = 0
         self._setup(penalty, constraint)
         if begin:

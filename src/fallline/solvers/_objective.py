@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from .._arrays import _checks
-from ._space import Space
+from ._space import AbstractSpace, Space
 
 
 class Objective:
@@ -26,9 +26,9 @@ class Objective:
         ``gradient(x, *args)`` returns the gradient.
     penalty : tree of penalties, optional
         Smooth ones, a prefix of the structure of `x0`.
+    space : type, default Space
+        Of the vectors.
     """
-
-    space_of: ClassVar[type[Space]] = Space
 
     def __init__(
         self,
@@ -38,11 +38,12 @@ class Objective:
         args: Sequence[Any] = (),
         gradient: Callable[..., Any] | None = None,
         penalty: Any = None,
+        space: type[AbstractSpace] = Space,
     ) -> None:
         if gradient is None if fun is None else not callable(fun):
             msg = f"fun: is {_checks.described(fun)}, expected a function; or None beside gradient="
             raise TypeError(msg)
-        self.space = self.space_of(x0)
+        self.space: Any = space(x0)
         self.evaluations = 0
         self._fun, self._args, self._gradient = fun, tuple(args), gradient
         self.valued = fun is not None
@@ -50,13 +51,14 @@ class Objective:
 
     def penalise(self, penalties: Sequence[Any]) -> None:
         """Take smooth penalties, one or `None` for each leaf."""
-        self._penalties = penalties
+        self.penalties = penalties
         self._penalised = any(p is not None for p in penalties)
 
     def __call__(self, x: Any) -> tuple[Any, Any]:
-        """Return the value, as `fun` gave it, and the gradient, a new vector."""
+        """Return the value, as the space has it, and the gradient, a new vector."""
         value, gradient = self.at_tree(self.space.unpack(x))
-        return value, self.space.pack(gradient, "gradient")
+        gradient = self.space.pack(gradient, "gradient")
+        return self.space.value(value), gradient
 
     def at_tree(self, tree: Any) -> tuple[Any, Any]:
         """Return the value and the gradient at a tree, as `fun` gave them."""
@@ -74,11 +76,8 @@ class Objective:
             return value, gradient
         leaves = space.structure.flatten(tree, "x")
         slopes = space.structure.flatten(gradient, "gradient")
-        for i, (p, leaf) in enumerate(zip(self._penalties, leaves, strict=True)):
+        for i, (p, leaf) in enumerate(zip(self.penalties, leaves, strict=True)):
             if p is not None and leaf is not None:
-                value = value + self._penalty(p, leaf)
+                value = value + space.penalty(p, leaf)
                 slopes[i] = slopes[i] + p.gradient(leaf)
         return value, space.structure.unflatten(slopes)
-
-    def _penalty(self, penalty: Any, leaf: Any) -> Any:
-        return penalty.value(leaf)

@@ -25,6 +25,7 @@ class RuleRun:
     """
 
     default_stop = None
+    _default_iterations = 1000
     remembers = ("iteration",)  # beside the Optimizer and the last record
 
     def __init__(

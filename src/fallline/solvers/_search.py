@@ -181,11 +181,11 @@ def strong_wolfe(
     return low.after(first) if lower else None
 
 
-Point = tuple[float, float, float]  # step length, value, slope
+Knot = tuple[float, float, float]  # step length, value, slope
 
 
 def _interpolated(
-    low: Point, high: Point, trial: Point, least: float, largest: float, bracketed: bool
+    low: Knot, high: Knot, trial: Knot, least: float, largest: float, bracketed: bool
 ) -> float:
     # The next step length: section 4 of Moré and Thuente.
     (t, f, d), (t_low, f_low, d_low), t_high = trial, low, high[0]
@@ -213,7 +213,7 @@ def _interpolated(
     return _cubic(trial, high) if bracketed else end  # case 4
 
 
-def _cubic(a: Point, b: Point) -> float:
+def _cubic(a: Knot, b: Knot) -> float:
     # The minimum of the cubic with these values and slopes.
     (t, f, d), (t_b, f_b, d_b) = a, b
     theta = 3 * (f - f_b) / (t_b - t) + d + d_b
@@ -226,7 +226,7 @@ def _cubic(a: Point, b: Point) -> float:
     return t + (root - d + theta) / below * (t_b - t) if below else math.inf
 
 
-def _secant(a: Point, b: Point) -> float:
+def _secant(a: Knot, b: Knot) -> float:
     # Where the slope between two points is zero.
     (t, _, d), (t_b, _, d_b) = a, b
     return t + d / (d - d_b) * (t_b - t) if d != d_b else math.inf
