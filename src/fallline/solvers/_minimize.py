@@ -52,6 +52,17 @@ class MinimizeResult(Result):
     `message` says how many ended why.
     """
 
+    x: Any
+    fun: Any
+    jac: Any
+    gradient_norm: Any
+    nit: Any
+    nfev: int
+    njev: int
+    success: Any
+    status: Any
+    message: str
+    history: dict[str, list[Any]]
     _named = ("history",)
 
 
