@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +54,26 @@ def test_a_result_is_a_line_for_each_entry():
     with pytest.raises(AttributeError, match="loss"):
         _ = found.loss
     assert repr(Result()) == ""
+
+
+def test_entries_are_set_and_removed_as_attributes_too():
+    found = Result(fun=0.5)
+    found.fun = 0.25
+    found.x = np.ones(2)
+    assert (found["fun"], list(found.keys())) == (0.25, ["fun", "x"])
+    del found.x
+    assert found == {"fun": 0.25}
+    with pytest.raises(AttributeError, match="x"):
+        del found.x
+
+
+def test_an_editor_knows_the_entries_of_a_result():
+    found = fl.minimize(lambda x: (np.sum(x * x), 2 * x), np.ones(3))
+    assert set(inspect.get_annotations(fl.MinimizeResult)) == set(found.keys())
+    assert [found[name] is getattr(found, name) for name in found] == [True] * len(found)
+    copied = pickle.loads(pickle.dumps(found))
+    assert type(copied) is fl.MinimizeResult
+    assert list(copied) == list(found)
 
 
 def test_results_of_large_problems_are_short():

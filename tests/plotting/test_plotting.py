@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline.plotting import _runs
+from fallline.plotting import _axes
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -162,7 +162,7 @@ def test_scale_and_labels_of_axes_in_use_stay(ax):
     ax.set(xlabel="mine", ylabel="too")
     plotting.loss_curves([1.0, 1e-9], ax)
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("mine", "too", "linear")
-    assert ax.lines[1].get_color() == _runs.COLOURS[1]
+    assert ax.lines[1].get_color() == _axes.COLOURS[1]
 
 
 # -- several runs -----------------------------------------------------------------------------

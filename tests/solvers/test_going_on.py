@@ -11,7 +11,7 @@ import pytest
 
 import fallline as fl
 from fallline import callbacks, solvers, stop
-from fallline.solvers._proximal import ProximalGradientRun
+from fallline.solvers._proximal import ProximalRun
 from tests.problems import rosenbrock
 
 X0 = np.array([-1.2, 1.0, 0.7, -0.3])
@@ -112,7 +112,7 @@ def test_what_changes_in_a_run_is_remembered(method, options):
     made_anew = {"_filled", "_length"} - set(type(run).remembers)  # in every iteration
     changed = {k for k, v in vars(run).items() if k not in before or before[k] is not v}
     assert changed - made_anew <= set(type(run).remembers)
-    assert isinstance(run, ProximalGradientRun) or "_d" in type(run).remembers
+    assert isinstance(run, ProximalRun) or "_d" in type(run).remembers
 
 
 @pytest.mark.parametrize("method", [fl.LBFGS(), fl.ConjugateGradient(), fl.Adam(0.1)], ids=repr)

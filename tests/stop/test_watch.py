@@ -12,6 +12,7 @@ import pytest
 
 import fallline as fl
 from fallline import stop
+from fallline.stop._seen import Seen
 from tests.helpers import patch_arrays
 
 VALUES = [5.0, 4.0, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0, 2.0]
@@ -36,14 +37,12 @@ CONDITIONS = [
 ]
 
 
-class Record:
+class Record(Seen):
     """What a solver shows of an iteration."""
 
     def __init__(self, i):
         self.iteration, self.evaluations, self.value = i, i + 1, VALUES[i]
         self.gradient_norm, self.broken = 1 / (i + 1), False
-
-        self.shortened = False
 
     def scaled_gradient(self):
         return self.gradient_norm

@@ -13,7 +13,10 @@ _LEAVES = 12  # of a tree that are printed
 
 
 class Result(dict[str, Any]):
-    """A dict whose entries are attributes too; it prints a line for each."""
+    """A dict whose entries are attributes too, as SciPy's results are; it prints a line for each.
+
+    A class of results annotates its entries, so that an editor knows them.
+    """
 
     _hidden: ClassVar[tuple[str, ...]] = ()  # entries that are not printed
     _named: ClassVar[tuple[str, ...]] = ()  # entries of which only the keys are
@@ -22,6 +25,17 @@ class Result(dict[str, Any]):
         """Return an entry."""
         try:
             return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an entry."""
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        """Remove an entry."""
+        try:
+            del self[name]
         except KeyError:
             raise AttributeError(name) from None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from .. import _arrays
 from .._arrays._trees import Structure
 from ..data import Batches, plain_state
 from ..optimizer import EMA, Optimizer
+from ..stop._seen import Seen
 from . import _resuming
 from ._compiled_epoch import Scan
 from ._objective import Batchwise
@@ -135,7 +135,8 @@ class EpochRun(Run):
             message = f"the loss is {value} in epoch {self.epoch}"
             self._ends.insert(0, End(message, 3, False))
         elif self._judge is not None:
-            found = (v for holds, v in self._judge(self._standing(value)) if holds)
+            seen = _SeenEpoch(value, self.epoch, self.step)
+            found = (v for holds, v in self._judge(seen) if holds)
             if (verdict := next(found, None)) is not None:
                 by = told(self._condition)
                 self._ends.insert(0, End(verdict.message, verdict.status, verdict.success, by))
@@ -300,14 +301,6 @@ class EpochRun(Run):
             self._best = value, self.copied(), self.epoch
         return loss if not math.isfinite(loss) else value
 
-    def _standing(self, value: float) -> Any:
-        # What a condition of stopping looks at.
-        return SimpleNamespace(
-            value=value, iteration=self.epoch, evaluations=self.step,
-            broken=not math.isfinite(value),
-            not_finite=lambda: "" if math.isfinite(value) else "the loss is not finite",
-        )  # fmt: skip
-
     def end(self, message: str, *, status: int, success: bool | None = None) -> None:
         """Write down why the run ended; after a bad end the parameters are the best, or the start.
 
@@ -349,6 +342,17 @@ class EpochRun(Run):
             start = epoch == 1 and self.epoch > 1 and _has_risen(self.history["loss"])
         self.at_start = start
         self.restore(self._first if start else params)
+
+
+class _SeenEpoch(Seen):
+    # What a condition sees of an epoch.
+
+    def __init__(self, value: float, epoch: int, steps: int) -> None:
+        self.value, self.iteration, self.evaluations = value, epoch, steps
+        self.broken = not math.isfinite(value)
+
+    def not_finite(self) -> str:
+        return "the loss is not finite" if self.broken else ""
 
 
 def _has_risen(losses: Any) -> bool:

@@ -4,6 +4,7 @@ Every function draws on the axes it is given, or on new ones, and returns them; 
 changed, and nothing is shown or saved.
 """
 
-from ._runs import compare, loss_curves, path, rate_test, schedule
+from ._figures import path, rate_test, schedule
+from ._runs import compare, loss_curves
 
 __all__ = ["compare", "loss_curves", "path", "rate_test", "schedule"]

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._arrays import _checks
-from ..stop._relative import least_fall
-from ._base import Run, Solver
+from ._base import Solver
+from ._line_run import LineRun
 from ._search import Trial, strong_wolfe
 
 BENDS = 30  # curvatures that are remembered
 
 
-class ConjugateGradientRun(Run):
+class ConjugateGradientRun(LineRun):
     """Three inner products for each evaluation: g g, g d, and g with the gradient before."""
 
     solver: ConjugateGradient
-    remembers = (*Run.remembers, "_square", "_length", "_t", "_fresh", "_reach", "_bends")
+    remembers = (*LineRun.remembers, "_square", "_length", "_t", "_fresh", "_reach", "_bends")
 
     def _restart(self) -> None:
         self._reach = 1.0  # of the last step, in the space
@@ -33,10 +33,14 @@ class ConjugateGradientRun(Run):
         self._t = self._reach * square**-0.5 if square > 0 else 1.0
         self._fresh = True
 
-    def _measured(self, gradient: Any) -> Sequence[Any]:
+    def _measured(self, trial: Trial) -> Sequence[Any]:
+        gradient = trial.gradient
         if self._d is None:
             return [gradient @ gradient]
         return [gradient @ self._d, gradient @ gradient, gradient @ self.at.gradient]
+
+    def _take(self, trial: Trial) -> None:
+        trial.slope = float(trial.measured[0])
 
     def _advance(self) -> Trial:
         if self._square == 0:
@@ -71,20 +75,12 @@ class ConjugateGradientRun(Run):
         self._tried = self._t
         return strong_wolfe(self._line, self.at, self._t, noise=self.noise, c1=1e-4, c2=0.1)
 
-    def _gain(self) -> float:
-        return self._outlook[0] if self._bends else super()._gain()
-
     @property
-    def _spared(self) -> float:
-        # As much as `RelativeDecrease` spares: the flattest direction promises more than there is.
-        return least_fall(self.space.epsilon) * abs(self.at.value) if self._bends else 0.0
-
-    @property
-    def _outlook(self) -> tuple[float, float]:
+    def _outlook(self) -> tuple[float, float] | None:
         # Along the flattest of the last directions: a step along a steep one gains next to nothing
         # where there is much to gain yet.
         if not self._bends:
-            return 0.0, 0.0
+            return None
         flattest = min(self._bends)
         return 0.5 * self._square / flattest, math.sqrt(self._square) / flattest
 

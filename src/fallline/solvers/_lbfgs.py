@@ -2,144 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-
-from .. import _arrays
 from .._arrays import _checks
 from ._base import Run, Solver
+from ._limited_memory import CHANGE, DIRECTION, GRADIENT, PAIRS, LimitedMemoryRun
 from ._search import Trial, strong_wolfe
 
 
-class LBFGSRun(Run):
-    """Rows of one matrix hold the direction, the last y and g, and the pairs (s, y).
+class LBFGSRun(LimitedMemoryRun):
+    """Straight lines, searched for the strong Wolfe conditions."""
 
-    All inner products of an iteration are one matrix product, and one read; the recursion is done
-    on the small matrices of products, on the host [2]_.
-    """
+    def _moving(self, trial: Trial) -> Sequence[tuple[int, Any]]:
+        return (CHANGE, trial.gradient - self.at.gradient), (GRADIENT, trial.gradient)
 
-    solver: LBFGS
-    remembers = (
-        *Run.remembers, "_rows", "_slots", "_yy", "_inverse", "_sy", "_square", "_first", "_reach"
-    )  # fmt: skip
-
-    def _setup(self, penalty: Any, constraint: Any) -> None:
-        self._most = self.solver.pairs(self.space.size)
-        self._rows = self.space.zeros(3 + 2 * self._most)
-
-    def _restart(self) -> None:
-        self._reach = 1.0  # of the last step, in the space
-        square = float(self.at.measured[0])
-        self.at.slope = self._downhill(self._uphill(self.at), square)
-
-    def _uphill(self, trial: Trial) -> Any:
-        return trial.gradient
-
-    def _downhill(self, gradient: Any, square: float) -> float:
-        # Forget all pairs; square: of the norm of the gradient. Returns the slope.
-        self._slots: list[int] = []  # of the pairs, oldest first
-        self._yy = np.zeros((0, 0))  # products of every y with every y
-        self._inverse = np.zeros((0, 0))  # of R, which holds the products s_i y_j for i <= j
-        self._sy = np.zeros(0)  # its diagonal
-        self._square, self._d = square, -gradient
-        self._rows = _arrays.with_row(self._rows, 0, self._d)
-        self._first = self._reach * square**-0.5 if square > 0 else 1.0
-        return -square
-
-    def _measured(self, gradient: Any) -> Sequence[Any]:
-        if self._d is None:
-            return [gradient @ gradient]
-        self._put_gradient(gradient)
-        rows = self._rows[: 3 + 2 * len(self._slots), :]
-        return [self.space.products(rows, 3)]
-
-    def _fill(self, trial: Trial) -> None:
-        self._put_gradient(trial.gradient)
-
-    def _put_gradient(self, gradient: Any) -> None:
-        self._rows = _arrays.with_row(self._rows, 1, gradient - self.at.gradient)
-        self._rows = _arrays.with_row(self._rows, 2, gradient)
-        self._filled = gradient
-
-    def _slope(self, measured: np.ndarray[Any, Any]) -> float:
-        return float(measured[2 * (measured.size // 3)])
-
-    def _advance(self) -> Trial:
-        if self._square == 0:
-            raise self._failed()
-        trial = self._searched()
-        if trial is None and self._slots and not self._failed().at_precision:
-            self.at.slope = self._downhill(self._uphill(self.at), self._square)
-            trial = self._searched()
-        if trial is None:
-            raise self._failed()
-        trial.slope = self._learn(trial)
-        return trial
+    def _take(self, trial: Trial) -> None:
+        trial.slope = float(trial.measured.reshape(PAIRS, -1)[GRADIENT, DIRECTION])
 
     def _searched(self) -> Trial | None:
         self._tried = 1.0 if self._slots else self._first
         return strong_wolfe(self._line, self.at, self._tried, noise=self.noise)
-
-    def _learn(self, trial: Trial) -> float:
-        # Take the pair of this step, then the direction of the next; returns its slope.
-        products = trial.measured.reshape(3, -1)
-        if self._filled is not trial.gradient:
-            self._fill(trial)
-        sy, yy = trial.t * products[1, 0], products[1, 1]
-        self._reach = trial.t * math.sqrt(products[0, 0])
-        at = 2 * np.asarray(self._slots, dtype=int)
-        g_s, g_y = products[2, 3 + at], products[2, 4 + at]
-        if sy > self.space.epsilon * -self.at.slope * trial.t:
-            s_y, y_y = products[1, 3 + at], products[1, 4 + at]
-            slot = len(self._slots)
-            if slot == self._most:
-                slot = self._slots.pop(0)
-                s_y, y_y, g_s, g_y = (x[1:] for x in (s_y, y_y, g_s, g_y))
-                self._inverse, self._yy = self._inverse[1:, 1:], self._yy[1:, 1:]
-                self._sy = self._sy[1:]
-            self._slots.append(slot)
-            self._inverse = _bordered(self._inverse, -(self._inverse @ s_y) / sy, 0.0, 1.0 / sy)
-            self._yy = _bordered(self._yy, y_y, y_y, yy)
-            self._sy = np.concatenate([self._sy, (sy,)])
-            g_s = np.concatenate([g_s, (trial.t * products[2, 0],)])
-            g_y = np.concatenate([g_y, (products[2, 1],)])
-            rows = _arrays.with_row(self._rows, 3 + 2 * slot, trial.t * self._d)
-            self._rows = _arrays.with_row(rows, 4 + 2 * slot, rows[1, :])
-        self._square = float(products[2, 2])
-        return self._turned(self._uphill(trial), g_s, g_y)
-
-    def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
-        if not self._slots:
-            return self._downhill(gradient, self._square)
-        # The two loops in their compact form.
-        gamma = self._sy[-1] / self._yy[-1, -1]
-        u = self._inverse @ g_s
-        w = (self._sy * u + gamma * (self._yy @ u - g_y)) @ self._inverse
-        slope = -(gamma * self._square + g_s @ w - gamma * (g_y @ u))
-        if not slope < 0:
-            return self._downhill(gradient, self._square)
-        coefficients = np.zeros(1 + 2 * len(self._slots))
-        at = 2 * np.asarray(self._slots)
-        coefficients[0], coefficients[1 + at], coefficients[2 + at] = -gamma, -w, gamma * u
-        row = self.space.xp.astype(
-            _arrays.from_numpy(coefficients, self.space.like), self.space.dtype, copy=False
-        )
-        self._d = row @ self._rows[2 : 3 + 2 * len(self._slots), :]
-        self._rows = _arrays.with_row(self._rows, 0, self._d)
-        return float(slope)
-
-
-def _bordered(
-    a: np.ndarray[Any, Any], column: Any, row: Any, corner: float
-) -> np.ndarray[Any, Any]:
-    n = len(a)
-    out = np.empty((n + 1, n + 1))
-    out[:n, :n], out[:n, n], out[n, :n], out[n, n] = a, column, row, corner
-    return out
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,7 +32,8 @@ class LBFGS(Solver):
 
     The step is along :math:`-H g`, where H is the inverse Hessian that `history` pairs
     :math:`s = x_{k+1} - x_k`, :math:`y = g_{k+1} - g_k` make of a multiple of the identity [1]_.
-    All inner products of an iteration are one matrix product [2]_.
+    All inner products of an iteration are one matrix product [2]_, and the direction is computed
+    from them in the compact form [3]_.
 
     Parameters
     ----------
@@ -165,6 +50,8 @@ class LBFGS(Solver):
     ----------
     .. [1] Liu, Nocedal, "On the limited memory BFGS method for large scale optimization", 1989.
     .. [2] Chen, Wang, Zhou, "Large-scale L-BFGS using MapReduce", 2014.
+    .. [3] Byrd, Nocedal, Schnabel, "Representations of quasi-Newton matrices and their use in
+       limited memory methods", 1994, theorem 2.2.
 
     Examples
     --------
@@ -176,7 +63,7 @@ class LBFGS(Solver):
     """
 
     history: int | None = None
-    _run = LBFGSRun
+    _run: ClassVar[type[Run]] = LBFGSRun
 
     def __post_init__(self) -> None:
         """Check the length of the history."""

@@ -4,96 +4,86 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from .. import _arrays
 from .._arrays import _checks
 from ..constraints import Box
 from ._lbfgs import LBFGS
-from ._projected import ProjectedRun
-from ._search import Trial, strong_wolfe
+from ._objective import Objective
+from ._projected import ProjectedRun, Region
+from ._search import Trial
 
 
-class LBFGSBRun(ProjectedRun):
+class Bounds(Region):
     """The bounds are two vectors; elements at one, with the gradient towards it, stay."""
 
-    solver: LBFGSB
+    sloped: ClassVar[bool] = True
 
-    def _setup(self, penalty: Any, constraint: Any) -> None:
-        super()._setup(penalty, constraint)
-        structure, xp = self.space.structure, self.space.xp
-        smooth = structure.broadcast(penalty, "penalty")
-        for path, p in zip(structure.paths, smooth, strict=True):
-            if p is not None and not p.smooth:
-                msg = f"{_checks.where('penalty', path)}: LBFGSB needs a smooth one, got {p!r}"
-                raise ValueError(msg)
-        self.objective.penalise(smooth)
-        leaves = structure.flatten(self.space.unpack(self.space.zeros(1)[0, :]), "x0")
-        sets = structure.broadcast(constraint, "constraint")
-        low, high = [], []
-        for path, c, x in zip(structure.paths, sets, leaves, strict=True):
-            place = _checks.where("constraint", path)
-            low.append(_bound(x, -math.inf if c is None else _ends(c, place)[0], place))
-            high.append(_bound(x, math.inf if c is None else _ends(c, place)[1], place))
-            if c is not None and x is not None and _arrays.is_complex(x):
-                msg = f"{place}: is of real arrays, got {_arrays.dtype_name(x)}"
-                raise TypeError(msg)
-        self._low = self.space.pack(structure.unflatten(low), "constraint")
-        self._high = self.space.pack(structure.unflatten(high), "constraint")
-        if _arrays.to_float(xp.sum(xp.astype(self._low > self._high, self.space.dtype))):
-            msg = "constraint: low is above high somewhere"
+    def __init__(self, xp: Any, low: Any, high: Any) -> None:
+        self._xp, self._low, self._high = xp, low, high
+
+    def feasible(self, x: Any) -> Any:
+        """Return the nearest point between the bounds."""
+        return self._xp.minimum(self._xp.maximum(x, self._low), self._high)
+
+    def land(self, at: Trial, x: Any) -> Any:
+        """Return the nearest point between the bounds."""
+        return self.feasible(x)
+
+    def pseudo(self, x: Any, gradient: Any) -> Any:
+        """Return the gradient without the elements that stay."""
+        return self._free(x, gradient > 0, gradient < 0, gradient)
+
+    def bend(self, step: Any, change: Any) -> Any:
+        """Return the change of the elements that moved: on their face the search goes on."""
+        return self._xp.where(step == 0, self._xp.zeros_like(step), change)
+
+    def turn(self, d: Any, pseudo: Any) -> Any:
+        """Return the direction of the elements that do not stay."""
+        return self._xp.where(pseudo == 0, self._xp.zeros_like(d), d)
+
+    def slopes(self, at: Trial, d: Any, trial: Trial) -> Sequence[Any]:
+        """Return the slopes along the path that bends where it meets a bound."""
+        start = at.gradient @ self._free(at.x, d < 0, d > 0, d)
+        return [start, trial.gradient @ self._free(trial.x, d < 0, d > 0, d)]
+
+    def _free(self, x: Any, down: Any, up: Any, values: Any) -> Any:
+        # The values of the elements that can move; zero at a bound that would be crossed.
+        xp = self._xp
+        held = xp.logical_or(
+            xp.logical_and(x <= self._low, down), xp.logical_and(x >= self._high, up)
+        )
+        return xp.where(held, xp.zeros_like(values), values)
+
+
+def _between(objective: Objective, penalty: Any, constraint: Any) -> Bounds:
+    # The bounds of the constraints; the penalties, which are smooth, join the objective.
+    space = objective.space
+    structure, xp = space.structure, space.xp
+    smooth = structure.broadcast(penalty, "penalty")
+    for path, p in zip(structure.paths, smooth, strict=True):
+        if p is not None and not p.smooth:
+            msg = f"{_checks.where('penalty', path)}: LBFGSB needs a smooth one, got {p!r}"
             raise ValueError(msg)
-
-    def _begin(self, x: Any) -> None:
-        super()._begin(self._land(x))
-
-    def _land(self, x: Any) -> Any:
-        xp = self.space.xp
-        return xp.minimum(xp.maximum(x, self._low), self._high)
-
-    def _pseudo(self, x: Any, gradient: Any) -> Any:
-        xp = self.space.xp
-        stays = xp.logical_or(
-            xp.logical_and(x <= self._low, gradient > 0),
-            xp.logical_and(x >= self._high, gradient < 0),
-        )
-        return xp.where(stays, xp.zeros_like(x), gradient)
-
-    def _bend(self, step: Any, change: Any) -> Any:
-        # Of the elements that moved: the curvature of the face on which the search goes on.
-        return self.space.xp.where(step == 0, self.space.xp.zeros_like(step), change)
-
-    def _turn(self, d: Any, pseudo: Any) -> Any:
-        return self.space.xp.where(pseudo == 0, self.space.xp.zeros_like(d), d)
-
-    def _path(self, x: Any, gradient: Any) -> Sequence[Any]:
-        # The slopes along the path that bends where it meets a bound: at its start, and at x.
-        start = self.at.gradient @ self._onward(self.at.x)
-        return [start, gradient @ self._onward(x)]
-
-    def _onward(self, x: Any) -> Any:
-        # The part of the direction in which a point can go on.
-        xp, d = self.space.xp, self._d
-        ends = xp.logical_or(
-            xp.logical_and(x <= self._low, d < 0), xp.logical_and(x >= self._high, d > 0)
-        )
-        return xp.where(ends, xp.zeros_like(d), d)
-
-    def _searched(self) -> Trial | None:
-        # Along that path, as far as its slopes tell: where all bounds are far away, as without
-        # them. By halving, where that finds nothing.
-        t = self._tried = 1.0 if self._slots else self._first
-        ahead = [self._line(t)]
-        start = replace(self.at, slope=ahead[0].path[0])
-
-        def line(t: float) -> Trial:
-            trial = ahead.pop() if ahead else self._line(t)
-            trial.slope = trial.path[1]
-            return trial
-
-        found = strong_wolfe(line, start, t, noise=self.noise) if start.slope < 0 else None
-        return super()._searched() if found is None else self._taken(found)
+    objective.penalise(smooth)
+    sets = structure.broadcast(constraint, "constraint")
+    low: list[Any] = []
+    high: list[Any] = []
+    for path, c, x in zip(structure.paths, sets, space._like, strict=True):
+        place = _checks.where("constraint", path)
+        ends = (-math.inf, math.inf) if c is None else _ends(c, place)
+        for side, end in zip((low, high), ends, strict=True):
+            side.append(_bound(x, end, place))
+        if c is not None and x is not None and _arrays.is_complex(x):
+            msg = f"{place}: is of real arrays, got {_arrays.dtype_name(x)}"
+            raise TypeError(msg)
+    lows, highs = (space.pack(structure.unflatten(x), "constraint") for x in (low, high))
+    if _arrays.to_float(xp.sum(xp.astype(lows > highs, space.dtype))):
+        msg = "constraint: low is above high somewhere"
+        raise ValueError(msg)
+    return Bounds(xp, lows, highs)
 
 
 def _ends(constraint: Any, place: str) -> tuple[Any, Any]:
@@ -140,4 +130,5 @@ class LBFGSB(LBFGS):
     .. [1] Gafni, Bertsekas, "Two-metric projection methods for constrained optimization", 1984.
     """
 
-    _run = LBFGSBRun
+    _run = ProjectedRun
+    _region = staticmethod(_between)

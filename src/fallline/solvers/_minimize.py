@@ -13,11 +13,10 @@ from . import _methods, _resume
 from ._bounds import box
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
-from ._look import Look, View, hooks
+from ._monitor import Monitor, View, hooks
 from ._record import Record
-from ._rule_run import RuleRun
 from ._search import NoProgress
-from .batched import BatchedRuleRun, finish, start_batch
+from .batched import finish, start_batch
 
 
 class MinimizeResult(Result):
@@ -53,6 +52,17 @@ class MinimizeResult(Result):
     `message` says how many ended why.
     """
 
+    x: Any
+    fun: Any
+    jac: Any
+    gradient_norm: Any
+    nit: Any
+    nfev: int
+    njev: int
+    success: Any
+    status: Any
+    message: str
+    history: dict[str, list[Any]]
     _named = ("history",)
 
 
@@ -197,14 +207,13 @@ def minimize(
         method, fun, x0, args=args, gradient=gradient, penalty=penalty, constraint=constraint,
         **more,
     )  # fmt: skip
-    a_rule = isinstance(run, RuleRun | BatchedRuleRun)
     if stop is None:
         stop = run.default_stop
     most = max_iterations
     if max_iterations is None:
-        max_iterations = 1000 if a_rule else 15000
+        max_iterations = run._default_iterations
     max_iterations = _checks.count("max_iterations", max_iterations)
-    idle = a_rule and callback is None and stop is None and not found
+    idle = callback is None and stop is None and not found
     every = check_every if check_every is not None else (max_iterations or 1) if idle else 1
     every = _checks.count("check_every", every, 1)
     check_condition(stop)
@@ -216,13 +225,13 @@ def minimize(
             )
         )  # fmt: skip
     view = View(run, method, None if most is None else max_iterations)
-    look = Look(run.space.epsilon, stop, callback, keep, view, found)
+    monitor = Monitor(run.space.epsilon, stop, callback, keep, view, found)
     states: Sequence[tuple[Any, Any]] = ()
     if resume is None:
-        verdict = look(run.record, first=True)
+        verdict = monitor(run.record, first=True)
     else:
-        states = _resume.load(resume, run, method, look)
-        verdict = look.resumed()
+        states = _resume.load(resume, run, method, monitor)
+        verdict = monitor.resumed()
     try:
         for hook in found:
             hook.on_start(view)
@@ -238,18 +247,18 @@ def minimize(
                 verdict = Verdict(str(end), end.at_precision, 0 if end.at_precision else 2)
                 break
             if run.iteration % every == 0 or run.iteration == max_iterations:
-                verdict = look(run.record)
+                verdict = monitor(run.record)
     except KeyboardInterrupt:
-        verdict = look.interrupted(run.record)
+        verdict = monitor.interrupted(run.record)
     finally:
         for hook in found:
             hook.on_end(view)
-    at = look.best if verdict.status in (3, 98) else look.last
+    at = monitor.best if verdict.status in (3, 98) else monitor.last
     evaluations = run.objective.evaluations
     return MinimizeResult(
         message=verdict.message, success=verdict.success, status=verdict.status, fun=at.value,
         x=run.space.unpack(at._x), nit=run.iteration, jac=run.space.unpack(at._gradient),
-        gradient_norm=at.gradient_norm, nfev=evaluations, njev=evaluations, history=look.history,
+        gradient_norm=at.gradient_norm, nfev=evaluations, njev=evaluations, history=monitor.history,
     )  # fmt: skip
 
 

@@ -10,56 +10,59 @@ from .. import _arrays
 from .._arrays import _checks
 from ..penalties import L1, L2, ElasticNet
 from ._lbfgs import LBFGS
-from ._projected import ProjectedRun
+from ._objective import Objective
+from ._projected import ProjectedRun, Region
+from ._search import Trial
 
 
-class OWLQNRun(ProjectedRun):
+class Orthants(Region):
     """The orthant of a step is that of the point, or of the pseudo-gradient where that is 0."""
 
-    solver: OWLQN
+    def __init__(self, xp: Any, weights: Any) -> None:
+        self._xp, self._weights = xp, weights
 
-    def _setup(self, penalty: Any, constraint: Any) -> None:
-        super()._setup(penalty, constraint)
-        if constraint is not None:
-            msg = "constraint: OWLQN has none; ProximalGradient has"
-            raise ValueError(msg)
-        structure = self.space.structure
-        smooth, weights = [], []
-        leaves = structure.flatten(self.space.unpack(self.space.zeros(1)[0, :]), "x0")
-        for path, p, x in zip(
-            structure.paths, structure.broadcast(penalty, "penalty"), leaves, strict=True
-        ):
-            alpha, other = _split(p, _checks.where("penalty", path))
-            if p is not None and not p.smooth and x is not None and _arrays.is_complex(x):
-                msg = f"{_checks.where('penalty', path)}: OWLQN takes {p!r} of real leaves only; "
-                raise TypeError(msg + "ProximalGradient fits")
-            smooth.append(other)
-            weights.append(None if x is None else alpha * _arrays.full(x, 1.0, x.dtype))
-        self.objective.penalise(smooth)
-        self._weights = self.space.pack(structure.unflatten(weights), "penalty")
+    def land(self, at: Trial, x: Any) -> Any:
+        """Return a point at which no element has changed its sign: it is 0 instead."""
+        xp = self._xp
+        side = xp.where(at.x == 0, -xp.sign(at.pseudo), xp.sign(at.x))
+        inside = xp.logical_or(x * side > 0, self._weights == 0)
+        return xp.where(inside, x, xp.zeros_like(x))
 
-    def _pseudo(self, x: Any, gradient: Any) -> Any:
-        # The gradient of the side on which the objective falls, zero where it rises on both.
-        xp, w = self.space.xp, self._weights
+    def pseudo(self, x: Any, gradient: Any) -> Any:
+        """Return the gradient of the side on which the objective falls, 0 if it rises on both."""
+        xp, w = self._xp, self._weights
         right, left = gradient + w, gradient - w
         zero = xp.zeros_like(x)
         still = xp.where(right < 0, right, xp.where(left > 0, left, zero))
         return xp.where(x > 0, right, xp.where(x < 0, left, still))
 
-    def _penalty(self, x: Any) -> Sequence[Any]:
-        return [self.space.xp.sum(self._weights * self.space.xp.abs(x))]
+    def turn(self, d: Any, pseudo: Any) -> Any:
+        """Return the elements of a direction that go down."""
+        downhill = self._xp.logical_or(d * pseudo < 0, self._weights == 0)
+        return self._xp.where(downhill, d, self._xp.zeros_like(d))
 
-    def _land(self, x: Any) -> Any:
-        # A step stops where an element would change its sign.
-        xp, at = self.space.xp, self.at
-        side = xp.where(at.x == 0, -xp.sign(at.pseudo), xp.sign(at.x))
-        inside = xp.logical_or(x * side > 0, self._weights == 0)
-        return xp.where(inside, x, xp.zeros_like(x))
+    def penalty(self, x: Any) -> Sequence[Any]:
+        """Return the weighted sum of magnitudes."""
+        return [self._xp.sum(self._weights * self._xp.abs(x))]
 
-    def _turn(self, d: Any, pseudo: Any) -> Any:
-        xp = self.space.xp
-        downhill = xp.logical_or(d * pseudo < 0, self._weights == 0)
-        return xp.where(downhill, d, xp.zeros_like(d))
+
+def _weighted(objective: Objective, penalty: Any, constraint: Any) -> Orthants:
+    # The weights of the L1 parts of penalties; what is smooth of them joins the objective.
+    if constraint is not None:
+        msg = "constraint: OWLQN has none; ProximalGradient has"
+        raise ValueError(msg)
+    space = objective.space
+    structure, smooth, weights = space.structure, [], []
+    penalties = structure.broadcast(penalty, "penalty")
+    for path, p, x in zip(structure.paths, penalties, space._like, strict=True):
+        alpha, other = _split(p, _checks.where("penalty", path))
+        if p is not None and not p.smooth and x is not None and _arrays.is_complex(x):
+            msg = f"{_checks.where('penalty', path)}: OWLQN takes {p!r} of real leaves only; "
+            raise TypeError(msg + "ProximalGradient fits")
+        smooth.append(other)
+        weights.append(None if x is None else alpha * _arrays.full(x, 1.0, x.dtype))
+    objective.penalise(smooth)
+    return Orthants(space.xp, space.pack(structure.unflatten(weights), "penalty"))
 
 
 def _split(penalty: Any, place: str) -> tuple[Any, Any]:
@@ -98,4 +101,5 @@ class OWLQN(LBFGS):
     .. [1] Andrew, Gao, "Scalable training of L1-regularized log-linear models", 2007.
     """
 
-    _run = OWLQNRun
+    _run = ProjectedRun
+    _region = staticmethod(_weighted)

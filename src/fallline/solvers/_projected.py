@@ -3,99 +3,120 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
-import numpy as np
-
-from .. import _arrays
-from ._lbfgs import LBFGSRun
-from ._search import NoProgress, Trial, no_step
-from ._space import numbers
+from ._limited_memory import CHANGE, DIRECTION, GRADIENT, PAIRS, LimitedMemoryRun
+from ._search import NoProgress, Trial, no_step, strong_wolfe
 
 
-class ProjectedRun(LBFGSRun):
-    """L-BFGS where rows 0 and 2 are the projected step and the pseudo-gradient.
+class Region(ABC):
+    """Where the points of a run may be, and what becomes of a step that leaves it."""
 
-    The pseudo-gradient is zero where no feasible direction goes down.
-    """
+    sloped: ClassVar[bool] = False  # whether the slopes of the path of a search are known
 
-    proximal = True
-    remembers = (*LBFGSRun.remembers, "_idle", "_lowest", "_least")
+    def feasible(self, x: Any) -> Any:
+        """Return where a run that is to begin at `x` may begin: a hook."""
+        return x
 
-    def _restart(self) -> None:
-        self._idle = 0  # iterations in a row with neither a lowest value nor a least gradient
-        self._lowest = self._least = math.inf
-        super()._restart()
+    @abstractmethod
+    def land(self, at: Trial, x: Any) -> Any:
+        """Return where a step from `at` to `x` ends."""
 
-    def _pseudo(self, x: Any, gradient: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def pseudo(self, x: Any, gradient: Any) -> Any:
+        """Return the pseudo-gradient: zero where no feasible direction goes down."""
 
-    def _land(self, x: Any) -> Any:
-        """Return where a step to `x` ends."""
-        raise NotImplementedError
+    @abstractmethod
+    def turn(self, d: Any, pseudo: Any) -> Any:
+        """Return the part of a direction that may be taken."""
 
-    def _bend(self, step: Any, change: Any) -> Any:
-        """Return the part of the gradient's change that tells of the curvature."""
+    def bend(self, step: Any, change: Any) -> Any:
+        """Return the part of the gradient's change that tells of the curvature: a hook."""
         return change
 
+    def penalty(self, x: Any) -> Sequence[Any]:
+        """Return what is added to the objective, 0-d, or nothing: a hook."""
+        return ()
+
+    def slopes(self, at: Trial, d: Any, trial: Trial) -> Sequence[Any]:
+        """Return the slopes of the path along `d` at its start and at a trial: a hook."""
+        return ()
+
+
+class ProjectedRun(LimitedMemoryRun):
+    """L-BFGS where `DIRECTION` and `GRADIENT` are the projected step and the pseudo-gradient."""
+
+    proximal = True
+    remembers = (*LimitedMemoryRun.remembers, "_idle", "_lowest", "_least")
+
+    def _restrict(self, penalty: Any, constraint: Any) -> None:
+        self._region: Region = self.solver._region(self.objective, penalty, constraint)
+
+    def _forget(self) -> None:
+        self._idle = 0  # iterations in a row with neither a lowest value nor a least gradient
+        self._lowest = self._least = math.inf
+
+    def _feasible(self, x: Any) -> Any:
+        return self._region.feasible(x)
+
+    def _land(self, x: Any) -> Any:
+        return self._region.land(self.at, x)
+
+    def _pseudo(self, x: Any, gradient: Any) -> Any:
+        return self._region.pseudo(x, gradient)
+
     def _penalty(self, x: Any) -> Sequence[Any]:
-        """Return what is added to the objective, or nothing."""
-        return ()
+        return self._region.penalty(x)
 
-    def _path(self, x: Any, gradient: Any) -> Sequence[Any]:
-        """Return the slopes of the path of the search, at its start and at `x`, or nothing."""
-        return ()
+    def _turn(self, d: Any, steep: Any) -> Any:
+        return self._region.turn(d, steep)
 
-    def _turn(self, d: Any, pseudo: Any) -> Any:
-        """Return the part of a direction that may be taken."""
-        raise NotImplementedError
+    def _moving(self, trial: Trial) -> Sequence[tuple[int, Any]]:
+        step = trial.x - self.at.x
+        change = self._region.bend(step, trial.gradient - self.at.gradient)
+        return (DIRECTION, step), (CHANGE, change), (GRADIENT, trial.pseudo)
 
-    def _evaluated(self, t: float, x: Any) -> Trial:
-        value, gradient = self.objective(x)
-        pseudo = self._pseudo(x, gradient)
-        penalty = self._penalty(x)
-        arrays = [self.space.peak(pseudo), *penalty]
-        path: Sequence[Any] = ()
-        if self._d is None:
-            arrays.append(pseudo @ pseudo)
-        else:
-            self._put(x, gradient, pseudo)
-            rows = self._rows[: 3 + 2 * len(self._slots), :]
-            path = self._path(x, gradient)
-            arrays += [self.at.pseudo @ rows[0, :], *path, self.space.products(rows, 3)]
-        got = numbers(self.space, value, arrays)
-        n = 2 + len(penalty)
-        total, norm, slope = float(got[0] + sum(got[2:n])), float(got[1]), float(got[n])
-        ends = n if self._d is None else n + 1 + len(path)
-        trial = Trial(t, total, slope, x, gradient, got[ends:], norm, pseudo)
-        trial.path = [float(x) for x in got[ends - len(path) : ends]]
-        return trial
+    def _along(self, trial: Trial) -> Sequence[Any]:
+        slope = self.at.pseudo @ self._rows[DIRECTION, :]
+        return [slope, *self._region.slopes(self.at, self._d, trial)]
 
-    def _put(self, x: Any, gradient: Any, pseudo: Any) -> None:
-        step = x - self.at.x
-        change = self._bend(step, gradient - self.at.gradient)
-        for i, row in enumerate((step, change, pseudo)):
-            self._rows = _arrays.with_row(self._rows, i, row)
-        self._filled = gradient
+    def _take(self, trial: Trial) -> None:
+        n = 1 + 2 * self._region.sloped
+        trial.slope, *trial.path = map(float, trial.measured[:n])
+        trial.measured = trial.measured[n:]
 
-    def _fill(self, trial: Trial) -> None:
-        self._put(trial.x, trial.gradient, trial.pseudo)
-
-    def _uphill(self, trial: Trial) -> Any:
-        return trial.pseudo
-
-    def _line(self, t: float) -> Trial:
-        trial = self._evaluated(t, self._land(self.at.x + t * self._d))
-        if t == self._tried:
-            self._probe = None
-            if trial.finite and t > 0:
-                bend = float(trial.measured.reshape(3, -1)[1, 0]) / t
-                self._probe = t, self.at.slope + bend
-        return trial
+    def _change(self, trial: Trial) -> float:
+        products = trial.measured.reshape(PAIRS, -1)
+        return float(products[CHANGE, DIRECTION]) / trial.t if trial.t > 0 else 0.0
 
     def _searched(self) -> Trial | None:
         t = self._tried = 1.0 if self._slots else self._first
+        found = self._along_path(t) if self._region.sloped else None
+        found = self._halved(t) if found is None else found
+        if found is None:
+            return None
+        # The step is what it ended as, and not a multiple of the direction: it takes its place, and
+        # the slope is in its length.
+        self.at.slope *= found.t
+        self._length, found.t, self._d = found.t, 1.0, found.x - self.at.x
+        return found
+
+    def _along_path(self, t: float) -> Trial | None:
+        # As far as the slopes of the path tell: where all bounds are far away, as without them.
+        ahead = [self._line(t)]
+        start = replace(self.at, slope=ahead[0].path[0])
+
+        def line(t: float) -> Trial:
+            trial = ahead.pop() if ahead else self._line(t)
+            trial.slope = trial.path[1]
+            return trial
+
+        return strong_wolfe(line, start, t, noise=self.noise) if start.slope < 0 else None
+
+    def _halved(self, t: float) -> Trial | None:
         # A direction that needs a very short step is given up for the pseudo-gradient.
         for _ in range(6 if self._slots else 60):
             trial = self._line(t)
@@ -103,19 +124,11 @@ class ProjectedRun(LBFGSRun):
             # Where values differ by rounding only, the pseudo-gradient decides.
             level = trial.value <= self.at.value + self.noise and trial.norm < self.at.norm
             if trial.finite and (lower or level):
-                return self._taken(trial.after(self._tried))
+                return trial.after(self._tried)
             t *= 0.5
         return None
 
-    def _taken(self, trial: Trial) -> Trial:
-        # The step is what it ended as, and not a multiple of the direction: it takes its place, and
-        # the slope is in its length.
-        self.at.slope *= trial.t
-        self._length, trial.t, self._d = trial.t, 1.0, trial.x - self.at.x
-        return trial
-
-    def _advance(self) -> Trial:
-        trial = super()._advance()
+    def _accepted(self, trial: Trial) -> None:
         trial.t = self._length
         # At a bound, steps within rounding may go around in circles.
         gains = trial.value < self._lowest or trial.norm < 0.9 * self._least
@@ -124,9 +137,3 @@ class ProjectedRun(LBFGSRun):
         self._least = min(self._least, trial.norm)
         if self._idle > 4:
             raise NoProgress(no_step(at_precision=True), at_precision=True)
-        return trial
-
-    def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
-        slope = super()._turned(gradient, g_s, g_y)
-        self._d = self._turn(self._d, gradient)
-        return slope

@@ -12,18 +12,18 @@ import numpy as np
 from .._arrays import _checks
 from ..stop import RelativeGradient
 from ._base import Run, Solver
-from ._search import Trial
+from ._search import NoProgress, Trial, no_step
 from ._space import numbers
 
 
 @dataclass
-class _Point:
+class _Start:  # of a step
     x: Any
     smooth: float
     gradient: Any
 
 
-class ProximalGradientRun(Run):
+class ProximalRun(Run):
     """Smooth penalties join the objective; the others, and the constraints, are the map P."""
 
     solver: ProximalGradient
@@ -85,14 +85,19 @@ class ProximalGradientRun(Run):
         self._t = self._fixed or (1 / norm if 0 < norm < math.inf else 1.0)
         self.at = Trial(0.0, total, math.nan, x, gradient, None, norm if norm != 0 else math.inf)
 
-    @property
-    def _vanishing(self) -> tuple[Any, float]:
-        return self.at.pseudo, self.at.t or 1.0
+        self._begun()
+
+    def _begun(self) -> None:
+        """Take note of where the run begins: a hook."""
 
     @property
     def compares(self) -> bool:  # type: ignore[override]
         """Whether values decide: on the length of a step."""
         return self.solver.step_size is None
+
+    @property
+    def _vanishing(self) -> tuple[Any, float]:
+        return self.at.pseudo, self.at.t or 1.0
 
     @property
     def _fixed(self) -> float | None:
@@ -103,11 +108,15 @@ class ProximalGradientRun(Run):
         assert size is not None
         return float(size(iteration) if callable(size) else size)
 
+
+class ProximalGradientRun(ProximalRun):
+    """Steps from where the objective was evaluated, or evaluated ahead; lengths may be found."""
+
     def _advance(self) -> Trial:
         t = self._fixed or self._t
         theta = 0.5 * (1 + math.sqrt(1 + 4 * self._theta**2 * self._t / t))
         beta = (self._theta - 1) / theta if self.solver.accelerated else 0.0
-        start = _Point(self.at.x, self._smooth, self.at.gradient)
+        start = _Start(self.at.x, self._smooth, self.at.gradient)
         if beta > 0:
             ahead = self._extrapolated(beta)
             start, theta = (start, 1.0) if ahead is None else (ahead, theta)
@@ -119,7 +128,7 @@ class ProximalGradientRun(Run):
             self._bent = True
             t = min(0.5 * t, max(longest, 1e-3 * t))
             if t < 1e-300:
-                raise self._failed()
+                raise NoProgress(no_step(at_precision=False))
         # Momentum that points uphill is dropped.
         self._theta = 1.0 if turned and self.solver.restart else theta
         # Steps become longer where the curvature lets them, faster until one was too long.
@@ -127,7 +136,7 @@ class ProximalGradientRun(Run):
         self._previous, self._t = self.at.x, t * (1.0 if self._fixed else growth)
         return trial
 
-    def _extrapolated(self, beta: float) -> _Point | None:
+    def _extrapolated(self, beta: float) -> _Start | None:
         # The objective ahead of the point; nothing where it is not finite there, as beyond the
         # domain of a logarithm.
         y = self.at.x + beta * (self.at.x - self._previous)
@@ -135,9 +144,9 @@ class ProximalGradientRun(Run):
         got = numbers(self.space, value, [self.space.peak(gradient)])
         if not np.isfinite(got).all():
             return None
-        return _Point(y, float(got[0]), gradient)
+        return _Start(y, float(got[0]), gradient)
 
-    def _compared(self, start: _Point, t: float) -> tuple[Trial, float, bool]:
+    def _compared(self, start: _Start, t: float) -> tuple[Trial, float, bool]:
         # The point after a step of length t; the longest step for which the smooth part would lie
         # below its parabola there; whether the step turns against the last.
         z = self._map(start.x - t * start.gradient, t)
@@ -162,13 +171,12 @@ class ProximalGradientRun(Run):
         return Trial(t, total, math.nan, z, gradient, None, norm, d), longest, turn < 0
 
 
-class FixedStepRun(ProximalGradientRun):
+class FixedStepRun(ProximalRun):
     """Momentum with steps of given lengths: the objective is evaluated where they begin."""
 
-    remembers = (*ProximalGradientRun.remembers, "_ahead")
+    remembers = (*ProximalRun.remembers, "_ahead")
 
-    def _begin(self, x: Any) -> None:
-        super()._begin(x)
+    def _begun(self) -> None:
         self._ahead, self._theta = (self.at.x, self.at.gradient), 1.0
 
     def _advance(self) -> Trial:
@@ -247,7 +255,7 @@ class ProximalGradient(Solver):
     restart: bool = True
 
     @property
-    def _run(self) -> type[ProximalGradientRun]:  # type: ignore[override]
+    def _run(self) -> type[ProximalRun]:  # type: ignore[override]
         fixed = self.accelerated and self.step_size is not None
         return FixedStepRun if fixed else ProximalGradientRun
 

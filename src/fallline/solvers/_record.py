@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ._space import Space, numbers
+from ..stop._seen import Seen
+from ._space import AbstractSpace
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Seen):
     """Where a run stands; value and gradient belong to the same point.
 
     Of a batch, numbers are arrays with an entry for each problem, but for `evaluations`.
@@ -39,7 +39,7 @@ class Record:
     iteration: int
     evaluations: int
     step_length: float
-    _space: Space
+    _space: AbstractSpace
     _x: Any
     _gradient: Any
     _before: Any
@@ -68,17 +68,12 @@ class Record:
         steep = self._gradient if self._steep is None else self._steep
         size = xp.abs(x)
         products = steep * xp.where(size > 1, size, xp.ones_like(size))
-        return self._read(self._space.peak(products)) / self._unit
+        return self._space.read(self._space.peak(products)) / self._unit
 
-    def _read(self, number: Any) -> Any:
-        return float(numbers(self._space, 0.0, [number])[1])
-
-    def change(self) -> tuple[float, float]:
+    def change(self) -> tuple[Any, Any]:
         """Return the Euclidean norms of the last step and of the point: a read from the device."""
-        xp, x = self._space.xp, self._x
-        d = x if self._before is None else x - self._before
-        step, size = numbers(self._space, 0.0, [xp.sum(d * d), xp.sum(x * x)])[1:]
-        return math.sqrt(step), math.sqrt(size)
+        x = self._x
+        return self._space.lengths(x if self._before is None else x - self._before, x)
 
     def __repr__(self) -> str:
         """Return the class and the numbers."""
@@ -88,13 +83,11 @@ class Record:
     @property
     def broken(self) -> Any:
         """Whether the value or the gradient is not finite."""
-        known = not self._valued or math.isfinite(self.value)
-        return not (known and math.isfinite(self.gradient_norm))
+        known = (self.value,) if self._valued else ()
+        return self._space.broken([*known, self.gradient_norm])
 
     def not_finite(self) -> str:
         """Return in words what is not finite at this point; empty if all is."""
-        if not self.broken:
+        if self.broken is False:
             return ""
-        leaf = self._space.worst(self._gradient)
-        what = "value" if math.isfinite(self.gradient_norm) or leaf is None else f"gradient{leaf}"
-        return f"the {what} is not finite in iteration {self.iteration}"
+        return self._space.not_finite(self.gradient_norm, self._gradient, self.iteration)

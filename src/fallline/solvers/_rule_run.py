@@ -8,7 +8,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays._trees import Structure
 from ..optimizer import Optimizer
-from ._base import Objective
+from ._objective import Objective
 from ._record import Record
 from ._space import numbers
 
@@ -25,6 +25,7 @@ class RuleRun:
     """
 
     default_stop = None
+    _default_iterations = 1000
     remembers = ("iteration",)  # beside the Optimizer and the last record
 
     def __init__(

@@ -30,6 +30,11 @@ class Trial:
         """Whether value and slope are numbers."""
         return math.isfinite(self.value) and math.isfinite(self.slope)
 
+    @property
+    def steep(self) -> Any:
+        """What is to vanish: the pseudo-gradient, or the gradient where there is none."""
+        return self.gradient if self.pseudo is None else self.pseudo
+
     def after(self, first: float) -> Trial:
         """Return this with a note whether the search went back from its first step length."""
         self.shortened = self.t <= 0.5 * first
@@ -89,8 +94,13 @@ def strong_wolfe(
 
     .. math:: f(t) \le f(0) + c_1 t f'(0), \qquad |f'(t)| \le c_2 |f'(0)|
 
-    by the interval and the interpolations of [1]_. Where values differ by rounding only, the
-    slopes alone decide [2]_. Returns `None` if there is no such step in `most` trials.
+    by the intervals (sections 2 and 3) and the interpolations (section 4) of [1]_. Where values
+    differ by rounding only, the approximate Wolfe conditions of [2]_ (section 4) accept a step by
+    its slope alone:
+
+    .. math:: (2 c_1 - 1) f'(0) \ge f'(t) \ge c_2 f'(0)
+
+    Returns `None` if there is no such step in `most` trials.
 
     Parameters
     ----------
@@ -115,7 +125,8 @@ def strong_wolfe(
     References
     ----------
     .. [1] Moré, Thuente, "Line search algorithms with guaranteed sufficient decrease", 1994.
-    .. [2] Hager, Zhang, "A new conjugate gradient method with guaranteed descent", 2005.
+    .. [2] Hager, Zhang, "A new conjugate gradient method with guaranteed descent and an efficient
+       line search", 2005.
     """
     test = c1 * start.slope
     start = Trial(0.0, start.value, start.slope)
@@ -140,12 +151,13 @@ def strong_wolfe(
         if flat and trial.value <= start.value + noise:
             return trial.after(first)
         tilted = tilted and not (enough and trial.slope >= 0)
-        # Until a point with enough decrease and a rising slope is found, the function is
-        # searched less the line of enough decrease.
+        # Section 3: until a point with enough decrease and a rising slope is found, psi is
+        # searched, the function less the line of enough decrease; from then on the function.
         tilt = test if tilted and trial.value <= low.value and not enough else 0.0
         a, b, c = ((p.t, p.value - p.t * tilt, p.slope - tilt) for p in (low, high, trial))
         t = _interpolated(a, b, c, least, largest, bracketed)
         (_, value_low, slope_low), (_, value, slope) = a, c
+        # Section 2, the updating algorithm.
         if value > value_low:
             high, bracketed = trial, True
         else:
@@ -169,25 +181,25 @@ def strong_wolfe(
     return low.after(first) if lower else None
 
 
-Point = tuple[float, float, float]  # step length, value, slope
+Knot = tuple[float, float, float]  # step length, value, slope
 
 
 def _interpolated(
-    low: Point, high: Point, trial: Point, least: float, largest: float, bracketed: bool
+    low: Knot, high: Knot, trial: Knot, least: float, largest: float, bracketed: bool
 ) -> float:
     # The next step length: section 4 of Moré and Thuente.
     (t, f, d), (t_low, f_low, d_low), t_high = trial, low, high[0]
-    if f > f_low:
+    if f > f_low:  # case 1
         cubic = _cubic(low, trial)
         chord = (f_low - f) / (t - t_low) + d_low
         parabola = t_low + 0.5 * d_low / chord * (t - t_low)
         near = abs(cubic - t_low) < abs(parabola - t_low)
         return cubic if near else cubic + 0.5 * (parabola - cubic)
-    if d * d_low < 0:
+    if d * d_low < 0:  # case 2
         cubic, secant = _cubic(trial, low), _secant(trial, low)
         return cubic if abs(cubic - t) > abs(secant - t) else secant
     end = largest if t > t_low else least
-    if abs(d) < abs(d_low):
+    if abs(d) < abs(d_low):  # case 3
         cubic = _cubic(trial, low)
         if not math.isfinite(cubic) or (cubic - t) * (t - t_low) <= 0:
             cubic = end
@@ -198,10 +210,10 @@ def _interpolated(
         t_new = cubic if abs(cubic - t) < abs(secant - t) else secant
         bound = t + 0.66 * (t_high - t)
         return min(t_new, bound) if t > t_low else max(t_new, bound)
-    return _cubic(trial, high) if bracketed else end
+    return _cubic(trial, high) if bracketed else end  # case 4
 
 
-def _cubic(a: Point, b: Point) -> float:
+def _cubic(a: Knot, b: Knot) -> float:
     # The minimum of the cubic with these values and slopes.
     (t, f, d), (t_b, f_b, d_b) = a, b
     theta = 3 * (f - f_b) / (t_b - t) + d + d_b
@@ -214,7 +226,7 @@ def _cubic(a: Point, b: Point) -> float:
     return t + (root - d + theta) / below * (t_b - t) if below else math.inf
 
 
-def _secant(a: Point, b: Point) -> float:
+def _secant(a: Knot, b: Knot) -> float:
     # Where the slope between two points is zero.
     (t, _, d), (t_b, _, d_b) = a, b
     return t + d / (d - d_b) * (t_b - t) if d != d_b else math.inf

@@ -7,6 +7,7 @@ computed in single, and mixed precisions in the highest.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,8 @@ from .._arrays._trees import Structure
 _BLOCK = 8192  # columns; 23 rows of them are 1.5 MB
 
 
-class Space:
-    """The vectors that stand for trees like `x0`.
+class AbstractSpace(ABC):
+    """What stands for trees like `x0`: a vector, or a matrix of a batch.
 
     Parameters
     ----------
@@ -33,11 +34,11 @@ class Space:
     xp : namespace
         Of the arrays.
     dtype : dtype
-        Of the vectors, real.
+        Of the vectors or matrices, real.
     epsilon : float
         Precision of the least precise leaf.
     size : int
-        Length of the vectors.
+        Number of their rows.
     """
 
     def __init__(self, x0: Any) -> None:
@@ -71,14 +72,45 @@ class Space:
             end += n
         self.size = end
 
+    @abstractmethod
     def _length(self, p: Any) -> int:
-        return math.prod(p.shape)
+        """Return how many rows a leaf has."""
 
+    @abstractmethod
     def _flat(self, x: Any) -> Any:
-        return self.xp.reshape(x, (-1,))
+        """Return a leaf as rows."""
 
+    @abstractmethod
     def _shaped(self, piece: Any, p: Any) -> Any:
-        return self.xp.reshape(piece, p.shape)
+        """Return rows in the shape of a leaf."""
+
+    @abstractmethod
+    def peak(self, vector: Any) -> Any:
+        """Return the largest magnitude of a problem's elements, on their device; NaN beside one."""
+
+    @abstractmethod
+    def value(self, value: Any) -> Any:
+        """Return what `fun` gave for the value, after a check where that is not done later."""
+
+    @abstractmethod
+    def penalty(self, penalty: Any, leaf: Any) -> Any:
+        """Return the value of a penalty."""
+
+    @abstractmethod
+    def read(self, number: Any) -> Any:
+        """Return a number in the form that records have."""
+
+    @abstractmethod
+    def lengths(self, step: Any, x: Any) -> tuple[Any, Any]:
+        """Return the Euclidean norms of a step and of a point, as numbers of a record."""
+
+    @abstractmethod
+    def broken(self, numbers: Sequence[Any]) -> Any:
+        """Return whether one of the numbers of a record is not finite."""
+
+    @abstractmethod
+    def not_finite(self, norm: Any, gradient: Any, iteration: Any) -> str:
+        """Return in words what is not finite where something is."""
 
     def pack(self, tree: Any, argument: str) -> Any:
         """Return a tree as a new vector, after a check against x0."""
@@ -130,6 +162,51 @@ class Space:
             return _arrays.joined(_arrays.cast(re, component), _arrays.cast(im, component), p)
         return _arrays.cast(self._shaped(piece, p), p)
 
+
+class Space(AbstractSpace):
+    """The vectors that stand for trees like `x0`."""
+
+    def _length(self, p: Any) -> int:
+        return math.prod(p.shape)
+
+    def _flat(self, x: Any) -> Any:
+        return self.xp.reshape(x, (-1,))
+
+    def _shaped(self, piece: Any, p: Any) -> Any:
+        return self.xp.reshape(piece, p.shape)
+
+    def peak(self, vector: Any) -> Any:
+        """Return the largest magnitude of a vector, 0-d on its device; NaN if there is one."""
+        return self.xp.max(self.xp.abs(vector)) if self.size else self.xp.sum(vector)
+
+    def value(self, value: Any) -> Any:
+        """Return the value as it is: `numbers` checks it."""
+        return value
+
+    def penalty(self, penalty: Any, leaf: Any) -> Any:
+        """Return the value of a penalty, 0-d."""
+        return penalty.value(leaf)
+
+    def read(self, number: Any) -> float:
+        """Return a number on the host, which synchronises with the device."""
+        return float(numbers(self, 0.0, [number])[1])
+
+    def lengths(self, step: Any, x: Any) -> tuple[float, float]:
+        """Return two Euclidean norms on the host, which synchronises with the device once."""
+        xp = self.xp
+        squares = numbers(self, 0.0, [xp.sum(step * step), xp.sum(x * x)])[1:]
+        return math.sqrt(squares[0]), math.sqrt(squares[1])
+
+    def broken(self, numbers: Sequence[float]) -> bool:
+        """Return whether one of some numbers is not finite."""
+        return not all(map(math.isfinite, numbers))
+
+    def not_finite(self, norm: float, gradient: Any, iteration: int) -> str:
+        """Return the value, or the leaf of the gradient, that is not finite."""
+        leaf = self._worst(gradient)
+        what = "value" if math.isfinite(norm) or leaf is None else f"gradient{leaf}"
+        return f"the {what} is not finite in iteration {iteration}"
+
     def zeros(self, rows: int) -> Any:
         """Return a matrix of zeros with a row for each of some vectors."""
         with _arrays.on_device(self.like):
@@ -146,12 +223,8 @@ class Space:
             out += block[:n] @ block.T
         return out
 
-    def peak(self, vector: Any) -> Any:
-        """Return the largest magnitude of a vector, 0-d on its device; NaN if there is one."""
-        return self.xp.max(self.xp.abs(vector)) if self.size else self.xp.sum(vector)
-
-    def worst(self, vector: Any) -> str | None:
-        """Return the name below x0 of the first leaf of a vector that is not finite, if any."""
+    def _worst(self, vector: Any) -> str | None:
+        # The name below x0 of the first leaf of a vector that is not finite, if any.
         for span, path in zip(self._spans, self.structure.paths, strict=True):
             if not np.isfinite(_arrays.to_numpy(vector[span])).all():
                 return _checks.where("", path)

@@ -9,31 +9,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._arrays import _checks
-from ._base import Run, Solver
+from ._base import Solver
+from ._line_run import LineRun
 from ._search import Trial, armijo, strong_wolfe
 
 _MEMORY = 10  # values that a Barzilai-Borwein step may not exceed
 
 
-class SteepestDescentRun(Run):
+class SteepestDescentRun(LineRun):
     """The direction is always the negative gradient."""
 
     solver: SteepestDescent
-    remembers = (*Run.remembers, "_values", "_t")
+    remembers = (*LineRun.remembers, "_values", "_t")
 
     def _restart(self) -> None:
         square = float(self.at.measured[0])
         self._values = deque([self.at.value], maxlen=_MEMORY)
         self._t = square**-0.5 if square > 0 else 1.0
-        self._turn(square)
-
-    def _turn(self, square: float) -> None:
         self._d = -self.at.gradient
         self.at.slope = -square
 
-    def _measured(self, gradient: Any) -> Sequence[Any]:
-        square = gradient @ gradient
-        return [square] if self._d is None else [gradient @ self._d, square]
+    def _measured(self, trial: Trial) -> Sequence[Any]:
+        square = trial.gradient @ trial.gradient
+        return [square] if self._d is None else [trial.gradient @ self._d, square]
+
+    def _take(self, trial: Trial) -> None:
+        trial.slope = float(trial.measured[0])
 
     def _advance(self) -> Trial:
         if self.at.slope == 0:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .. import _arrays
 from .._arrays import _checks
+from ._seen import Seen
 from ._watch import Watch
 
 
@@ -36,15 +38,15 @@ class Verdict:
 # What a record holds, in order: truths, for a batch an array or one for all, and their verdicts.
 # The judges below know of no difference: they compute with what numbers and arrays share.
 Findings = Sequence[tuple[Any, Verdict]]
-Judge = Callable[[Any], Findings]
+Judge = Callable[[Seen], Findings]
 Epsilon = Callable[[], float]  # the precision of the numbers
 Memory = dict[str, Any]  # what a judge remembers: numbers, or the memories of its parts
 
 
-class Condition:
+class Condition(ABC):
     """Base of the conditions."""
 
-    _needs: ClassVar[tuple[str, ...]] = ()  # of what a loop of one's own has to hand over
+    _needs: ClassVar[tuple[str, ...]] = ()  # of what a loop of your own has to hand over
 
     def start(self, every: int = 1) -> Watch:
         """Return what watches a loop of your own by this condition, from now on.
@@ -97,10 +99,12 @@ class Condition:
         """
         return self._judge(lambda: epsilon, {})
 
+    @abstractmethod
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
-        raise NotImplementedError
+        """Return what judges records; it remembers numbers in `memory` only."""
 
     def _parts(self) -> tuple[Condition, ...]:
+        """Return the conditions of which this is made: a hook."""
         return (self,)
 
     def __or__(self, other: Condition) -> Condition:

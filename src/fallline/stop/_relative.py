@@ -9,6 +9,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks
 from ._conditions import Condition, Epsilon, Findings, Judge, Memory, Verdict
+from ._seen import Seen
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class RelativeGradient(Condition):
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory["first"] = math.nan
 
-        def judge(record: Any) -> Findings:
+        def judge(record: Seen) -> Findings:
             precision, tolerance = epsilon(), self.tolerance
             double = precision < 1e-12
             if tolerance is None:
@@ -66,7 +67,7 @@ class RelativeGradient(Condition):
             if not _arrays.is_array(near) and not near:
                 return [(False, good)]
             step, size = record.change()
-            way = _outlook(record)[1]
+            way = record._outlook[1]
             step = _arrays.choose(step > way, step, way)
             part = precision ** (1 / 3)
             still = ((step <= part) | (step <= part * size)) & (record.iteration > 0)
@@ -109,7 +110,7 @@ class RelativeDecrease(Condition):
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory |= {"before": math.inf, "small": 0}
 
-        def judge(record: Any) -> Findings:
+        def judge(record: Seen) -> Findings:
             tolerance = least_fall(epsilon()) if self.tolerance is None else self.tolerance
             words = f"the objective fell by a fraction of at most {tolerance:.2g}"
             good = Verdict(words if self.times == 1 else f"{words} {self.times} times in a row")
@@ -122,18 +123,13 @@ class RelativeDecrease(Condition):
             small = (fall >= 0) & small & (last < math.inf)
             if self.times == 1:
                 return [(small, good)]
-            short = getattr(record, "shortened", False)  # of runs that search
+            short = record.shortened
             small = small & (~short if _arrays.is_array(short) else not short)
-            small = small & (_outlook(record)[0] <= tolerance * abs(record.value))
+            small = small & (record._outlook[0] <= tolerance * abs(record.value))
             count = memory["small"] = _counted(small) * (memory["small"] + 1)
             return [(count >= self.times, good)]
 
         return judge
-
-
-def _outlook(record: Any) -> tuple[float, float]:
-    # How far the objective and the point have to go yet, where the steps of a run do not tell.
-    return getattr(record, "_outlook", (0.0, 0.0))
 
 
 def _counted(truth: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks, _looks, _reductions
 from .._arrays._trees import Structure
+from ._seen import Seen
 
 
 class Watch:
@@ -87,7 +88,7 @@ class Watch:
                     raise TypeError(msg)
         if self.verdict is None:
             self.calls += 1
-            look = Look(value, gradient, params, self.calls, self._before)
+            look = Iteration(value, gradient, params, self.calls, self._before)
             if self.calls % self.every == 0:
                 self._epsilon = look.epsilon
                 self.verdict = next((v for holds, v in self._judge(look) if holds), None)
@@ -136,7 +137,7 @@ def fill(memory: dict[str, Any], saved: Mapping[str, Any]) -> None:
             memory[key] = x
 
 
-class Look:
+class Iteration(Seen):
     """An iteration of somebody's own loop, as the judges of conditions see one.
 
     Parameters
@@ -169,8 +170,6 @@ class Look:
     def gradient_norm(self) -> float:
         """The largest magnitude of an element of the gradient: a read from its device."""
         return _largest([g for _, g in self.leaves("gradient")])
-
-    shortened = False  # nobody tells
 
     def scaled_gradient(self) -> float:
         """Return the largest product of the gradient and the point, which counts as at least 1."""

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
+from ...penalties import L2
 from ...stop import Condition, NonFinite, Verdict
 from .._base import INTERRUPTED, Solver
 from .._lbfgs import LBFGS
+from .._objective import Objective
 from .._record import Record
 from .._search import no_step
 from .._steepest import SteepestDescent
 from ._rule_run import BatchedRuleRun
 from ._runs import BatchedLBFGSRun, BatchedRun, BatchedSteepestDescentRun
 from ._search import chosen
-from ._space import BatchedObjective, BatchedRecord, Stand
+from ._space import BatchedSpace, Stand
 
 _RUNS: dict[type[Solver], type[BatchedRun]] = {
     LBFGS: BatchedLBFGSRun,
@@ -47,7 +49,12 @@ def start_batch(
         can = ", ".join(solver.__name__ for solver in _RUNS)
         msg = f"batched: {type(method).__name__} takes one problem at a time; {can} and update "
         raise ValueError(msg + "rules take many")
-    return run(method, BatchedObjective(fun, x0, **options), x0, constraint)
+    objective = Objective(fun, x0, space=BatchedSpace, **options)
+    for p in objective.penalties:
+        if p is not None and type(p) is not L2:
+            msg = f"penalty: a batch takes L2, which is a sum over elements, not {p!r}"
+            raise ValueError(msg)
+    return run(method, objective, x0, constraint)
 
 
 def finish(
@@ -78,21 +85,24 @@ def finish(
         The entries of a `MinimizeResult`.
     """
     run.limit = max_iterations
-    look = _Look(run, stop, max_iterations, callback, keep)
+    monitor = BatchMonitor(run, stop, max_iterations, callback, keep)
     try:
-        while look():
+        while monitor():
             run.advance()
             while run.ticks % every and run.ticks != max_iterations:
                 run.advance()
     except KeyboardInterrupt:
-        if not look.interrupted():
+        if not monitor.interrupted():
             raise
-    return look.result()
+    return monitor.result()
 
 
-class _Look:
-    # What is done with each record. A problem's code is zero, or one more than the index of its
-    # verdict; the codes are what is read from the device, once for each look.
+class BatchMonitor:
+    """What is done with each record of a batch, as `Monitor` does it for one problem.
+
+    A problem's code is zero, or one more than the index of its verdict; the codes are what is read
+    from the device, once for each look.
+    """
 
     def __init__(
         self,
@@ -139,7 +149,7 @@ class _Look:
                 run.freeze(self._codes == 0, broken, best)
         return ended < codes.size
 
-    def _judged(self, record: BatchedRecord) -> tuple[Stand, Any]:
+    def _judged(self, record: Record) -> tuple[Stand, Any]:
         # Returns the best points, and which problems were found not finite.
         run, xp, at = self._run, self._run.space.xp, self._run.at
         best = at if self._best is None else self._best

@@ -7,9 +7,11 @@ from typing import Any
 from ... import _arrays
 from ...constraints import Constraint
 from ...optimizer import Optimizer
-from .._rule_run import copied
+from .._objective import Objective
+from .._record import Record
+from .._rule_run import RuleRun, copied
 from ._search import chosen
-from ._space import BatchedObjective, BatchedRecord, Stand
+from ._space import Stand
 
 
 class BatchedRuleRun:
@@ -19,9 +21,9 @@ class BatchedRuleRun:
     where they were left.
     """
 
-    default_stop = None
+    default_stop, _default_iterations = RuleRun.default_stop, RuleRun._default_iterations
 
-    def __init__(self, rule: Any, objective: BatchedObjective, x0: Any, constraint: Any = None):
+    def __init__(self, rule: Any, objective: Objective, x0: Any, constraint: Any = None):
         self.objective, self.space = objective, objective.space
         structure = self.space.structure
         constraints = structure.broadcast(constraint, "constraint")
@@ -67,7 +69,7 @@ class BatchedRuleRun:
 
     def _stand(self) -> Stand:
         space = self.space
-        value, gradient = space.numbers(self._value), space.pack(self._gradient, "gradient")
+        value, gradient = space.value(self._value), space.pack(self._gradient, "gradient")
         with self._guard():
             return Stand(space.pack(self._x, "x"), value, gradient, space.peak(gradient))
 
@@ -77,7 +79,7 @@ class BatchedRuleRun:
         self.ticks += 1
         self._evaluate()
 
-    def look(self) -> BatchedRecord:
+    def look(self) -> Record:
         """Return where the problems stand: copies."""
         xp, old = self.space.xp, self.at
         if self.ticks > self._seen:
@@ -88,7 +90,7 @@ class BatchedRuleRun:
                 self.iteration = self.iteration + steps
             self._before, self._seen = old.x, self.ticks
         at = self.at
-        return BatchedRecord(
+        return Record(
             at.value, at.norm, self.iteration, self.objective.evaluations, 1.0,
             self.space, at.x, at.gradient, self._before,
         )  # fmt: skip

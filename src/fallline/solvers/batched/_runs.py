@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 from ... import _arrays
 from ...stop import Condition
 from .._base import Run
 from .._lbfgs import LBFGS
+from .._objective import Objective
+from .._record import Record
 from .._steepest import _MEMORY, SteepestDescent
 from ._search import Outcome, Point, armijo, begin_halving, begin_wolfe, chosen, strong_wolfe
-from ._space import BatchedObjective, BatchedRecord, Stand
+from ._space import Stand
 
 
-class BatchedRun:
+class BatchedRun(ABC):
     """A solver at work on many problems: each evaluation is one of all.
 
     Every problem is in an iteration, and a trial of its line search, of its own. What is true of
@@ -29,10 +32,9 @@ class BatchedRun:
     """
 
     default_stop: ClassVar[Condition | None] = Run.default_stop
+    _default_iterations: ClassVar[int] = Run._default_iterations
 
-    def __init__(
-        self, solver: Any, objective: BatchedObjective, x0: Any, constraint: Any = None
-    ) -> None:
+    def __init__(self, solver: Any, objective: Objective, x0: Any, constraint: Any = None) -> None:
         self.solver, self.objective, self.space = solver, objective, objective.space
         if constraint is not None:
             msg = f"constraint: {type(solver).__name__} has none"
@@ -65,9 +67,9 @@ class BatchedRun:
         length = self._reach / xp.sqrt(xp.where(square > 0, square, 1.0 + self._zero))
         return xp.where(square > 0, length, 1.0 + self._zero)
 
+    @abstractmethod
     def _begin(self, t: Any) -> Any:
         """Return searches from where the problems stand."""
-        return begin_wolfe(self.space.xp, self._start, t)
 
     @property
     def _start(self) -> Point:
@@ -77,9 +79,9 @@ class BatchedRun:
     def _noise(self) -> Any:
         return 4 * self.space.epsilon * self.space.xp.abs(self.at.value)
 
+    @abstractmethod
     def _judged(self, trial: Point) -> Outcome:
         """Return what the searches make of a trial."""
-        return strong_wolfe(self.space.xp, self._search, self._start, trial, noise=self._noise)
 
     def advance(self) -> None:
         """Evaluate all problems once."""
@@ -108,16 +110,16 @@ class BatchedRun:
             self._search = chosen(xp, turned, fresh, outcome.search)
             self._tried = xp.where(turned, fresh.t, self._tried)
 
+    @abstractmethod
     def _turn(
         self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
     ) -> tuple[Any, Any]:
         """Take other directions; return for which problems, and the first step lengths."""
-        raise NotImplementedError
 
-    def look(self) -> BatchedRecord:
+    def look(self) -> Record:
         """Return where the problems stand."""
         at = self.at
-        return BatchedRecord(
+        return Record(
             at.value, at.norm, self.iteration, self.objective.evaluations, self._length,
             self.space, at.x, at.gradient, self._before, self._shortened,
         )  # fmt: skip
@@ -135,7 +137,7 @@ class BatchedRun:
         self.at = chosen(self.space.xp, back, best, self.at)
 
 
-class Pair(NamedTuple):
+class CurvaturePair(NamedTuple):
     """A step and the change of the gradient along it, and one over their product, zero for none."""
 
     s: Any
@@ -153,9 +155,15 @@ class BatchedLBFGSRun(BatchedRun):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._pairs: list[Pair] = []  # oldest first
+        self._pairs: list[CurvaturePair] = []  # oldest first
         self._gamma = 1.0 + self._zero
         self._fresh = self.running
+
+    def _begin(self, t: Any) -> Any:
+        return begin_wolfe(self.space.xp, self._start, t)
+
+    def _judged(self, trial: Point) -> Outcome:
+        return strong_wolfe(self.space.xp, self._search, self._start, trial, noise=self._noise)
 
     def _turn(
         self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
@@ -164,7 +172,7 @@ class BatchedLBFGSRun(BatchedRun):
         y = new.gradient - old.gradient
         sy, yy = trial.t * dot(y, self._d), dot(y, y)
         bent = accepted & (sy > self.space.epsilon * -self._slope * trial.t)
-        self._remember(bent, Pair(trial.t * self._d, y, 1 / sy))
+        self._remember(bent, CurvaturePair(trial.t * self._d, y, 1 / sy))
         self._gamma = xp.where(bent, sy / yy, self._gamma)
         again = failed & ~self._fresh
         self.stuck = self.stuck | (failed & self._fresh)
@@ -179,13 +187,13 @@ class BatchedLBFGSRun(BatchedRun):
         self._slope = xp.where(turned, slope, self._slope)
         return turned, xp.where(self._fresh, self._first(square), 1.0 + self._zero)
 
-    def _remember(self, bent: Any, new: Pair) -> None:
+    def _remember(self, bent: Any, new: CurvaturePair) -> None:
         xp, history = self.space.xp, self.solver.pairs(self.space.size)
         void = self._zero
-        old = [Pair(s, y, xp.where(self._fresh, void, rho)) for s, y, rho in self._pairs]
+        old = [CurvaturePair(s, y, xp.where(self._fresh, void, rho)) for s, y, rho in self._pairs]
         longer = [*old, new]
         if len(old) < history:
-            old = [Pair(*(xp.zeros_like(x) for x in new)), *old]
+            old = [CurvaturePair(*(xp.zeros_like(x) for x in new)), *old]
         else:
             longer = longer[1:]
         self._pairs = [chosen(xp, bent, a, b) for a, b in zip(longer, old, strict=True)]
@@ -221,7 +229,7 @@ class BatchedSteepestDescentRun(BatchedRun):
     def _begin(self, t: Any) -> Any:
         size = self.solver.step_size
         if size == "wolfe":
-            return super()._begin(t)
+            return begin_wolfe(self.space.xp, self._start, t)
         if not isinstance(size, str):
             t = float(size(self.ticks) if callable(size) else size) + self._zero
         return begin_halving(self.space.xp, t)

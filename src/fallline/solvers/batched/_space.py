@@ -1,20 +1,17 @@
-"""Many problems as one matrix: the space, the objective and the records of a batch."""
+"""Many problems as one matrix: the space of a batch, and where its problems stand."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ... import _arrays
 from ..._arrays import _checks
-from ...penalties import L2
-from .._base import Objective
-from .._record import Record
-from .._space import Space
+from .._space import AbstractSpace
 
 
-class BatchedSpace(Space):
+class BatchedSpace(AbstractSpace):
     """The matrices that stand for trees like `x0`, with a column for each problem.
 
     With the problems along the last axis, numbers of shape (problems,) broadcast against a matrix,
@@ -23,7 +20,7 @@ class BatchedSpace(Space):
     Parameters
     ----------
     x0 : array or tree of arrays
-        As in `Space`; the leading axis of every leaf counts the problems.
+        As in `AbstractSpace`; the leading axis of every leaf counts the problems.
 
     Attributes
     ----------
@@ -67,7 +64,7 @@ class BatchedSpace(Space):
         xp = self.xp
         return xp.max(xp.abs(vector), axis=0) if self.size else xp.sum(vector, axis=0)
 
-    def numbers(self, value: Any) -> Any:
+    def value(self, value: Any) -> Any:
         """Return what `fun` gave for the values as a new array, without a look at it."""
         value, place = _arrays.unscalar(value), "fun: its values"
         if not _arrays.is_array(value):
@@ -82,29 +79,28 @@ class BatchedSpace(Space):
             raise ValueError(_checks.mismatch(place, "shape", shape, (self.problems,)))
         return self.xp.astype(_arrays.detached(value), self.dtype, copy=True)
 
-
-class BatchedObjective(Objective):
-    """A function of a tree as one of matrices, with a value for each problem."""
-
-    space: BatchedSpace
-    space_of = BatchedSpace
-
-    def __init__(self, fun: Callable[..., Any], x0: Any, *, penalty: Any = None, **more: Any):
-        super().__init__(fun, x0, penalty=penalty, **more)
-        for p in self._penalties:
-            if p is not None and type(p) is not L2:
-                msg = f"penalty: a batch takes L2, which is a sum over elements, not {p!r}"
-                raise ValueError(msg)
-
-    def __call__(self, x: Any) -> tuple[Any, Any]:
-        """Return the values and the gradients, new arrays."""
-        value, gradient = super().__call__(x)
-        return self.space.numbers(value), gradient
-
-    def _penalty(self, penalty: Any, leaf: Any) -> Any:
+    def penalty(self, penalty: Any, leaf: Any) -> Any:
+        """Return an L2 penalty of each problem."""
         squares = _arrays.abs2(_arrays.widened(leaf))
-        xp, shape = self.space.xp, (leaf.shape[0], math.prod(leaf.shape[1:]))
-        return penalty.alpha / 2 * xp.sum(xp.reshape(squares, shape), axis=1)
+        shape = leaf.shape[0], math.prod(leaf.shape[1:])
+        return penalty.alpha / 2 * self.xp.sum(self.xp.reshape(squares, shape), axis=1)
+
+    def read(self, number: Any) -> Any:
+        """Return the numbers on their device."""
+        return number
+
+    def lengths(self, step: Any, x: Any) -> tuple[Any, Any]:
+        """Return the Euclidean norms of each problem."""
+        return self.xp.sqrt(self.dot(step, step)), self.xp.sqrt(self.dot(x, x))
+
+    def broken(self, numbers: Sequence[Any]) -> Any:
+        """Return for which problems the value or the norm is not finite."""
+        value, norm = numbers
+        return ~(self.xp.isfinite(value) & self.xp.isfinite(norm))
+
+    def not_finite(self, norm: Any, gradient: Any, iteration: Any) -> str:
+        """Return what is true of every such problem."""
+        return "the value or the gradient is not finite"
 
 
 class Stand(NamedTuple):
@@ -114,28 +110,3 @@ class Stand(NamedTuple):
     value: Any
     gradient: Any
     norm: Any
-
-
-class BatchedRecord(Record):
-    """A record whose numbers are arrays with one entry for each problem, on their device."""
-
-    _space: BatchedSpace
-
-    def _read(self, number: Any) -> Any:
-        return number
-
-    def change(self) -> tuple[Any, Any]:
-        """Return the Euclidean norms of the last steps and of the points."""
-        space, x = self._space, self._x
-        d = x if self._before is None else x - self._before
-        return space.xp.sqrt(space.dot(d, d)), space.xp.sqrt(space.dot(x, x))
-
-    @property
-    def broken(self) -> Any:
-        """Whether the value or the gradient is not finite."""
-        xp = self._space.xp
-        return ~(xp.isfinite(self.value) & xp.isfinite(self.gradient_norm))
-
-    def not_finite(self) -> str:
-        """Return in words what is not finite where something is."""
-        return "the value or the gradient is not finite"

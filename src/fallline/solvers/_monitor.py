@@ -15,12 +15,12 @@ from ..stop._watch import fill
 from . import _resume
 from ._base import INTERRUPTED
 from ._record import Record
-from ._rule_run import RuleRun, copied
+from ._rule_run import copied
 
 Keep = dict[str, Callable[[Record], Any]]
 
 
-class Look:
+class Monitor:
     """What is done with each record: history, the best point, the conditions, the callbacks.
 
     Parameters
@@ -53,7 +53,7 @@ class Look:
         self._watch = None if stop is None else stop.watch(epsilon, self._memory)
         self._callback, self._keep, self.hooks, self.stop = callback, keep, hooks, stop
         self.view = view
-        self.view.look = self
+        self.view.monitor = self
         self.history: dict[str, list[Any]] = {name: [] for name in keep}
         # What the conditions remembered before they judged the last record.
         self.memory = copy.deepcopy(self._memory)
@@ -137,11 +137,11 @@ class View:
         The newest ``"loss"`` and ``"gradient_norm"``; ``history.last(name)``.
     """
 
-    look: Look
+    monitor: Monitor
 
     def __init__(self, run: Any, method: Any, epochs: int | None) -> None:
         self._run, self._method, self.epochs = run, method, epochs
-        self.optimizer = run.optimizer if isinstance(run, RuleRun) else None
+        self.optimizer = run.optimizer
         self.verdict: Verdict | None = None
         self.history = _Newest()
         self._paths: list[Any] = []
@@ -183,7 +183,7 @@ class View:
         more, arrays : mapping, optional
             What else belongs into the file: entries of its header, and arrays by their names.
         """
-        _resume.save(path, self._run, self._method, self.look, more=more, arrays=arrays)
+        _resume.save(path, self._run, self._method, self.monitor, more=more, arrays=arrays)
 
     def save_later(self, path: Any) -> None:
         """Write it once all callbacks of this iteration were called.

@@ -1,0 +1,44 @@
+"""What conditions look at."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+
+class Seen:
+    """Base of what stands for an iteration: records, and their like in loops and epochs.
+
+    Attributes
+    ----------
+    value, gradient_norm : float
+        The objective, and the largest magnitude of an element of its gradient.
+    iteration, evaluations : int
+        Iterations and evaluations so far.
+    broken : bool
+        Whether the value or the gradient is not finite.
+    shortened : bool
+        Whether a line search had to shorten the step.
+    _outlook : pair of float
+        How far the objective and the point have to go yet, where the steps of a run do not tell.
+    """
+
+    value: Any
+    gradient_norm: Any
+    iteration: Any
+    evaluations: Any
+    broken: Any
+    shortened: Any = False
+    _outlook: tuple[float, float] = (0.0, 0.0)
+
+    def change(self) -> tuple[Any, Any]:
+        """Return the norms of the last step and of the point; a step without end if unknown."""
+        return inf, inf
+
+    def scaled_gradient(self) -> Any:
+        """Return the largest product of the gradient and the point, infinite if unknown."""
+        return inf
+
+    def not_finite(self) -> str:
+        """Return in words what is not finite; empty if all is."""
+        return ""
