@@ -294,12 +294,13 @@ def test_an_interrupted_run_returns_its_best_point(method, options, where):
 
     hooks = [crash(7, KeyboardInterrupt)] if where == "callback" else []
     found = fl.minimize(
-        fun, X0, method=method, **options, stop=None, max_iterations=MOST, callbacks=hooks
-    )
+        fun, X0, method=method, **options, stop=None, max_iterations=MOST, callbacks=hooks,
+        record=["fun", "x"],
+    )  # fmt: skip
     assert (found.success, found.status) == (False, 98)
     assert "interrupted" in found.message
     assert found.fun == min(found.history["fun"] + [found.fun])
-    assert any(np.array_equal(found.x, x) for x in points)
+    assert any(np.array_equal(found.x, x) for x in [*points, *found.history["x"]])
     if not options:
         assert found.fun == rosenbrock(found.x)[0]
         np.testing.assert_array_equal(found.jac, rosenbrock(found.x)[1])
