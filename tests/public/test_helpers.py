@@ -41,7 +41,7 @@ WRONG = {
         "a sign of zero": (ONE, np.asarray([1.0, 0.0, np.nan])),
         "a last bit": (ONE, np.asarray([np.nextafter(1.0, 2.0), -0.0, np.nan])),
         "a number for NaN": (ONE, np.asarray([1.0, -0.0, 0.0])),
-        "a dtype": (ONE, ONE.astype("float32")),
+        "a dtype": (np.zeros(2), np.zeros(2, "float32")),
         "a shape": (ONE, ONE[None]),
         "an imaginary part": (np.asarray([1.0 + 0.0j]), np.asarray([complex(1.0, -0.0)])),
     },
