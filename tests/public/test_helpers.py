@@ -60,7 +60,7 @@ WRONG = {
     "same_model": {
         "a coefficient": (model(), model((1.0, 2.1))),
         "an intercept": (model(), model(intercept=0.6)),
-        "a shape of coefficients": (model((1.0, 1.0)), model(((1.0, 1.0),))),
+        "a shape of coefficients": (model(1.0), model((1.0, 1.0))),
         "a shape of intercepts": (model(), model(intercept=(0.5,))),
     },
     "unchanged": {
