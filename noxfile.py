@@ -155,7 +155,7 @@ def matrix(session: nox.Session, row: str) -> None:
     elif row == "newest-numpy":
         needs, backends = ["numpy>=2.dev0"], ["numpy"]  # pre-releases too
     elif row == "lowest":
-        needs = [*lowest("numba", "jax", "plot", "progress", "sklearn"), "scipy==1.13"]
+        needs = [*lowest("numba", "jax", "plot", "progress", "sklearn"), "scipy==1.14"]
         backends = ["numpy", "jax"]
     else:
         needs, backends = lowest("torch"), ["torch"]
