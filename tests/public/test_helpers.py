@@ -41,7 +41,7 @@ WRONG = {
         "a sign of zero": (ONE, np.asarray([1.0, 0.0, np.nan])),
         "a last bit": (ONE, np.asarray([np.nextafter(1.0, 2.0), -0.0, np.nan])),
         "a number for NaN": (ONE, np.asarray([1.0, -0.0, 0.0])),
-        "a dtype": (ONE, ONE.astype("float32")),
+        "a dtype": (np.zeros(2), np.zeros(2, "float32")),
         "a shape": (ONE, ONE[None]),
         "an imaginary part": (np.asarray([1.0 + 0.0j]), np.asarray([complex(1.0, -0.0)])),
     },
@@ -60,7 +60,7 @@ WRONG = {
     "same_model": {
         "a coefficient": (model(), model((1.0, 2.1))),
         "an intercept": (model(), model(intercept=0.6)),
-        "a shape of coefficients": (model((1.0, 1.0)), model(((1.0, 1.0),))),
+        "a shape of coefficients": (model(1.0), model((1.0, 1.0))),
         "a shape of intercepts": (model(), model(intercept=(0.5,))),
     },
     "unchanged": {
