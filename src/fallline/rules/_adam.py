@@ -76,10 +76,12 @@ class Adam(MomentRule):
         return (*super().slots, vmax) if self.amsgrad else super().slots
 
     def scalars(self, t: Any) -> dict[str, Any]:
-        found = super().scalars(t)
+        correction = bias_correction(self.beta2, t)
+        found = self._moment_scalars(t, correction)
         if self.eps_hat:
             found["eps"] = self.eps / found["root"]
-        return {**found, "inside": self.eps_root * bias_correction(self.beta2, t)}
+        found["inside"] = self.eps_root * correction
+        return found
 
     def formula(
         self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any, *vmax: Any

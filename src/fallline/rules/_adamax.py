@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from .._arrays._pairs import modulus
-from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper
-from ._descent import decay_scalars, decayed
+from ._base import Hyperparameter, Slot, hyper
+from ._descent import decayed
+from ._moments import MomentRule
 
 
-class Adamax(Rule):
+class Adamax(MomentRule):
     r"""Adamax: Adam with the largest gradient, slowly forgotten, in place of the second moment.
 
     .. math::
@@ -56,27 +57,10 @@ class Adamax(Rule):
     """
 
     learning_rate: Hyperparameter = hyper(default=2e-3)
-    beta1: Hyperparameter = hyper(default=0.9, high=1.0, below=True)
-    beta2: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
-    eps: Hyperparameter = hyper(default=1e-8)
-    weight_decay: Hyperparameter = hyper(default=0.0)
-    decoupled: bool = False
-    maximize: bool = False
-    complex_moment: str = "modulus"
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"), Slot("u", real=True))
-
-    def scalars(self, t: Any) -> dict[str, Any]:
-        return {
-            "beta1": self.beta1,
-            "new1": 1 - self.beta1,
-            "beta2": self.beta2,
-            "size": self.learning_rate / bias_correction(self.beta1, t),
-            "eps": self.eps,
-            **decay_scalars(self, self.learning_rate),
-        }
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, u: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
@@ -84,5 +68,5 @@ class Adamax(Rule):
         u = xp.maximum(s.beta2 * u, modulus(xp, g) + s.eps)
         return p - s.size * (m / u), m, u
 
-    def lengths(self, xp: Any, s: Any, m: Any, u: Any) -> Any:
-        return s.size / u
+    def _divisor(self, xp: Any, s: Any, *u: Any) -> Any:
+        return u[0]

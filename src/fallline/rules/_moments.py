@@ -29,13 +29,17 @@ class MomentRule(Rule):
         return (Slot("m"), Slot("v", real=True))
 
     def scalars(self, t: Any) -> dict[str, Any]:
+        return self._moment_scalars(t, bias_correction(self.beta2, t))
+
+    def _moment_scalars(self, t: Any, correction: Any) -> dict[str, Any]:
+        """Return the scalars, given the bias correction of the second moment."""
         return {
             "beta1": self.beta1,
             "new1": 1 - self.beta1,
             "beta2": self.beta2,
             "new2": 1 - self.beta2,
             "size": self.learning_rate / bias_correction(self.beta1, t),
-            "root": _arrays.square_root(bias_correction(self.beta2, t)),
+            "root": _arrays.square_root(correction),
             "eps": self.eps,
             **decay_scalars(self, self.learning_rate),
         }

@@ -70,10 +70,12 @@ class RAdam(MomentRule):
         divides = length > 5
         above = _arrays.choose(divides, (length - 4) * (length - 2) * longest, 1.0)
         below = _arrays.choose(divides, (longest - 4) * (longest - 2) * length, 1.0)
-        weight = _arrays.choose(divides, bias_correction(self.beta2, t), 1.0)
-        found = super().scalars(t)
+        correction = bias_correction(self.beta2, t)
+        weight = _arrays.choose(divides, correction, 1.0)
+        found = self._moment_scalars(t, correction)
         found["size"] = found["size"] * _arrays.square_root(weight * above / below)
-        return {**found, "divides": _arrays.choose(divides, 1.0, 0.0)}
+        found["divides"] = _arrays.choose(divides, 1.0, 0.0)
+        return found
 
     def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         p, g = decayed(self, s, p, g)
