@@ -3,8 +3,7 @@
 "Testing unconstrained optimization software", ACM TOMS 7, 1981; its numbers in brackets. Each
 function takes a vector and returns (r, J); the objective is r.r and its gradient 2 J'r.
 ``tests/data/mgh.json`` has the sizes, the starts, the minima with points that attain them, and the
-bounds of Gay, "A trust-region approach to linearly constrained optimization", 1984, in which every
-bounded problem has at least one constraint that matters.
+bounds of Gay, "A trust-region approach to linearly constrained optimization", 1984.
 """
 
 from __future__ import annotations

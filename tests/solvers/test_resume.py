@@ -1,10 +1,8 @@
-"""Runs of `minimize` that are watched, saved, cut off and taken up again."""
+"""A run continues from a file bit for bit; other files are refused."""
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -13,76 +11,15 @@ import fallline as fl
 from fallline import callbacks, solvers, stop
 from fallline.solvers._proximal import ProximalRun
 from tests.problems import rosenbrock
-
-X0 = np.array([-1.2, 1.0, 0.7, -0.3])
-BOX = {"constraint": fl.Box(-0.5, 0.8)}
-L1 = {"penalty": fl.L1(0.5)}
-WAYS = [
-    (fl.LBFGS(), {}),
-    (fl.LBFGS(history=2), {"penalty": fl.L2(0.1)}),
-    (fl.LBFGSB(history=3), BOX),
-    (fl.OWLQN(), L1),
-    (fl.ConjugateGradient(), {}),
-    (fl.ConjugateGradient("dai-yuan"), {}),
-    (fl.ConjugateGradient("hager-zhang"), {}),
-    (fl.SteepestDescent(), {}),
-    (fl.SteepestDescent("wolfe"), {}),
-    (fl.SteepestDescent("armijo"), {}),
-    (fl.SteepestDescent(lambda k: 1e-3 / (1 + k)), {}),
-    (fl.ProximalGradient(), {**L1, **BOX}),
-    (fl.ProximalGradient(accelerated=True), L1),
-    (fl.ProximalGradient(lambda k: 1e-3 / (1 + k), accelerated=True), L1),
-    (fl.Adam(0.05), {}),
-    (fl.SGD(1e-3, momentum=0.9), {**L1, **BOX}),
-    (fl.ScheduleFreeAdamW(0.05), {}),
-    (fl.NAdam(0.05), {}),
-]
-NAMES = [f"{method!r} {options}".split(" at 0x")[0] for method, options in WAYS]
-EVERY = pytest.mark.parametrize(("method", "options"), WAYS, ids=NAMES)
-MOST = 25
-
-
-class CrashError(Exception):
-    """The end of a process."""
-
-
-def crash(at, error=CrashError):
-    def callback(run):
-        if run.epoch == at:
-            raise error
-
-    return callback
-
-
-def seeing(points, fun=rosenbrock):
-    def watched(x):
-        points.append(np.array(x))
-        return fun(x)
-
-    return watched
-
-
-def solved(points, method, options, **more):
-    more = {"stop": None, "check_every": 1, "record": ("fun", "x", "nfev"), **more}
-    more = {"max_iterations": MOST, **more}
-    return fl.minimize(seeing(points), X0, method=method, **options, **more)
-
-
-def assert_the_same(a, b):
-    assert list(a) == list(b)
-    for name in ("message", "success", "status", "fun", "gradient_norm", "nit", "nfev"):
-        assert a[name] == b[name], name
-    for name in ("x", "jac"):
-        np.testing.assert_array_equal(a[name], b[name])
-    assert list(a.history) == list(b.history)
-    for name in a.history:
-        assert len(a.history[name]) == len(b.history[name])
-        for one, two in zip(a.history[name], b.history[name], strict=True):
-            assert type(one) is type(two)
-            np.testing.assert_array_equal(one, two)
-
-
-# -- files --------------------------------------------------------------------------------
+from tests.solvers.watched import (
+    EVERY,
+    X0,
+    CrashError,
+    assert_the_same,
+    crash,
+    seeing,
+    solved,
+)
 
 
 @EVERY
@@ -276,161 +213,3 @@ def test_a_forged_file_is_refused(tmp_path):
     refused(lambda saved, _: saved["state"].update(at={"kind": "Popen", "fields": {}}))
     short = {name: (x[..., :2], dtype) for name, (x, dtype) in arrays.items()}
     refused(lambda _, members: members.update(short))
-
-
-# -- interruptions ------------------------------------------------------------------------
-
-
-@EVERY
-@pytest.mark.parametrize("where", ["function", "callback"])
-def test_an_interrupted_run_returns_its_best_point(method, options, where):
-    points = []
-
-    def fun(x):
-        if where == "function" and len(points) == 9:
-            raise KeyboardInterrupt
-        points.append(x)
-        return rosenbrock(x)
-
-    hooks = [crash(7, KeyboardInterrupt)] if where == "callback" else []
-    found = fl.minimize(
-        fun, X0, method=method, **options, stop=None, max_iterations=MOST, callbacks=hooks,
-        record=["fun", "x"],
-    )  # fmt: skip
-    assert (found.success, found.status) == (False, 98)
-    assert "interrupted" in found.message
-    assert found.fun == min(found.history["fun"] + [found.fun])
-    assert any(np.array_equal(found.x, x) for x in [*points, *found.history["x"]])
-    if not options:
-        assert found.fun == rosenbrock(found.x)[0]
-        np.testing.assert_array_equal(found.jac, rosenbrock(found.x)[1])
-
-
-def test_a_rule_that_nobody_looks_at_keeps_its_progress():
-    def fun(x):
-        calls.append(1)
-        if len(calls) == 40:
-            raise KeyboardInterrupt
-        return np.sum((x - 3) ** 2), 2 * (x - 3)
-
-    calls = []
-    found = fl.minimize(fun, np.zeros(2), method=fl.SGD(0.1))
-    assert (found.status, found.nit) == (98, 39)
-    assert found.fun == np.sum((found.x - 3) ** 2) < 1e-4
-
-
-def test_an_interruption_before_the_first_value_goes_on():
-    def fun(x):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fl.minimize(fun, np.zeros(2))
-
-
-@pytest.mark.parametrize("method", [fl.LBFGS(), fl.SteepestDescent(), fl.Adam(0.1)], ids=repr)
-@pytest.mark.parametrize("every", [1, 4])
-def test_an_interrupted_batch_returns_the_best_points(method, every):
-    def fun(x):
-        if len(points) == 9:
-            raise KeyboardInterrupt
-        points.append(x.copy())
-        values = np.array([rosenbrock(row)[0] for row in x])
-        return values, np.array([rosenbrock(row)[1] for row in x])
-
-    points = []
-    x0 = np.array([X0, np.ones(4), -X0])  # the second stands at its minimum
-    found = fl.minimize(fun, x0, method=method, batched=True, check_every=every)
-    assert found.status[0] == found.status[2] == 98
-    assert not found.success[0]
-    assert "interrupted" in found.message
-    for i, (x, value) in enumerate(zip(found.x, found.fun, strict=True)):
-        assert value == rosenbrock(x)[0]
-        np.testing.assert_array_equal(found.jac[i], rosenbrock(x)[1])
-    assert found.fun[0] < rosenbrock(X0)[0]
-
-
-def test_fit_tells_of_an_interrupted_solver():
-    X, y = np.random.default_rng(0).standard_normal((30, 3)), np.arange(30.0)
-    hooks = [crash(2, KeyboardInterrupt)]
-    model = fl.LinearModel(fl.losses.SquaredError())
-    found = fl.fit(model, (X, y), method="cg", callbacks=hooks)
-    assert (found.success, found.status) == (False, 98)
-    assert "interrupted" in found.message
-    assert model.value_and_gradient(found.params, X, y)[0] == found.loss
-
-
-# -- what watches -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["lbfgs", fl.Adam(0.1)], ids=repr)
-def test_a_bar_shows_progress(method, monkeypatch):
-    tqdm = pytest.importorskip("tqdm")
-    text = io.StringIO()
-    bars = []
-
-    class Bar(tqdm.tqdm):
-        def __init__(self, **options):
-            super().__init__(file=text, **options)
-            bars.append(self)
-
-    monkeypatch.setattr(tqdm, "tqdm", Bar)
-    found = solved([], method, {}, progress=True, check_every=5)
-    assert [bar.n for bar in bars] == [found.nit]
-    assert bars[0].total == MOST
-    assert "loss=" in text.getvalue()
-
-
-def test_callbacks_see_the_run(caplog, tmp_path):
-    class Sees(callbacks.Callback):
-        def on_start(self, run):
-            seen.append(("start", run.epoch, run.step))
-
-        def on_epoch(self, run):
-            seen.append((run.loss, run.epoch, run.step))
-            assert run.loss == run.history.last("loss") == rosenbrock(run.params)[0]
-            assert run.history.last("gradient_norm") == np.max(np.abs(rosenbrock(run.params)[1]))
-            assert run.optimizer is None
-            if run.epoch == 6:
-                run.stop("enough", status=0)
-
-        def on_end(self, run):
-            seen.append(("end", run.epoch, run.step))
-
-    seen, log = [], tmp_path / "log.csv"
-    with caplog.at_level(logging.INFO, "fallline"):
-        found = solved([], "lbfgs", {}, callbacks=[Sees(), callbacks.Log(2), callbacks.CSVLog(log)])
-    assert (found.message, found.status, found.success) == ("enough", 0, True)
-    assert seen[0] == ("start", 0, 1)
-    assert [entry[0] for entry in seen[1:-1]] == found.history["fun"][1:]
-    assert seen[-1] == ("end", 6, found.nfev)
-    assert len(caplog.records) == 3
-    assert len(log.read_text().splitlines()) == 7
-
-    def ends(run):
-        if run.epoch == 2:
-            raise StopIteration
-
-    for hook in (ends, lambda run: run.epoch == 2):
-        stopped = solved([], "lbfgs", {}, callbacks=[hook])
-        assert (stopped.nit, stopped.status, stopped.success) == (2, 99, False)
-
-
-def test_what_belongs_to_fit_is_refused(tmp_path):
-    for hook, words in [
-        (callbacks.Checkpoint(tmp_path / "x", steps=3), r"callbacks\[0\]: .*every="),
-        (callbacks.EarlyStopping(3), r"callbacks\[0\]: .*stop=.*NotImproved"),
-        (callbacks.Log, r"callbacks\[0\]: is .*expected"),
-    ]:
-        with pytest.raises((TypeError, ValueError), match=words):
-            solved([], "lbfgs", {}, callbacks=[hook])
-
-
-def test_hooks_are_told_of_the_end_whatever_happens():
-    class Sees(callbacks.Callback):
-        def on_end(self, run):
-            ends.append(run.epoch)
-
-    ends = []
-    with pytest.raises(CrashError):
-        solved([], "lbfgs", {}, callbacks=[Sees(), crash(3)])
-    assert ends == [3]

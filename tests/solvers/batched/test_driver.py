@@ -1,0 +1,254 @@
+"""Conditions judge each problem, and what has ended stays."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import fallline as fl
+from fallline import stop
+from tests.solvers.batched.methods import ALL, SOLVERS, agree, bowls, name, plain, singles
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        None,
+        stop.GradientNorm(1e-3),
+        stop.RelativeDecrease(1e-4),
+        stop.ParameterChange(1e-3),
+        stop.Target(-0.3),
+        stop.NotImproved(3, by=1e-3),
+        stop.GradientNorm(1e-2) & stop.RelativeDecrease(1e-3),
+        stop.Target(-0.3) | stop.GradientNorm(1e-3),
+        (stop.Target(-0.3) | stop.ParameterChange(1e-2)) & stop.GradientNorm(1e-2),
+        stop.MaxTime(60) & stop.GradientNorm(1e-3),
+        stop.MaxTime(60) | stop.GradientNorm(1e-3),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("method", [fl.LBFGS(), fl.SteepestDescent("armijo")], ids=name)
+def test_conditions_judge_each_problem(method, condition):
+    one, batch, x0 = bowls()
+    options = {"method": method, "stop": condition, "max_iterations": 12}
+    found = fl.minimize(batch, x0, batched=True, **options)
+    runs = singles(one, x0, **options)
+    agree(found, runs, 1e-8)
+    for message in {run.message for run in runs}:
+        count = sum(run.message == message for run in runs)
+        assert f"{count}: {message}" in found.message
+
+
+@pytest.mark.parametrize("method", [fl.Adam(0.1), fl.SteepestDescent(0.1)], ids=name)
+def test_conditions_that_remember_judge_rules_too(method):
+    one, batch, x0 = bowls()
+    for condition in (stop.RelativeDecrease(1e-4), stop.NotImproved(5, by=1e-3)):
+        options = {"method": method, "stop": condition, "max_iterations": 300}
+        runs = singles(one, x0, **options)
+        agree(fl.minimize(batch, x0, batched=True, **options), runs, 1e-10)
+
+
+def test_conditions_judge_floats_and_arrays_alike():
+    rng = np.random.default_rng(0)
+    values = np.sort(rng.standard_normal((30, 50)) * np.exp(rng.uniform(-3, 3, 50)), axis=0)[::-1]
+    for condition in (
+        stop.RelativeDecrease(0.5),
+        stop.NotImproved(2, by=0.3),
+        stop.Target(-1.0) & stop.RelativeDecrease(0.9),
+    ):
+        judge = condition.judge(1e-16)
+        watches = [condition.watch(1e-16) for _ in range(50)]
+        for k, row in enumerate(values):
+            arrays = SimpleNamespace(value=row, iteration=np.full(50, k))
+            floats = [SimpleNamespace(value=float(value), iteration=k) for value in row]
+            ones = [w(f) is not None for w, f in zip(watches, floats, strict=True)]
+            pairs = judge(arrays)
+            assert np.all(ones == (pairs[0][0] if pairs else np.zeros(50, bool)))
+            if condition == stop.RelativeDecrease(0.5) and k:
+                last, scale = values[k - 1], np.maximum(np.abs(row), np.abs(values[k - 1]))
+                assert np.all(ones == (last - row <= 0.5 * np.maximum(scale, 1)))
+
+
+def test_conditions_are_what_they_say():
+    _, batch, x0 = bowls()
+    options = {"method": fl.SteepestDescent(0.1), "max_iterations": 300, "record": ("fun", "x")}
+
+    def ended(condition, holds):
+        found = fl.minimize(batch, x0, batched=True, stop=condition, **options)
+        f, x = np.array(found.history["fun"]), np.array(found.history["x"])
+        for i, end in enumerate(found.nit):
+            held = [k for k in range(end + 1) if holds(f[: k + 1, i], x[: k + 1, i])]
+            assert held[:1] == [end], (condition, i)
+        assert len(set(found.nit)) > 1
+
+    def falls(f, x):
+        return len(f) > 1 and 0 <= f[-2] - f[-1] <= 1e-4 * max(abs(f[-2]), abs(f[-1]), 1)
+
+    def short(f, x):
+        step = math.inf if len(x) < 2 else np.linalg.norm(x[-1] - x[-2])
+        return step <= 1e-2 * max(np.linalg.norm(x[-1]), 1)
+
+    def late(f, x):
+        best, since = math.inf, 0
+        for k, value in enumerate(f):
+            if value < best - 1e-2:
+                best, since = value, k
+        return len(f) - 1 - since >= 3
+
+    ended(stop.RelativeDecrease(1e-4), falls)
+    ended(stop.ParameterChange(1e-2), short)
+    ended(stop.NotImproved(3, by=1e-2), late)
+    ended(stop.Target(0.0) | stop.NotImproved(3, by=1e-2), lambda f, x: late(f, x) or f[-1] <= 0)
+    ended(
+        stop.ParameterChange(1e-2) & stop.NotImproved(3, by=1e-2),
+        lambda f, x: short(f, x) and late(f, x),
+    )
+
+
+def test_limits_are_of_all_problems():
+    _, batch, x0 = bowls()
+    found = fl.minimize(batch, x0, batched=True, stop=stop.MaxEvaluations(5))
+    assert found.nfev == 5
+    assert np.all(found.status == 1)
+    assert found.message == "0 of 6 converged; 6: the objective was evaluated 5 times"
+    assert np.all(fl.minimize(batch, x0, batched=True, stop=stop.MaxTime(0)).nit == 0)
+    for every in (1, 50):
+        found = fl.minimize(
+            batch, x0, batched=True, stop=stop.GradientNorm(0.0), max_iterations=3,
+            check_every=every, method=fl.SteepestDescent("wolfe"),
+        )  # fmt: skip
+        assert np.all(found.nit == 3)
+        assert np.all(found.status == 1)
+    found = fl.minimize(
+        batch, x0, batched=True, stop=stop.ParameterChange(0.0), max_iterations=5, check_every=2,
+        method=fl.SteepestDescent("armijo"),
+    )  # fmt: skip
+    assert not np.any(found.success)  # a step of a look before is no step of length zero
+    found = fl.minimize(batch, x0, batched=True, max_iterations=0)
+    assert (found.nfev, set(found.status)) == (1, {1})
+
+
+@pytest.mark.parametrize("how", ["return", "raise"])
+@pytest.mark.parametrize("method", [fl.LBFGS(), fl.Adam(0.1)], ids=name)
+def test_a_callback_sees_arrays_and_stops(method, how):
+    _, batch, x0 = bowls()
+    seen = []
+
+    def callback(record):
+        assert record.value.shape == record.gradient_norm.shape == record.iteration.shape == (6,)
+        value, gradient = batch(record.x)
+        assert np.allclose(record.value, value)
+        assert np.allclose(record.gradient, gradient)
+        seen.append(record)
+        if len(seen) == 4 and how == "raise":
+            raise StopIteration
+        return len(seen) == 4
+
+    found = fl.minimize(batch, x0, batched=True, method=method, callback=callback)
+    assert (found.nfev, set(found.status)) == (5, {99})
+    assert np.all(found.fun == seen[-1].value)
+    assert "6: the callback stopped the run" in found.message
+
+
+def test_history_is_of_arrays():
+    _, batch, x0 = bowls()
+    record = ("fun", "gradient_norm", "nfev", "nit", "step_length", "x")
+    found = fl.minimize(batch, x0, batched=True, record=record)
+    assert all(len(entries) == found.nfev for entries in found.history.values())
+    assert found.history["nfev"] == list(range(1, found.nfev + 1))
+    assert np.all(found.history["fun"][-1] == found.fun)
+    assert np.all(found.history["x"][0] == x0)
+    assert np.all(np.max(np.abs(found.jac), axis=1) == found.history["gradient_norm"][-1])
+    assert np.all(np.diff(found.history["fun"], axis=0) <= 0)
+    assert "success: [ True" in repr(found)
+
+
+@pytest.mark.parametrize("method", ALL, ids=name)
+def test_what_has_ended_stays_bit_for_bit(method):
+    _, batch, x0 = bowls()
+    given = []
+
+    def fun(x):
+        given.append(x.copy())
+        return batch(x)
+
+    found = fl.minimize(
+        fun, x0, batched=True, method=method, stop=stop.GradientNorm(1e-2), record=("x", "nit"),
+        max_iterations=300,
+    )  # fmt: skip
+    assert np.all(found.success)
+    nit = np.array(found.history["nit"])
+    for i in range(6):
+        end = int(np.argmax(nit[:, i] == found.nit[i]))  # the look that ended it
+        for x in (*found.history["x"][end:], *given[end + 1 :]):
+            assert x[i].tobytes() == found.x[i].tobytes()
+    assert len({np.argmax(nit[:, i] == found.nit[i]) for i in range(6)}) > 2
+
+
+@pytest.mark.parametrize("broken", ["value", "gradient"])
+@pytest.mark.parametrize("method", ALL, ids=name)
+def test_one_that_is_not_finite_stays_at_its_best_point(method, broken):
+    one, batch, x0 = bowls()
+    bad, trials = 2, []
+
+    def fun(x):
+        trials.append(x[bad].copy())
+        value, gradient = batch(x)
+        if len(trials) > 3 and plain(method):
+            value, gradient = value.copy(), gradient.copy()
+            value[bad], gradient[bad, 1] = -math.inf if broken == "value" else -1e9, math.nan
+        return value, gradient
+
+    options = {"method": method, "stop": stop.GradientNorm(1e-4), "max_iterations": 500}
+    found = fl.minimize(fun, x0, batched=True, **options)
+    others = [i for i in range(6) if i != bad]
+    runs = singles(one, x0, **options)
+    for i in others:
+        assert found.success[i]
+        assert np.allclose(found.x[i], runs[i].x, rtol=0, atol=1e-9)
+    assert (found.status[bad] == 3) == plain(method)
+    if plain(method):
+        assert not found.success[bad]
+        best = min(trials[:3], key=lambda x: one(x, bad)[0])
+        assert np.all(found.x[bad] == best)
+        assert np.isclose(found.fun[bad], one(best, bad)[0])
+        assert np.allclose(found.jac[bad], one(best, bad)[1])
+        assert found.nit[bad] == 3
+        assert "5 of 6 converged; 5: " in found.message
+        assert "1: the value or the gradient is not finite" in found.message
+
+
+def test_starts_that_are_not_finite_and_walls():
+    def fun(x):
+        with np.errstate(all="ignore"):
+            return np.sum(x - np.log(x), axis=1), 1 - 1 / x
+
+    x0 = np.full((4, 3), 1e-3)
+    x0[1], x0[3] = -1.0, 5.0
+    for method in (fl.LBFGS(), *SOLVERS[2:5]):
+        found = fl.minimize(fun, x0, batched=True, method=method, stop=stop.GradientNorm(1e-7))
+        assert list(found.status) == [0, 3, 0, 0], method
+        assert list(found.nit == 0) == [False, True, False, False]
+        assert np.allclose(found.x[[0, 2, 3]], 1, atol=1e-6)
+        assert np.all(found.x[1] == -1.0)
+
+
+def test_problems_without_progress():
+    sign = np.array([[1.0], [-1.0], [1.0]])
+    for method in (fl.LBFGS(), fl.SteepestDescent("wolfe")):
+        found = fl.minimize(
+            lambda x: (np.sum(x * x, axis=1), 2 * sign * x), np.ones((3, 2)), batched=True,
+            method=method, stop=stop.GradientNorm(1e-6),
+        )  # fmt: skip
+        assert list(found.status) == [0, 2, 0]
+        assert np.all(found.x[1] == 1)
+        assert found.message.endswith("1: no step lowers the objective")
+    found = fl.minimize(
+        lambda x: (np.sum(x * x, axis=1), 2 * x), np.array([[0.0], [1.0]]), batched=True,
+        stop=stop.Target(-1.0),
+    )  # fmt: skip
+    assert list(found.success) == [True, True]
+    assert "no step at this precision lowers the objective" in found.message
