@@ -15,8 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Test files that are still too long; whoever splits one takes it off.
 LONG = {
     "arrays/test_files.py", "engine/test_cuda.py", "fitting/test_compiled_epoch.py",
-    "fitting/test_fit.py", "solvers/more_garbow_hillstrom.py", "solvers/test_batched.py",
-    "solvers/test_going_on.py", "solvers/test_minimize.py",
+    "fitting/test_fit.py", "solvers/more_garbow_hillstrom.py",
 }  # fmt: skip
 GROUND = ("losses", "schedules", "rules", "penalties", "constraints", "gradients", "stop")
 GROUND += ("callbacks", "data", "plotting")
