@@ -254,10 +254,11 @@ def test_a_matrix_that_nobody_sees_is_checked_once(hooks, monkeypatch):
     calls = []
     real = _sparse.check
     monkeypatch.setattr(_sparse, "check", lambda *args: (calls.append(args), real(*args))[1])
-    scan = _compiled_epoch.Scan.advance
+    epoch = _compiled_epoch.CompiledEpoch
+    advance = epoch.advance
     epochs = []
     monkeypatch.setattr(
-        _compiled_epoch.Scan, "advance", lambda *args: (epochs.append(len(calls)), scan(*args))[1]
+        epoch, "advance", lambda *args: (epochs.append(len(calls)), advance(*args))[1]
     )
     fl.fit(
         MODEL, (matrix(), np.ones(N)), method=fl.SGD(1e-3), batch_size=20, epochs=5, rng=0,

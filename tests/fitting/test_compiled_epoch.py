@@ -16,7 +16,7 @@ import pytest
 import fallline as fl
 from fallline.callbacks import Callback
 from fallline.engine.tape import _nodes, _numpy_loops, _tape
-from fallline.fitting import _compiled_epoch
+from fallline.fitting import _compiled_epoch, _epoch_data
 from tests import cases
 from tests.helpers import made_loop
 
@@ -42,7 +42,7 @@ LOSSES = {
 def scanned(monkeypatch):
     """A list of how many steps each call made."""
     found = []
-    advance = _compiled_epoch.Scan.advance
+    advance = _compiled_epoch.CompiledEpoch.advance
 
     def counted(self, order, batch):
         try:
@@ -52,7 +52,7 @@ def scanned(monkeypatch):
             raise
         found.append(len(self.values))
 
-    monkeypatch.setattr(_compiled_epoch.Scan, "advance", counted)
+    monkeypatch.setattr(_compiled_epoch.CompiledEpoch, "advance", counted)
     return found
 
 
@@ -407,22 +407,24 @@ def test_sparse_matrices_of_other_kinds_take_single_steps(scanned):
     swapped.indptr = swapped.indptr.astype(">i4")
     for other in (Doubles(S), swapped, S.tocsc()):
         with pytest.raises(_nodes.UnrecordableError, match="only rows"):
-            _compiled_epoch._source(other)
+            _epoch_data._source(other)
     with pytest.raises(_nodes.UnrecordableError, match="kinds of numbers"):
-        _compiled_epoch._source(S.astype("int64"))
+        _epoch_data._source(S.astype("int64"))
     wrapped = sparse(X)
     wrapped.indptr[1], wrapped.indptr[2] = 2**31 - 1, -2
     with pytest.raises(ValueError, match=r"X\.indptr: its numbers do not ascend"):
-        _compiled_epoch._source(wrapped)
+        _epoch_data._source(wrapped)
     fitted((Doubles(S), y), "auto", method=fl.SGD(0.1), epochs=1)
     assert not scanned
 
 
-def test_what_cannot_be_scanned_is_tried_once(monkeypatch):
+def test_what_cannot_be_compiled_is_tried_once(monkeypatch):
     tries = []
-    make = _compiled_epoch.Scan.__init__
+    make = _compiled_epoch.CompiledEpoch.__init__
     monkeypatch.setattr(
-        _compiled_epoch.Scan, "__init__", lambda self, *a: (tries.append(None), make(self, *a))[1]
+        _compiled_epoch.CompiledEpoch,
+        "__init__",
+        lambda self, *a: (tries.append(None), make(self, *a))[1],
     )
     fitted(data("binary", "float64"), "auto", method=fl.LARS(0.1), epochs=4)
     assert len(tries) == 1
@@ -490,7 +492,7 @@ def test_a_damaged_sparse_matrix_is_not_run(scanned):
         bad = sparse(X)
         getattr(bad, part)[3] = value
         with pytest.raises(ValueError, match=rf"^X\.{part}: "):
-            _compiled_epoch._source(bad)
+            _epoch_data._source(bad)
 
 
 def test_a_rate_that_a_callback_lowers_is_summed_as_it_was(scanned):

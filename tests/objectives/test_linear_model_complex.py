@@ -115,9 +115,9 @@ def test_complex_steps_are_not_recorded(complex_X, monkeypatch):
     X, params, y = problem()
     params = {name: np.asarray(x) for name, x in params.items()}
     scans = []
-    run = _compiled_epoch.Scan.advance
+    run = _compiled_epoch.CompiledEpoch.advance
     monkeypatch.setattr(
-        _compiled_epoch.Scan, "advance", lambda *args: (scans.append(args), run(*args))[1]
+        _compiled_epoch.CompiledEpoch, "advance", lambda *args: (scans.append(args), run(*args))[1]
     )
     X = X if complex_X else X.real
     model = fl.LinearModel(losses.SquaredError())

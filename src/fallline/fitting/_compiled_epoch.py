@@ -11,28 +11,25 @@ import copy
 import operator
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .._arrays import _checks, _sparse, is_sparse
+from .._arrays import _sparse
 from ..data import Batches, plain_state
 from ..engine import _threads
-from ..engine._layout import is_plain
 from ..engine.tape import Outcome, Recorder, Source, Tape, UnrecordableError
-from ..losses._base import Domain, Loss
 from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
+from ..optimizer._inner import Inner
+from ._epoch_data import check_values, data, given
 from ._objective import Batchwise
 
 STEPS = 256  # of one call, between two looks at the keyboard
 BYTES = 1 << 26  # of data in one call
-DTYPES = ("float32", "float64")
-PARTS = ("indptr", "indices", "data")  # of a sparse matrix
 
 
-class Scan:
+class CompiledEpoch:
     """Runs the steps of an Optimizer over mini-batches.
 
     Parameters
@@ -62,7 +59,8 @@ class Scan:
         if objective.weighs(batches.arrays):
             msg = "batches that count by their own weights are not recorded"
             raise UnrecordableError(msg)
-        bound = optimizer._bound
+        inner = Inner(optimizer)
+        bound = inner.bound
         terms = [leaf.terms for leaf in bound.leaves]
         whole = any(x.whole is not None or x.by_gradient for x in terms)
         if bound.surrounded and (whole or not bound.options.trivial):
@@ -72,9 +70,10 @@ class Scan:
             msg = "the rules do not run in Numba, or they measure whole leaves"
             raise UnrecordableError(msg)
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
+        self.inner = inner
         self.objective = objective
-        self.given = _given(batches)
-        self.data = _data(model, batches)
+        self.given = given(batches)
+        self.data = data(model, batches)
         self.dtype = self.data[1].dtype
         self.arrays, self.clocks = self._arrays(), self._clocks()
         size, n = batches.batch_size, len(self.data[1])
@@ -86,42 +85,40 @@ class Scan:
 
     # -- what is recorded ---------------------------------------------------------------------
 
-    def fits(self, optimizer: Optimizer, watched: bool = True) -> bool:
+    def fits(self, watched: bool = True) -> bool:
         """Tell whether what was recorded is still there, and the data are still good.
 
         Parameters
         ----------
-        optimizer : Optimizer
-            That of the run.
         watched : bool, default True
             Whether others have seen the run since the last epoch, who may have written into the
             indices of a sparse matrix.
         """
-        optimizer._bound.check_written()
-        if optimizer._bound is not self.bound or self._clocks() != self.clocks:
+        self.inner.bound.check_written()
+        if self.inner.bound is not self.bound or self._clocks() != self.clocks:
             return False
-        given, now = _given(self.batches), self._arrays()
-        if len(given) != len(self.given) or len(now) != len(self.arrays):
+        parts, now = given(self.batches), self._arrays()
+        if len(parts) != len(self.given) or len(now) != len(self.arrays):
             return False
-        pairs = [*zip(given, self.given, strict=True), *zip(now, self.arrays, strict=True)]
+        pairs = [*zip(parts, self.given, strict=True), *zip(now, self.arrays, strict=True)]
         if not all(a is b if isinstance(a, np.ndarray) else a == b for a, b in pairs):
             return False
         with np.errstate(all="ignore"):
             for mine, theirs in zip(self.data[1:], self.batches.arrays[1:], strict=True):
                 if mine is not theirs:
                     mine[...] = theirs  # of another dtype, and perhaps not what they were
-        _check_values(self.model.loss, *self.batches.arrays[1:])
+        check_values(self.model.loss, *self.batches.arrays[1:])
         if watched:
             _sparse.check("X", self.batches.arrays[0])
         return True
 
     def _arrays(self) -> list[Any]:
-        leaves = self.optimizer._bound.leaves
+        leaves = self.inner.bound.leaves
         return [x for leaf in leaves for x in ([leaf.p] if leaf.rule is None else leaf.arrays)]
 
     def _clocks(self) -> dict[int, tuple[int, int]]:
         # Of each leaf that is updated: its group, and how far its count is from the global step.
-        bound, step = self.optimizer._bound, self.optimizer.step_count
+        bound, step = self.inner.bound, self.optimizer.step_count
         return {
             leaf.index: (i, leaf.state.count - step)  # type: ignore[union-attr]
             for i, group in enumerate(bound.groups)
@@ -129,7 +126,7 @@ class Scan:
         }
 
     def _recorded(self, count: int) -> Tape:
-        bound, recorder = self.optimizer._bound, Recorder(self.dtype)
+        bound, recorder = self.inner.bound, Recorder(self.dtype)
         X, *others = self.data
         source = X if isinstance(X, Source) else None
         batch = [recorder.sparse_rows(X, count) if source else recorder.rows(X, count)]
@@ -186,7 +183,7 @@ class Scan:
             The first batch.
         """
         size, n, opt = self.batches.batch_size, len(order), self.optimizer
-        opt._check_whole()
+        self.inner.check_whole()
         first = batch * size
         count = min(size, n - first)
         tape = self.tapes[count]
@@ -197,7 +194,7 @@ class Scan:
         outcome = Outcome(len(numbers), self.dtype)
         self._call = outcome, count, starts, opt.step_count
         try:
-            opt._begin()
+            self.inner.begin()
             tape.run(order, first, count, numbers, outcome)
         finally:
             self.settle()
@@ -230,14 +227,13 @@ class Scan:
 
     def settle(self) -> None:
         """Count the steps of the last call, however often this is done."""
-        (outcome, _, starts, step), opt = self._call, self.optimizer
+        outcome, _, starts, step = self._call
         steps = len(outcome.values)
         for state, start in starts:
             state.count = start + steps
         for memory in self.bound.memories:
             memory.commit(step + steps)
-        opt._memory.advance(step + steps - opt._memory.steps)
-        opt._unfinished = not outcome.whole
+        self.inner.made(step + steps, whole=outcome.whole)
 
     @property
     def _row_bytes(self) -> int:
@@ -289,87 +285,3 @@ def _reader(names: Sequence[Any]) -> Any:
 
 def _size(x: Any) -> int:
     return 0 if x is None else int(x.size)
-
-
-def _given(batches: Any) -> list[Any]:
-    # What the data are, to be compared with what they are later.
-    found: list[Any] = [batches.shuffle, batches.drop_last, batches.batch_size]
-    for x in batches.arrays:
-        parts = [getattr(x, name, None) for name in PARTS] if is_sparse(x) else [x]
-        found += [x.shape, *parts]
-    return found
-
-
-def _data(model: LinearModel, batches: Batches) -> list[Any]:
-    # X, y and weights as the tape reads them.
-    X, y, *weights = batches.arrays
-    if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
-        msg = "only shuffled batches of X, y and weights that cover all rows are recorded"
-        raise UnrecordableError(msg)
-    found = _source(X) if is_sparse(X) else X
-    numbers = found.numbers if isinstance(found, Source) else found
-    kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
-    if not kind or not numbers.size or not X.shape[1]:
-        msg = "only arrays of NumPy are recorded"
-        raise UnrecordableError(msg)
-    others = []
-    for x in (y, *weights):
-        if type(x) is not np.ndarray or x.ndim != 1 or x.dtype.kind not in "biuf":
-            msg = "only one target of numbers for each row is recorded"
-            raise UnrecordableError(msg)
-        with np.errstate(all="ignore"):
-            others.append(np.ascontiguousarray(x, numbers.dtype))
-    if not (_ours(model.loss) and (model.penalty is None or _ours(model.penalty))):
-        msg = "only the losses and penalties of this library are recorded"
-        raise UnrecordableError(msg)
-    _check_values(model.loss, y, *weights)
-    return [found, *others]
-
-
-def _ours(x: Any) -> bool:
-    # Others may change, or look at what a recording does not show.
-    return type(x).__module__.startswith("fallline.") and (not hasattr(x, "loss") or _ours(x.loss))
-
-
-def _check_values(loss: Any, y: Any, weights: Any = None) -> None:
-    # What a loss would look at in each batch, of all rows.
-    while hasattr(loss, "loss"):
-        loss = loss.loss
-    if type(loss)._check is not Loss._check:
-        msg = "a loss that checks more is not recorded"
-        raise UnrecordableError(msg)
-    if loss.domain != Domain():
-        _checks.inside("y", y, loss.domain, weights is not None and weights == 0)
-    if weights is not None and (weights < 0).any():
-        msg = "weights: some are negative"
-        raise ValueError(msg)
-
-
-def _source(X: Any) -> Source:
-    parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
-    whole = all(type(x) is np.ndarray and is_plain(x) for x in parts)
-    known = type(X).__module__.partition(".")[0] == "scipy"
-    if not (known and getattr(X, "format", None) == "csr" and whole):
-        msg = "only rows (CSR) are recorded"
-        raise UnrecordableError(msg)
-    assert ends is not None
-    assert columns is not None
-    assert numbers is not None
-    same = ends.dtype == columns.dtype and ends.dtype.name in ("int32", "int64")
-    kind: Any = type(X)
-    if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
-        msg = "these kinds of numbers or indices are not recorded"
-        raise UnrecordableError(msg)
-    _sparse.check("X", X)
-    return Source(ends, columns, numbers, X.shape[1])
-
-
-@lru_cache
-def _rounds_products(kind: Any, dtype: Any) -> bool:
-    # Whether SciPy was compiled to round a product before it is added, as Numba does.
-    x = 1 + 2.0 ** -(12 if dtype.name == "float32" else 30)
-    row = np.asarray([1 - 2 * x, x], dtype)
-    X = kind((row, np.arange(2), np.asarray([0, 2])), shape=(1, 2))
-    right = np.asarray([1.0, x], dtype)
-    across = kind((row, np.zeros(2, int), np.arange(3)), shape=(2, 1)).T @ right
-    return not (X @ right).any() and not across.any()

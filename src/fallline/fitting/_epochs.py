@@ -8,21 +8,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import _arrays
-from .._arrays._trees import Structure
 from ..data import Batches, plain_state
 from ..optimizer import EMA, Optimizer
+from ..optimizer._inner import Inner
 from ..stop._seen import Seen
 from . import _resuming
-from ._compiled_epoch import Scan
+from ._compiled_epoch import CompiledEpoch
+from ._judging import JudgedRun
 from ._objective import Batchwise
-from ._run import End, InterruptedRunError, Run, copy, mapped, told
+from ._run import End, InterruptedRunError, copy, mapped, told
 
 logger = logging.getLogger("fallline")
 
 KEPT = ("stop", "skip")  # what to do with a loss that is not finite, where the best is kept
 
 
-class EpochRun(Run):
+class EpochRun(JudgedRun):
     """A run of a rule.
 
     Parameters
@@ -56,6 +57,7 @@ class EpochRun(Run):
         self._params = mapped(copy, self._params)
         how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
         self.optimizer: Optimizer = Optimizer(self._params, rule, nonfinite=how, **options)
+        self._inner = Inner(self.optimizer)
         self._average = None if average is None else EMA(self._params, average)
         self._decay = average
         self._objective, self._batches, self._nonfinite = objective, batches, nonfinite
@@ -63,20 +65,15 @@ class EpochRun(Run):
         self._rng_state: Any = None
         self._total: Any = 0.0
         self._rows: Any = 0  # or the sum of the weights that batches bring
-        self._scan: Scan | None = None
+        self._compiled: CompiledEpoch | None = None
         self.uncompiled = ""
-        self._refused: tuple[Any, str] = (None, "")  # what no scan could be made of, and why
-        self._scanning, self._behind = False, 0
+        self._refused: tuple[Any, str] = (None, "")  # what could not be compiled, and why
+        self._running_compiled, self._offset = False, 0
         self._memory: dict[str, Any] = {}
         self._judge = None
         if stop is not None:
             epsilon = self._epsilon
             self._judge = stop._judge(lambda: epsilon, self._memory)
-
-    @property
-    def _epsilon(self) -> float:
-        leaves = Structure(self._first).flatten(self._first, "params")
-        return max(_arrays.EPSILON[_arrays.dtype_name(p)] for p in leaves if p is not None)
 
     # -- for callbacks ------------------------------------------------------------------------
 
@@ -153,25 +150,25 @@ class EpochRun(Run):
         try:
             if self._ends or not self._compiles(bool(step_hooks)):
                 return self._stepped(step_hooks)
-            self._scanned()
+            self._run_compiled()
             return True
         except KeyboardInterrupt as error:
-            if self._scan is not None and self._scanning:
-                self._scan.settle()
+            if self._compiled is not None and self._running_compiled:
+                self._compiled.settle()
                 self._account()
             raise InterruptedRunError from error
         finally:
-            self._scanning = False
+            self._running_compiled = False
 
     def _stepped(self, step_hooks: Sequence[Any]) -> bool:
         opt, objective = self.optimizer, self._objective
         some = self._batch > 0
-        measures = opt._bound.options.clips_norm
+        measures = self._inner.bound.options.clips_norm
         for batch in self._rest():
             some = True
             value, gradient = objective.value_and_gradient(self._params, *batch)
             self._params = opt.step(gradient)
-            if self._average is not None and not opt._memory.calls:  # not while gradients gather
+            if self._average is not None and not self._inner.gathers:  # not while gradients gather
                 self._average.update(self._params)
             self._count(value, objective.share(batch, value))
             self.loss = value
@@ -251,35 +248,35 @@ class EpochRun(Run):
         opt = self.optimizer
         if self._params is not opt.params or self._average is not None:
             return "an average of the parameters is kept, or they are not the Optimizer's own"
-        opt._ready()
-        if self._refused[0] is opt._bound:
+        bound = self._inner.ready()
+        if self._refused[0] is bound:
             return self._refused[1]
         try:
-            if self._scan is None or not self._scan.fits(opt, bool(self._hooks)):
-                self._scan = Scan(self._objective, opt, self._batches)
-        except Exception as error:  # what is wrong is said by the steps one by one
+            if self._compiled is None or not self._compiled.fits(bool(self._hooks)):
+                self._compiled = CompiledEpoch(self._objective, opt, self._batches)
+        except (TypeError, ValueError) as error:  # the steps one by one say what is wrong
             why = str(error) or type(error).__name__
-            self._scan, self._refused = None, (opt._bound, why)
+            self._compiled, self._refused = None, (bound, why)
             return why
         return ""
 
-    def _scanned(self) -> None:
-        scan, opt = self._scan, self.optimizer
-        assert scan is not None
-        order = scan.order()
+    def _run_compiled(self) -> None:
+        epoch, opt = self._compiled, self.optimizer
+        assert epoch is not None
+        order = epoch.order()
         while self._batch < len(self._batches) and not self._ends:
-            self._behind, self._scanning = opt.step_count - self.step, True
-            scan.advance(order, self._batch)
+            self._offset, self._running_compiled = opt.step_count - self.step, True
+            epoch.advance(order, self._batch)
             self._account()
-            self._scanning = False
+            self._running_compiled = False
 
     def _account(self) -> None:
         # Write down the steps of the last call that are not yet.
-        assert self._scan is not None
-        values, count = self._scan.values, self._scan.count
-        if self._scan.optimizer.step_count - self._behind == self.step or not len(values):
+        assert self._compiled is not None
+        values, count = self._compiled.values, self._compiled.count
+        if self._compiled.optimizer.step_count - self._offset == self.step or not len(values):
             return
-        total = self._scan.total(self._total)
+        total = self._compiled.total(self._total)
         rows, batch = self._rows + count * len(values), self._batch + len(values)
         step, loss = self.step + len(values), values[-1:].reshape(())
         self.history.put("step_loss", self.step, values)
@@ -289,59 +286,6 @@ class EpochRun(Run):
         # The state from which the order of this epoch is drawn.
         if isinstance(self._batches, Batches):
             self._rng_state = plain_state(self._batches.rng)
-
-    # -- how it goes, and ends --------------------------------------------------------------------
-
-    def _judged(self) -> float:
-        # The number by which epochs are compared, and the best parameters so far.
-        validated = self._validation is not None
-        value = self.history.last("validation_loss" if validated else "loss")
-        loss = self.history.last("loss")
-        if value < self._best[0] and math.isfinite(loss):
-            self._best = value, self.copied(), self.epoch
-        return loss if not math.isfinite(loss) else value
-
-    def end(self, message: str, *, status: int, success: bool | None = None) -> None:
-        """Write down why the run ended; after a bad end the parameters are the best, or the start.
-
-        A loss that is not finite, or is above that of the first epoch, is no success.
-        """
-        super().end(message, status=status, success=success)
-        if "loss" not in self.history:
-            return
-        last = self.history.last("loss")
-        if not math.isfinite(last):
-            self._fail(3, f"the loss is {last}")
-        else:
-            losses = self.history["loss"]
-            slack = 100 * self._epsilon * abs(losses[0])
-            if losses[-1] > losses[0] + slack:
-                self._fail(2, "the loss ended above its first value")
-
-    def _fail(self, status: int, why: str) -> None:
-        if why not in self.message:
-            self.message += f"; {why}"
-        self.status = max(self.status, status) if status == 3 else self.status or status
-        self.success = False
-        self._go_back()
-
-    def interrupted(self) -> None:
-        """End a run that was interrupted, with the best parameters so far."""
-        super().end("interrupted; these are the best parameters so far", status=98)
-        if self._best[1] is not None or self.optimizer._unfinished:  # a step was cut in two
-            self._go_back()
-
-    def _go_back(self) -> None:
-        # To the best parameters. Without a validation the loss of an epoch is that before its end:
-        # if the first is the lowest of several, the start was better than what came after.
-        value, params, epoch = self._best
-        start = params is None
-        if params is not None and self._validation is not None:
-            start = _arrays.to_float(self._validated(self._first)) <= value
-        elif params is not None:
-            start = epoch == 1 and self.epoch > 1 and _has_risen(self.history["loss"])
-        self.at_start = start
-        self.restore(self._first if start else params)
 
 
 class _SeenEpoch(Seen):
@@ -353,7 +297,3 @@ class _SeenEpoch(Seen):
 
     def not_finite(self) -> str:
         return "the loss is not finite" if self.broken else ""
-
-
-def _has_risen(losses: Any) -> bool:
-    return bool((losses[1:] > losses[0]).any())

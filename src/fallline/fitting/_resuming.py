@@ -16,6 +16,7 @@ from .._arrays._trees import Structure
 from ..data import Batches
 from ..objectives._linear_model import dense_like
 from ..optimizer import _describe, _saving
+from ..optimizer._inner import Inner
 from ..optimizer._values import Reader, Writer
 from ..solvers._resume import matched
 from ..stop._watch import fill
@@ -226,8 +227,7 @@ def save(run: Any, path: Any) -> None:
             "params": writer.pack("run/average", state["params"]),
             "step_count": state["step_count"], "average": state["average"],
         }  # fmt: skip
-    opt = run.optimizer
-    _saving.save(path, opt._ready(), opt._memory, more={"run": more}, arrays=writer.arrays)
+    Inner(run.optimizer).save(path, {"run": more}, writer.arrays)
 
 
 def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
@@ -246,7 +246,7 @@ def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
                 average = {**run._average.state_dict(), **average, "params": params}
         memory = _memory(run, more.get("stop"))
         state = _rng(run, path, more)
-        opt._restore(opt._ready(), _saving.snapshot(saved.file))  # of other numbers it warns
+        Inner(opt).restore(saved.file)  # it warns of other numbers
     if state is not None:
         run._batches.rng.bit_generator.state = state
     run._params = opt.params

@@ -16,6 +16,7 @@ from .. import _arrays
 from .._arrays import _checks, _files
 from .._arrays._trees import Structure
 from ..optimizer import _describe, _saving
+from ..optimizer._inner import Inner
 from ..optimizer._values import Reader, Writer
 from ._base import Solver
 from ._record import Record
@@ -67,8 +68,7 @@ def save(
     further = {**(more or {}), "minimize": entry}
     kept = {**(arrays or {}), **writer.arrays}
     if isinstance(run, RuleRun):
-        opt = run.optimizer
-        _saving.save(path, opt._ready(), opt._memory, more=further, arrays=kept)
+        Inner(run.optimizer).save(path, further, kept)
         return
     leaves = _leaves(run.space.structure, run.space.unpack(run.at.x))
     members = {name: x for name, _, x in leaves if x is not None} | kept
@@ -123,7 +123,7 @@ def load(path: Any, run: Any, method: Any, look: Any) -> list[tuple[Any, Any]]:
             evaluations = _checks.count("evaluations", saved["evaluations"])
         memory = _memory(saved["stop"], look)
         if isinstance(run, RuleRun):
-            run.optimizer._restore(run.optimizer._ready(), _saving.snapshot(file))
+            Inner(run.optimizer).restore(file)
             run.stand(last)
     run.objective.evaluations = evaluations
     for name in run.remembers:

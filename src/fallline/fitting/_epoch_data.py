@@ -1,0 +1,108 @@
+"""Which data the steps of a compiled epoch can be recorded over."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .._arrays import _checks, _sparse, is_sparse
+from ..data import Batches
+from ..engine._layout import is_plain
+from ..engine.tape import Source, UnrecordableError
+from ..losses._base import Domain, Loss
+from ..objectives._linear_model import LinearModel
+
+DTYPES = ("float32", "float64")
+PARTS = ("indptr", "indices", "data")  # of a sparse matrix
+
+
+def given(batches: Any) -> list[Any]:
+    """Return what the data are, to be compared with what they are later."""
+    found: list[Any] = [batches.shuffle, batches.drop_last, batches.batch_size]
+    for x in batches.arrays:
+        parts = [getattr(x, name, None) for name in PARTS] if is_sparse(x) else [x]
+        found += [x.shape, *parts]
+    return found
+
+
+def data(model: LinearModel, batches: Batches) -> list[Any]:
+    """Return X, y and weights as a tape reads them.
+
+    Raises
+    ------
+    UnrecordableError
+        If they are of a kind that is not recorded.
+    """
+    X, y, *weights = batches.arrays
+    if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
+        msg = "only shuffled batches of X, y and weights that cover all rows are recorded"
+        raise UnrecordableError(msg)
+    found = _source(X) if is_sparse(X) else X
+    numbers = found.numbers if isinstance(found, Source) else found
+    kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
+    if not kind or not numbers.size or not X.shape[1]:
+        msg = "only arrays of NumPy are recorded"
+        raise UnrecordableError(msg)
+    others = []
+    for x in (y, *weights):
+        if type(x) is not np.ndarray or x.ndim != 1 or x.dtype.kind not in "biuf":
+            msg = "only one target of numbers for each row is recorded"
+            raise UnrecordableError(msg)
+        with np.errstate(all="ignore"):
+            others.append(np.ascontiguousarray(x, numbers.dtype))
+    if not (_ours(model.loss) and (model.penalty is None or _ours(model.penalty))):
+        msg = "only the losses and penalties of this library are recorded"
+        raise UnrecordableError(msg)
+    check_values(model.loss, y, *weights)
+    return [found, *others]
+
+
+def _ours(x: Any) -> bool:
+    # Others may change, or look at what a recording does not show.
+    return type(x).__module__.startswith("fallline.") and (not hasattr(x, "loss") or _ours(x.loss))
+
+
+def check_values(loss: Any, y: Any, weights: Any = None) -> None:
+    """Check of all rows what a loss would check in each batch."""
+    while hasattr(loss, "loss"):
+        loss = loss.loss
+    if type(loss)._check is not Loss._check:
+        msg = "a loss that checks more is not recorded"
+        raise UnrecordableError(msg)
+    if loss.domain != Domain():
+        _checks.inside("y", y, loss.domain, weights is not None and weights == 0)
+    if weights is not None and (weights < 0).any():
+        msg = "weights: some are negative"
+        raise ValueError(msg)
+
+
+def _source(X: Any) -> Source:
+    parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
+    whole = all(type(x) is np.ndarray and is_plain(x) for x in parts)
+    known = type(X).__module__.partition(".")[0] == "scipy"
+    if not (known and getattr(X, "format", None) == "csr" and whole):
+        msg = "only rows (CSR) are recorded"
+        raise UnrecordableError(msg)
+    assert ends is not None
+    assert columns is not None
+    assert numbers is not None
+    same = ends.dtype == columns.dtype and ends.dtype.name in ("int32", "int64")
+    kind: Any = type(X)
+    if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
+        msg = "these kinds of numbers or indices are not recorded"
+        raise UnrecordableError(msg)
+    _sparse.check("X", X)
+    return Source(ends, columns, numbers, X.shape[1])
+
+
+@lru_cache
+def _rounds_products(kind: Any, dtype: Any) -> bool:
+    # Whether SciPy was compiled to round a product before it is added, as Numba does.
+    x = 1 + 2.0 ** -(12 if dtype.name == "float32" else 30)
+    row = np.asarray([1 - 2 * x, x], dtype)
+    X = kind((row, np.arange(2), np.asarray([0, 2])), shape=(1, 2))
+    right = np.asarray([1.0, x], dtype)
+    across = kind((row, np.zeros(2, int), np.arange(3)), shape=(2, 1)).T @ right
+    return not (X @ right).any() and not across.any()
