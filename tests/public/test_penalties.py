@@ -178,7 +178,7 @@ def test_bounds_may_be_arrays():
         (lambda: Simplex(0.0), "radius"),
         (lambda: L2Ball(-1.0), "radius"),
         (lambda: Box(1.0, 0.0), "high"),
-        (lambda: ProximalOperator(3), "f: is 3, expected a function"),
+        (lambda: ProximalOperator(3), r"f=\): is 3, expected a function"),
     ],
 )
 def test_numbers_without_a_meaning_are_refused_by_name(make, words):

@@ -67,7 +67,7 @@ def test_what_a_proximal_operator_has_not():
         (lambda x, step: x[:2], r"penalty\['w'\]: f: shape is \(2,\), expected \(3,\)"),
         (lambda x, step: x.tolist(), r"penalty\['w'\]: f: is a list"),
         (L1, r"penalty\['w'\]: is <class .*L1'>, expected a penalty or a function"),
-        (GroupL1(1.0, axis=2), r"penalty\['w'\]: axis: is 2, expected integers"),
+        (GroupL1(1.0, axis=2), r"penalty\['w'\]: GroupL1\(axis=\): is 2, expected integers"),
     ):
         with pytest.raises((TypeError, ValueError), match=words):
             fl.Optimizer({"w": x}, fl.Adam(), penalty={"w": f})
