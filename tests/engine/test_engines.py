@@ -209,7 +209,7 @@ def test_functions(engine, function, dtype):
         (lambda xp, s, p, g: p - g * (s.rate * s.rate), r"belongs in scalars\(t\)"),
         (lambda xp, s, p, g: p - g.shape, "must not ask for .shape"),
         (lambda xp, s, p, g: xp.where(g, p, g), "where of a array|where of an array"),
-        (lambda xp, s, p, g: p - "g", "no operand"),
+        (lambda xp, s, p, g: p - "g", "not an operand"),
         (lambda xp, s, p, g: np.asarray(p), "xp.where"),
     ],
 )
