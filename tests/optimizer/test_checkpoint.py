@@ -267,15 +267,15 @@ def huge(path):
 
 
 BAD = [
-    (truncated, "no checkpoint of fallline, or damaged"),
+    (truncated, "not a checkpoint of fallline, or damaged"),
     (damaged, "damaged|altered"),
     (changed_array, "its array 'state/w/m' was altered"),
     (changed_header, "its header was altered"),
     (newer, "has version 3, newer than 2"),
     (pickled_array, "its array 'state/w/m' is pickled, which is never loaded"),
     (pickled_header, "its array 'header' is pickled, which is never loaded"),
-    (only_a_pickle, "no checkpoint of fallline"),
-    (of_others, "no checkpoint of fallline"),
+    (only_a_pickle, "not a checkpoint of fallline"),
+    (of_others, "not a checkpoint of fallline"),
     (of_another_kind, "it is not a checkpoint"),
     (huge, r"params\['w'\]: shape is \(1099511627776,\)"),
 ]
