@@ -205,7 +205,7 @@ def test_coefficients_are_positive_with_other_losses_and_methods():
         model.set_params(random_state=0, tol=1e-4 if method == "auto" else None).fit(X, y)
         assert (model.coef_ >= 0).all()
         assert model.coef_[0, 3] > 0.1
-    with pytest.raises(ValueError, match="LBFGS has none"):
+    with pytest.raises(ValueError, match="LBFGS does not support constraints"):
         LinearRegressor(positive=True, method="lbfgs").fit(X, y)
 
 

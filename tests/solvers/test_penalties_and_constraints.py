@@ -102,24 +102,24 @@ def test_errors_of_bounds():
         ([(0, 1), (2, 1)], ValueError, r"bounds\[1\]: \(2.0, 1.0\) has its lower bound above"),
         ([(0, 1)], ValueError, "bounds: length is 1, expected 2"),
         ([(0, 1), 3], ValueError, r"bounds\[1\]: is 3, expected a pair"),
-        ([(0, 1), ("a", 1)], TypeError, r"bounds\[1\]: 'a' is no number"),
+        ([(0, 1), ("a", 1)], TypeError, r"bounds\[1\]: 'a' is not a number"),
     ):
         with pytest.raises(error, match=words):
             fl.minimize(square, np.ones(2), bounds=bounds)
     with pytest.raises(ValueError, match="not both"):
         fl.minimize(square, np.ones(2), bounds=[(0, 1)] * 2, constraint=fl.Box(0, 1))
-    with pytest.raises(TypeError, match="bounds: are for one array"):
+    with pytest.raises(TypeError, match="bounds: apply to a single array"):
         fl.minimize(square, [np.ones(2)], bounds=[(0, 1)] * 2)
-    with pytest.raises(ValueError, match="ConjugateGradient has none"):
+    with pytest.raises(ValueError, match="ConjugateGradient does not support constraints"):
         fl.minimize(square, np.ones(2), bounds=[(0, 1)] * 2, method="cg")
 
     def fun(x):
         return x @ x, 2 * x
 
     for constraint, options, words in (
-        (fl.Box(np.array([0.0, 2.0]), 1.0), {}, "low is above high"),
-        (fl.L2Ball(1.0), {}, "constraint: LBFGSB takes Box and NonNegative"),
-        (fl.Box(0, 1), {"penalty": fl.L1(1.0)}, "penalty: LBFGSB needs a smooth one"),
+        (fl.Box(np.array([0.0, 2.0]), 1.0), {}, "lower bounds are above"),
+        (fl.L2Ball(1.0), {}, "constraint: LBFGSB supports Box and NonNegative"),
+        (fl.Box(0, 1), {"penalty": fl.L1(1.0)}, "penalty: LBFGSB needs a smooth penalty"),
     ):
         with pytest.raises(ValueError, match=words):
             fl.minimize(fun, np.ones(2), method="lbfgsb", constraint=constraint, **options)

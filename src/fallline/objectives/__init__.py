@@ -1,4 +1,4 @@
-"""What is minimized: a linear model, a function that another library differentiates; a check."""
+"""Objectives: linear models, automatic differentiation, and a check of gradients."""
 
 from ._autodiff import value_and_gradient
 from ._gradient_check import GradientCheck, check_gradient

@@ -1,4 +1,4 @@
-"""Gradients borrowed from torch or JAX, for arrays that stay NumPy's or CuPy's."""
+"""Gradients by torch or JAX, for arrays of NumPy or CuPy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def value_and_gradient(
         work with them: take the namespace from the array, and data from `args`, which are moved
         too.
     via : {"torch", "jax"}
-        Who differentiates.
+        The library that differentiates.
 
     Returns
     -------
@@ -40,15 +40,15 @@ def value_and_gradient(
     ValueError
         If `via` is neither.
     TypeError
-        When called, if a leaf is no array of NumPy or CuPy, or the value is no real number.
+        When called, if a leaf is not an array of NumPy or CuPy, or the value is not a real number.
 
     Notes
     -----
-    torch works on the memory of `x` itself, but on copies of arrays that it cannot take or must not
-    write: read-only ones, flipped ones, those of a foreign byte order; the loss must not write. JAX
-    gets copies, since it takes its arrays to be constant. Double precision
-    stays double with both. The loss is not compiled: pass ``jax.jit(loss)`` to have it so.
-    CuPy's arrays take the same way; that has not been run on a GPU yet.
+    torch works on the memory of `x` itself, so the loss must not write; it gets copies of arrays
+    that are read-only, flipped, or of a foreign byte order. JAX gets copies, since it assumes that
+    its arrays are constant. Double precision stays double with both. The loss is not compiled: pass
+    ``jax.jit(loss)`` for that. Arrays of CuPy are converted in the same way, which has not been
+    run on a GPU yet.
     """
     table = {"torch": _torch, "jax": _jax}
     if via not in table:

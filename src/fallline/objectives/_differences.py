@@ -32,12 +32,12 @@ class Seen(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The relative error that is no rounding and no truncation."""
+        """The relative error that neither rounding nor truncation explains."""
         return max(0.0, abs(self.claimed - self.found) - self.doubt) / max(self.scale, 1e-300)
 
     @property
     def blur(self) -> float:
-        """The relative error below which nothing can be seen."""
+        """The smallest relative error that can be seen."""
         return self.doubt / self.scale if self.scale else math.inf
 
 

@@ -17,7 +17,7 @@ from ._differences import Differences, Seen
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `check_gradient` found; true if nothing speaks against it, and prints as its message.
+    """Result of `check_gradient`; true if no error was found, and printed as its message.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def check_gradient(
         ``fun(x, *args)`` returns the value, a real number or one-element array, and the gradient,
         a tree like `x`; for complex leaves dL/dRe + i dL/dIm. It must not write into `x`.
     x0 : array or tree of arrays
-        Where to check; it is not written. Points where `fun` has a kink are no good.
+        Where to check; it is not modified. Choose a point where `fun` is differentiable.
     args : sequence
         More arguments of `fun`.
     directions : int, default 3
@@ -85,20 +85,20 @@ def check_gradient(
         Largest relative error of a right gradient; by default twice the cube root of the
         precision of the leaf: 1.2e-5 in double precision, 1e-2 in single.
     rng : int, numpy.random.Generator, or None
-        Where the directions come from.
+        Source of the random directions.
 
     Returns
     -------
     GradientCheck
-        Its message names the worst leaf and element and the common mistakes: a constant factor such
-        as 1/2, the sign, a conjugate. A gradient that agrees may still have errors that rounding
-        hides: the message says how large, and so does `resolution`.
+        The finding. Its message names the worst leaf and element, and recognizes common mistakes: a
+        constant factor such as 1/2, the sign, a conjugate. A gradient that agrees may still have
+        errors that rounding hides: the message and `resolution` say how large.
 
     Raises
     ------
     TypeError, ValueError
-        If leaves are no floating arrays, the gradient does not fit them, or the value is no real
-        number.
+        If leaves are not floating arrays, the gradient does not fit them, or the value is not a
+        real number.
 
     Notes
     -----

@@ -23,12 +23,13 @@ class LinearModel:
     loss : Loss
         One of `fallline.losses`. ``SoftmaxCrossEntropy`` has one output for each class.
     penalty : Penalty, optional
-        P; the intercept is not penalised. Smooth ones are part of `value_and_gradient`; the others
-        are left to the solver or rule, which finds them as `beside`.
+        P; the intercept is not penalised. A smooth penalty is part of `value_and_gradient`; any
+        other is left to the solver or rule, which finds it as `beside`.
     fit_intercept : bool, default True
         Whether there is a :math:`b`.
     n_outputs : int, optional
-        Columns of :math:`w`. By default as many as `y` has, or classes; one column is none.
+        Number of columns of :math:`w`. By default as many as `y` has, or as there are classes; for
+        other targets :math:`w` is a vector.
 
     Notes
     -----
@@ -66,7 +67,7 @@ class LinearModel:
 
     @property
     def beside(self) -> Any:
-        """The penalty that is no part of `value_and_gradient`, as a tree like the parameters."""
+        """The penalty that `value_and_gradient` leaves out, as a tree like the parameters."""
         rest = None if self.penalty is None or self.penalty.smooth else self.penalty
         return {"weights": rest, **({"intercept": None} if self.fit_intercept else {})}
 
@@ -78,8 +79,8 @@ class LinearModel:
         X : array or sparse matrix, shape (n, features)
             The data: library, device and dtype are taken from it.
         y : array, shape (n,) or (n, outputs)
-            The targets; for integer classes their largest decides the number of outputs, which is
-            a read from the device.
+            The targets; for integer classes the largest determines the number of outputs, which
+            synchronises with the device.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Numbers of runs for pictures: found by name, and brought to the host."""
+"""Numbers of runs for pictures: found by name, and copied to the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def history(place: str, source: Any) -> Mapping[str, Any]:
 
 
 def curve(place: str, history: Mapping[str, Any], name: str) -> tuple[Any, Any]:
-    """Return where the numbers of a name stand, and the numbers."""
+    """Return the positions and the values of the numbers with a name."""
     if name not in history:
         raise _checks.unknown_name(f"name in {place}", name, history)
     y = numbers(f"{place}[{name!r}]", history[name])
@@ -49,7 +49,7 @@ def numbers(place: str, values: Any) -> np.ndarray[Any, Any]:
         host = _arrays.to_numpy(values) if _arrays.is_array(values) else np.asarray(values)
         return host.astype(float, casting="same_kind")
     except (TypeError, ValueError) as error:
-        msg = f"{place}: holds something else than numbers of one shape"
+        msg = f"{place}: must contain numbers of one shape only"
         raise TypeError(msg) from error
 
 

@@ -20,24 +20,24 @@ def schedule(schedule: Any, steps: int, ax: Any = None, *, label: str | None = N
     Parameters
     ----------
     schedule : callable, float or Rule
-        From the step, 0 first, to a number; of a rule its learning rate.
+        A function from the step, 0 first, to a number; for a rule, its learning rate.
     steps : int
-        How many steps to draw.
+        Number of steps to draw.
     ax : matplotlib axes, optional
-        Where to draw.
+        The axes to draw on.
     label : str, optional
-        For a legend.
+        A label for the legend.
 
     Returns
     -------
     matplotlib axes
-        Logarithmic if the numbers are positive, never rise, span two decades, and half of them
-        are below a tenth of the first.
+        The axes, logarithmic if the numbers are positive, never rise, span two decades, and half of
+        them are below a tenth of the first.
 
     Raises
     ------
     TypeError, ValueError
-        If this is no schedule, or there are no steps.
+        If `schedule` is not a schedule, or there are no steps.
     ImportError
         If matplotlib is not installed.
 
@@ -68,19 +68,19 @@ def rate_test(result: Any, ax: Any = None) -> Any:
     Parameters
     ----------
     result : RateTest
-        Of `fallline.find_learning_rate`.
+        A result of `fallline.find_learning_rate`.
     ax : matplotlib axes, optional
-        Where to draw.
+        The axes to draw on.
 
     Returns
     -------
     matplotlib axes
-        The losses in grey, the smoothed ones above them, a line at the suggestion.
+        The axes: the losses in grey, the smoothed ones above them, a line at the suggestion.
 
     Raises
     ------
     TypeError
-        If the result is of something else.
+        If `result` is something else.
     ImportError
         If matplotlib is not installed.
 
@@ -92,7 +92,7 @@ def rate_test(result: Any, ax: Any = None) -> Any:
     >>> ax = fl.plotting.rate_test(found)  # doctest: +SKIP
     """
     if not all(hasattr(result, name) for name in ("rates", "losses", "smoothed", "suggestion")):
-        msg = f"result: is a {type(result).__name__}, expected that of find_learning_rate"
+        msg = f"result: is a {type(result).__name__}, expected a result of find_learning_rate"
         raise TypeError(msg)
     ax, _ = _axes.new_axes(ax)
     ax.plot(result.rates, result.losses, color="0.75", linewidth=0.8, label="loss")
@@ -120,36 +120,36 @@ def path(
     levels: int = 16,
     resolution: int = 100,
 ) -> Any:
-    """Draw the way of a solver over the map of a function of two variables.
+    """Draw the path of a solver over the map of a function of two variables.
 
     Parameters
     ----------
     fun : callable or None
         ``fun(x)`` returns the value, or value and gradient, for `x` of shape (2,), of the library
-        of the points. None draws the way only, over a map that is there.
+        of the points. None draws only the path, over an existing map.
     points : array of shape (n, 2), sequence of arrays of shape (2,), or of records
-        The way; also a result of `minimize` with ``record=["x"]``.
+        The path, or a result of `minimize` with ``record=["x"]``.
     ax : matplotlib axes, optional
-        Where to draw.
+        The axes to draw on.
     label : str, optional
-        For a legend.
+        A label for the legend.
     limits : pair of pairs, optional
-        What to show, ``((left, right), (bottom, top))``; by default the points with a margin.
+        The region to show, ``((left, right), (bottom, top))``; by default the points with a margin.
     levels : int, default 16
-        Heights on the map. They follow the ranks of the values, so that valleys and slopes are
-        seen alike.
+        Number of heights on the map. They follow the ranks of the values, so that valleys and
+        slopes are both visible.
     resolution : int, default 100
-        Evaluations along each axis of the map.
+        Number of evaluations along each axis of the map.
 
     Returns
     -------
     matplotlib axes
-        With a circle at the first point and a star at the last.
+        The axes, with a circle at the first point and a star at the last.
 
     Raises
     ------
     TypeError, ValueError
-        If the points are not of two numbers.
+        If the points do not have two coordinates.
     ImportError
         If matplotlib is not installed.
 

@@ -17,23 +17,23 @@ def loss_curves(source: Any, ax: Any = None, *, names: Iterable[str] | None = No
     Parameters
     ----------
     source : FitResult, MinimizeResult, History, mapping, or sequence of numbers
-        What holds the numbers, of any library; those on a device are brought to the host. A plain
-        sequence is one curve, ``"loss"``.
+        The numbers, of any library; those on a device are copied to the host. A plain sequence is a
+        single curve, ``"loss"``.
     ax : matplotlib axes, optional
-        Where to draw.
+        The axes to draw on.
     names : sequence of str, optional
-        Which numbers, by default ``"loss"`` and ``"validation_loss"``, or ``"fun"``. Those of
-        steps, such as ``"step_loss"``, are spread over the epochs.
+        Names of the numbers to draw, by default ``"loss"`` and ``"validation_loss"``, or
+        ``"fun"``. Those of steps, such as ``"step_loss"``, are spread over the epochs.
 
     Returns
     -------
     matplotlib axes
-        With a dot where the validation loss is lowest.
+        The axes, with a dot where the validation loss is lowest.
 
     Raises
     ------
     TypeError, ValueError
-        If there are no such numbers.
+        If `source` does not contain these numbers.
     ImportError
         If matplotlib is not installed.
 
@@ -79,26 +79,26 @@ def compare(
     over: str | None = None,
     minimum: float = 0.0,
 ) -> Any:
-    """Draw one number of several runs.
+    """Compare one number of several runs.
 
     Parameters
     ----------
     runs : mapping of str to results
-        Labels and what `loss_curves` takes.
+        Labels and results, of the kinds that `loss_curves` takes.
     ax : matplotlib axes, optional
-        Where to draw.
+        The axes to draw on.
     name : str, default "loss"
-        Which number; ``"loss"`` is ``"fun"`` for runs of `minimize`.
+        Name of the number; ``"loss"`` means ``"fun"`` for runs of `minimize`.
     over : str, optional
-        The number on the horizontal axis, such as ``"nfev"`` where it was recorded; ``"seconds"``
-        are added up. By default the epoch or iteration.
+        Name of the number on the horizontal axis, such as ``"nfev"`` if it was recorded;
+        ``"seconds"`` are added up. By default the epoch or iteration.
     minimum : float, default 0
-        A known least value, which is subtracted.
+        A known minimum, which is subtracted.
 
     Returns
     -------
     matplotlib axes
-        With one line for each run; from the ninth on the legend is beside the axes.
+        The axes, with a line for each run; with more than eight the legend is beside the axes.
 
     Raises
     ------

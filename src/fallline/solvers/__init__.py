@@ -1,7 +1,7 @@
-"""Solvers: methods that evaluate an objective where they like.
+"""Solvers: methods that choose the points at which the objective is evaluated.
 
-Each is a frozen dataclass; ``solver.start(fun, x0)`` gives a run, which `fallline.minimize` or a
-loop of one's own drives. An update rule is a solver too.
+Each is a frozen dataclass; ``solver.start(fun, x0)`` returns a run, which `fallline.minimize` or a
+loop of your own drives. An update rule may take the place of a solver.
 """
 
 from __future__ import annotations

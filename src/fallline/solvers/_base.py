@@ -26,15 +26,15 @@ class Solver:
     _run: ClassVar[type[Run]]
 
     def start(self, fun: Callable[..., Any] | None, x0: Any, **options: Any) -> Run:
-        """Evaluate the objective at `x0` and return a run, for loops of one's own.
+        """Evaluate the objective at `x0` and return a run, for loops of your own.
 
         Parameters
         ----------
         fun : callable or None
-            ``fun(x, *args)`` returns (value, gradient). It must not write into `x`. `None` as in
-            `fallline.minimize`.
+            ``fun(x, *args)`` returns (value, gradient). It must not write into `x`. `None` means
+            the same as in `fallline.minimize`.
         x0 : array or tree of arrays
-            Where to start; never written.
+            Where to start; it is not modified.
         **options
             ``args, gradient, penalty, constraint`` as in `fallline.minimize`.
 
@@ -72,11 +72,12 @@ class Run(ABC):
     Attributes
     ----------
     solver : Solver
-        Its settings.
+        The settings of the method.
     x : tree
-        The current point; assigning another drops what the solver has learned of the curvature.
+        The current point; assigning another one discards what the run has learned about the
+        curvature.
     iteration : int
-        Steps done.
+        Number of iterations made.
     """
 
     # What later steps depend on: the attributes that a file has to keep.
@@ -126,11 +127,11 @@ class Run(ABC):
     def _refuse(self, x0: Any, penalty: Any, constraint: Any) -> None:
         name = type(self.solver).__name__
         if constraint is not None:
-            msg = f"constraint: {name} has none; ProximalGradient has"
+            msg = f"constraint: {name} does not support constraints; use ProximalGradient"
             raise ValueError(msg)
         for p in Space(x0).structure.broadcast(penalty, "penalty"):
             if p is not None and not p.smooth:
-                msg = f"penalty: {name} needs a smooth one, and {p!r} is not; {_other(p)} fits"
+                msg = f"penalty: {name} needs a smooth penalty, got {p!r}; use {_other(p)}"
                 raise ValueError(msg)
 
     def _setup(self, penalty: Any, constraint: Any) -> None:  # noqa: B027
@@ -156,9 +157,9 @@ class Run(ABC):
 
     @property
     def noise(self) -> float:
-        """Size of differences of values that may be rounding: more than that of the value itself.
+        """Size of differences between values that rounding may explain.
 
-        Its terms are rounded too, and what they are computed from.
+        It exceeds the rounding of the value itself: its terms are rounded too, and their inputs.
         """
         return 4 * self.space.epsilon * abs(self.at.value)
 
@@ -187,24 +188,24 @@ class Run(ABC):
         Returns
         -------
         Record
-            At the new point.
+            The record of the new point.
 
         Raises
         ------
         NoProgress
-            If no step lowers the objective; the run stays where it was.
+            If no step lowers the objective; the run then stays where it was.
         """
         self.advance()
         return self.record
 
     def advance(self) -> None:
-        """Make one iteration without a record."""
+        """Make one iteration without making a record."""
         trial = self._advance()
         self._before, self.at = self.at.x, trial
         self.iteration += 1
 
     def steps(self, n: int) -> Iterator[Record]:
-        """Make `n` iterations, and yield the record of each; end early at the precision's limit."""
+        """Make `n` iterations and yield their records; end early if there is no progress."""
         for _ in range(_checks.count("n", n)):
             try:
                 record = self.step()

@@ -18,14 +18,14 @@ def box(bounds: Any, x0: Any) -> Box:
     Parameters
     ----------
     bounds : sequence of (low, high), or scipy.optimize.Bounds
-        One pair for each element of `x0`; `None` and infinities are none.
+        One pair for each element of `x0`; `None` and infinity mean that there is no bound.
     x0 : array
-        One array, real.
+        A real array.
 
     Returns
     -------
     Box
-        With arrays of the library and on the device of `x0`.
+        Bounds of the library and on the device of `x0`.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def box(bounds: Any, x0: Any) -> Box:
         If `x0` is a tree, the pairs do not fit, or a lower bound is above its upper one.
     """
     if not _arrays.is_array(x0):
-        msg = "bounds: are for one array; give a tree of Box as constraint="
+        msg = "bounds: apply to a single array; pass a tree of Box as constraint="
         raise TypeError(msg)
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
         ends = [_spread(f"bounds.{name}", getattr(bounds, name), x0) for name in ("lb", "ub")]
@@ -71,6 +71,6 @@ def _pairs(bounds: Any, size: int, shape: tuple[int, ...]) -> list[np.ndarray[An
             try:
                 ends[k, i] = none if end is None else float(end)
             except (TypeError, ValueError) as error:
-                msg = f"bounds[{i}]: {end!r} is no number"
+                msg = f"bounds[{i}]: {end!r} is not a number"
                 raise TypeError(msg) from error
     return [end.reshape(shape) for end in ends]

@@ -111,8 +111,8 @@ class ConjugateGradient(Solver):
 
     Notes
     -----
-    One read from the device for each evaluation; the memory is four vectors. Where the direction
-    would not go down, it starts again from the gradient.
+    Each evaluation synchronises with the device once. The memory is four vectors. If a direction
+    is not downhill, the method restarts from the negative gradient.
 
     References
     ----------

@@ -38,13 +38,13 @@ class LBFGS(Solver):
     Parameters
     ----------
     history : int, optional
-        Pairs kept: the memory is 3 + 2 * history vectors. By default 10; 30 for at most 100
-        variables, where pairs cost little and badly scaled problems need fewer iterations for it.
+        Number of pairs to keep; the memory is 3 + 2 * history vectors. By default 10, and 30 for
+        at most 100 variables, where pairs are cheap and save iterations on badly scaled problems.
 
     Notes
     -----
-    One read from the device for each evaluation. A pair whose curvature is not positive is left
-    out. The first step is of length 1.
+    Each evaluation synchronises with the device once. A pair whose curvature is not positive is
+    skipped. The first step has length 1.
 
     References
     ----------

@@ -65,7 +65,7 @@ def _between(objective: Objective, penalty: Any, constraint: Any) -> Bounds:
     smooth = structure.broadcast(penalty, "penalty")
     for path, p in zip(structure.paths, smooth, strict=True):
         if p is not None and not p.smooth:
-            msg = f"{_checks.where('penalty', path)}: LBFGSB needs a smooth one, got {p!r}"
+            msg = f"{_checks.where('penalty', path)}: LBFGSB needs a smooth penalty, got {p!r}"
             raise ValueError(msg)
     objective.penalise(smooth)
     sets = structure.broadcast(constraint, "constraint")
@@ -77,11 +77,11 @@ def _between(objective: Objective, penalty: Any, constraint: Any) -> Bounds:
         for side, end in zip((low, high), ends, strict=True):
             side.append(_bound(x, end, place))
         if c is not None and x is not None and _arrays.is_complex(x):
-            msg = f"{place}: is of real arrays, got {_arrays.dtype_name(x)}"
+            msg = f"{place}: bounds need real arrays, got {_arrays.dtype_name(x)}"
             raise TypeError(msg)
     lows, highs = (space.pack(structure.unflatten(x), "constraint") for x in (low, high))
     if _arrays.to_float(xp.sum(xp.astype(lows > highs, space.dtype))):
-        msg = "constraint: low is above high somewhere"
+        msg = "constraint: some lower bounds are above their upper bounds"
         raise ValueError(msg)
     return Bounds(xp, lows, highs)
 
@@ -90,7 +90,7 @@ def _ends(constraint: Any, place: str) -> tuple[Any, Any]:
     if isinstance(constraint, Box):
         low = -math.inf if constraint.low is None else constraint.low
         return low, math.inf if constraint.high is None else constraint.high
-    msg = f"{place}: LBFGSB takes Box and NonNegative, got {constraint!r}; ProximalGradient fits"
+    msg = f"{place}: LBFGSB supports Box and NonNegative, got {constraint!r}; use ProximalGradient"
     raise ValueError(msg)
 
 
@@ -108,22 +108,22 @@ def _bound(x: Any, bound: Any, place: str) -> Any:
 class LBFGSB(LBFGS):
     r"""L-BFGS between bounds, for smooth objectives.
 
-    Elements at a bound to which the negative gradient points stay there; for the others the
-    quasi-Newton step is projected on the bounds [1]_. How far it goes is searched along this path
-    as by ``LBFGS``, whose points these are where no bound is met.
+    Elements at a bound stay there if the negative gradient points out of it; the quasi-Newton step
+    of the others is projected onto the bounds [1]_. The step length is searched along this path as
+    in ``LBFGS``, and the points are the same as long as no bound is met.
 
     Parameters
     ----------
     history : int, optional
-        Pairs kept, as for ``LBFGS``.
+        Number of pairs to keep, as for ``LBFGS``.
 
     Notes
     -----
     The constraint is a ``Box`` or ``NonNegative``, or a prefix tree of them. This is not the
     algorithm of Byrd, Lu, Nocedal and Zhu that SciPy runs under this name: the set of elements at
-    their bounds is found by projection, not along the Cauchy arc, which needs no loop over elements
-    on the host. The solutions are the same. One read from the device for each evaluation. Records'
-    `gradient_norm` is that of the gradient without the elements that stay.
+    their bounds is found by projection, not along the Cauchy arc, which would need a loop over
+    elements on the host. The solutions are the same. Each evaluation synchronises with the device
+    once. The `gradient_norm` of records ignores the elements that stay.
 
     References
     ----------

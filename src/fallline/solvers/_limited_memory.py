@@ -20,9 +20,9 @@ DIRECTION, CHANGE, GRADIENT, PAIRS = range(4)
 class LimitedMemoryRun(LineRun):
     """Rows of one matrix hold the direction, the last y and g, and the pairs (s, y).
 
-    All inner products of an iteration are one matrix product, as Chen, Wang and Zhou compute them,
-    and one read; the two loops are done on the small matrices of products, on the host, in the
-    compact form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
+    All inner products of an iteration are one matrix product, as in Chen, Wang and Zhou, and one
+    transfer to the host. The two loops run there on the small matrices of products, in the compact
+    form of Byrd, Nocedal and Schnabel (1994, theorem 2.2).
     """
 
     remembers = (

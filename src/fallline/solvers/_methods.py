@@ -1,4 +1,4 @@
-"""Methods by their names, and how each is started."""
+"""The names of methods, and how a method is started."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SCIPY = dict.fromkeys(
 
 
 def get(method: Any) -> Any:
-    """Return the solver of a name; a rule's name gives the rule, what is no name stays.
+    """Return the solver or rule with this name; anything but a string is returned unchanged.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def get(method: Any) -> Any:
     Raises
     ------
     ValueError
-        If there is no method of this name.
+        If no method has this name.
     """
     if not isinstance(method, str):
         return method
@@ -80,7 +80,7 @@ def start(method: Any, fun: Callable[..., Any] | None, x0: Any, **options: Any) 
     Returns
     -------
     Run or RuleRun
-        At `x0`, evaluated.
+        The run, at `x0`, where the objective has been evaluated.
     """
     if isinstance(method, Solver):
         return method.start(fun, x0, **options)

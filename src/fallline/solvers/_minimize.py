@@ -1,4 +1,4 @@
-"""The driver of the solvers."""
+"""`minimize`: the driver of the solvers."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class MinimizeResult(Result):
     Attributes
     ----------
     x : tree
-        Like `x0`: the last point; the best one if the run was interrupted or met a value that is
+        The last point, like `x0`; the best point if the run was interrupted or met a value that is
         not finite.
     fun : float
         The objective at `x`, penalties included.
     jac : tree
-        The gradient at `x`, without that of penalties that are not smooth.
+        The gradient at `x`, without penalties that are not smooth.
     gradient_norm : float
-        The largest element of it in magnitude, as in records.
+        The largest magnitude of an element of the gradient, as in records.
     nit, nfev, njev : int
-        Iterations; evaluations of the objective and of its gradient.
+        Number of iterations, and of evaluations of the objective and of its gradient.
     success : bool
         Whether a condition of convergence was met.
     status : int
@@ -43,13 +43,13 @@ class MinimizeResult(Result):
     message : str
         Why the run ended.
     history : dict of lists
-        What `record` asked for, from the start on.
+        What `record` asked for, from the start.
 
     Notes
     -----
-    Of a batch, ``fun, gradient_norm, nit, success, status`` are arrays with an entry for each
-    problem, of the library and on the device of `x0`; `nfev` counts evaluations of all of them, and
-    `message` says how many ended why.
+    For a batch, ``fun, gradient_norm, nit, success, status`` are arrays with an entry for each
+    problem, of the library and on the device of `x0`; `nfev` counts evaluations of the whole batch,
+    and `message` says how many problems ended for which reason.
     """
 
     x: Any
@@ -104,76 +104,78 @@ def minimize(
     ----------
     fun : callable or None
         ``fun(x, *args)`` returns the value, a real number or one-element array, and the gradient,
-        a tree like `x`; for complex leaves dL/dRe + i dL/dIm. It must not write into `x`. `None`
-        beside `gradient`, for methods that compare no values: update rules, and
+        a tree like `x`; for complex leaves dL/dRe + i dL/dIm. It must not write into `x`. It
+        may be `None` if `gradient` is given and the method compares no values: update rules, and
         ``ProximalGradient`` with a `step_size`; `fun` of the result is NaN then.
     x0 : array or tree of arrays
-        Where to start: real, complex, or both; of one library and on one device. Never written.
+        Where to start: real or complex arrays of one library, on one device. Not modified.
     method : str, solver, rule or tree of rules, default "lbfgs"
-        A name, one of `fallline.solvers`, or an update rule such as ``fl.Adam(0.1)``.
+        A name, a solver of `fallline.solvers`, or an update rule such as ``fl.Adam(0.1)``.
     gradient : callable, optional
-        ``gradient(x, *args)``; `fun` then returns the value only.
+        ``gradient(x, *args)`` returns the gradient; `fun` then returns the value only.
     penalty : penalty, callable, or tree of these, optional
-        P, a prefix of the structure of `x0`. Smooth ones suit every method, the others
-        ``ProximalGradient`` and update rules; L1 and ElasticNet also ``OWLQN``. A function is
-        taken as a ``ProximalOperator``: `fun` is then reported without P.
+        P, a prefix of the structure of `x0`. Every method supports smooth penalties;
+        ``ProximalGradient`` and update rules support all, ``OWLQN`` also L1 and ElasticNet. A
+        function is taken as a ``ProximalOperator``; `fun` is then reported without P.
     constraint : constraint, callable, or tree of these, optional
-        C, by its projection, for ``ProximalGradient``, and for update rules after each step, in
-        the rule's own metric; ``Box`` and ``NonNegative`` also for ``LBFGSB``.
+        C, a set onto which points are projected: by ``ProximalGradient``, and by update rules
+        after each step, in the rule's own metric. ``LBFGSB`` supports ``Box`` and ``NonNegative``.
     bounds : sequence of (low, high), or scipy.optimize.Bounds, optional
-        SciPy's form of a ``Box``, for one array; `None` is no bound. ``"lbfgs"`` then means
-        ``LBFGSB``.
+        SciPy's form of a ``Box``, for a single array; `None` means that there is no bound.
+        ``"lbfgs"`` then means ``LBFGSB``.
     stop : Condition, optional
-        From `fallline.stop`. By default ``RelativeGradient() | RelativeDecrease(times=2,
-        floor=0)``, which know no units of the objective; for proximal gradients
-        ``RelativeGradient()``; for update rules none.
+        A condition of `fallline.stop`. By default ``RelativeGradient() |
+        RelativeDecrease(times=2, floor=0)``, which do not depend on the units of the objective;
+        for proximal gradients ``RelativeGradient()``; for update rules none.
     max_iterations : int, optional
-        By default 15000; 1000 for update rules.
+        By default 15000, and 1000 for update rules.
     callback : callable, optional
-        Called with a record after every iteration, its arrays on their device. If it returns true
-        or raises StopIteration, the run ends.
+        Called with a record after every iteration; its arrays are on their device. The run ends if
+        it returns true or raises StopIteration.
     record : sequence of str
         What `history` keeps: ``"fun", "gradient_norm", "nfev", "nit", "step_length", "x"``.
     args : sequence
         More arguments of `fun` and `gradient`.
     check_every : int, optional
-        Iterations between two looks at the numbers: for callbacks, stop and history. By default 1;
-        for update rules without `stop` and callbacks, only at the end.
+        Number of iterations between records for `stop`, callbacks and history. By default 1; update
+        rules without `stop` and callbacks make a record only at the end.
     batched : bool, default False
-        Whether the leading axis of every leaf counts independent problems; `fun` then returns one
-        value for each, as an array. For ``LBFGS``, ``SteepestDescent`` and update rules; see Notes.
+        Whether the leading axis of every leaf counts independent problems; `fun` then returns an
+        array with one value for each. Supported by ``LBFGS``, ``SteepestDescent`` and update rules;
+        see Notes.
     callbacks : sequence of functions and Callbacks
-        As in `fit`, of `fallline.callbacks`, told of the run after every iteration, which counts as
-        an epoch: ``Checkpoint(path, every=100)``, ``Log()``.
+        As in `fit`, from `fallline.callbacks`: ``Checkpoint(path, every=100)``, ``Log()``. They are
+        called after every iteration, which counts as an epoch.
     progress : bool, default False
-        Show a bar, by tqdm.
+        Whether to show a progress bar, by tqdm.
     resume : str or path, optional
-        A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on, bit for
-        bit and without an evaluation more; `stop` and `max_iterations` may be others.
+        A file that ``callbacks.Checkpoint`` wrote in a run with the same arguments. The run
+        continues from it bit for bit, without evaluating anything twice; `stop` and
+        `max_iterations` may differ.
 
     Returns
     -------
     MinimizeResult
         With ``x, fun, jac, gradient_norm, nit, nfev, njev, success, status, message, history``.
-        Ctrl-C ends a run with the best point so far.
+        Ctrl-C ends a run at the best point so far.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit; the message names it, and the leaf.
+        If an argument is invalid; the message names it, and the leaf.
 
     Notes
     -----
     A value or gradient that is not finite ends the run with ``success=False``, at the best point.
-    Solvers read one small array from the device for each evaluation, update rules one for each
-    look.
+    Solvers synchronise with the device once for each evaluation, update rules once for each
+    record.
 
-    With ``batched=True`` every evaluation is of all problems, and each problem is in an iteration
-    of its own. One that has ended is evaluated on, but its part of `x` stays as it is, bit for
-    bit. ``fun, nit, success, status`` and the numbers of records are arrays with an entry for each
-    problem; history and callback have an entry for each evaluation, in which problems in the midst
-    of a line search stand where they stood. `penalty` may be an ``L2``; `constraint`, for update
-    rules, what acts on each element by itself.
+    With ``batched=True`` every evaluation covers all problems, and each problem has its own
+    iteration. Finished problems are still passed to `fun`, but their part of `x` no longer changes.
+    ``fun, nit, success, status`` and the numbers of records are arrays with an entry for each
+    problem. The history has an entry, and `callback` is called, for each evaluation; a problem in a
+    line search is reported at its last accepted point. `penalty` may be an ``L2``; update rules
+    also support a `constraint` that is elementwise.
 
     Examples
     --------
@@ -189,17 +191,17 @@ def minimize(
     method = _methods.get(method)
     if bounds is not None:
         if constraint is not None:
-            msg = "bounds: give these or constraint, not both"
+            msg = "bounds: give either bounds or constraint, not both"
             raise ValueError(msg)
         constraint = box(bounds, x0)
         if type(method) is LBFGS:
             method = LBFGSB(history=method.history)
     found = hooks(callbacks, progress)
     if batched and (found or resume is not None):
-        msg = "batched: many problems at a time take no callbacks, no bar and no file"
+        msg = "batched: callbacks, progress and resume are not supported for many problems"
         raise ValueError(msg)
     if batched and fun is None:
-        msg = "fun: is None, expected a function; many problems at a time are told by their values"
+        msg = "fun: is None, expected a function; many problems are compared by their values"
         raise TypeError(msg)
     more = {} if resume is None else {"begin": False}
     begin: Any = start_batch if batched else _methods.start

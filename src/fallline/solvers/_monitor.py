@@ -1,4 +1,4 @@
-"""What is done with each record of a run of `minimize`."""
+"""What `minimize` does with each record of a run."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Keep = dict[str, Callable[[Record], Any]]
 
 
 class Monitor:
-    """What is done with each record: history, the best point, the conditions, the callbacks.
+    """Keeps the history and the best point, judges each record, and calls the callbacks.
 
     Parameters
     ----------
     epsilon : float
         Precision of the numbers.
     stop : Condition or None
-        What ends the run.
+        When to end the run.
     callback : callable or None
-        A function of the record.
+        A function that is called with each record.
     keep : dict of callables
-        What of a record the history keeps, by name.
+        Functions of a record whose values the history keeps, by name.
     view : View
-        Of the run, for `hooks`.
+        What `hooks` see of the run.
     hooks : sequence of Callback
-        What else is told of each record.
+        Callbacks that are told of each iteration.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Monitor:
         self.last: Any = None
 
     def __call__(self, record: Record, *, first: bool = False) -> Verdict | None:
-        """Take note of a record, and return why to stop, if there is a reason."""
+        """Record an iteration, and return why to stop if there is a reason."""
         self.last = record
         for name, value in self._keep.items():
             self.history[name].append(value(record))
@@ -91,12 +91,12 @@ class Monitor:
             self.best = record if not broken or self.best is None else self.best
 
     def resumed(self) -> Verdict | None:
-        """Judge the last record of a file again, by conditions that may be others now."""
+        """Judge the last record of a file again: the conditions may have changed."""
         fill(self._memory, self.memory)
         return self._judged(self.last)
 
     def interrupted(self, record: Record) -> Verdict:
-        """Take note of where the run was cut off, and return the reason."""
+        """Record where the run was interrupted, and return that as the reason."""
         self._compare(record, broken=bool(record.broken))
         return Verdict(INTERRUPTED, False, 98)
 
@@ -124,13 +124,13 @@ class View:
     Attributes
     ----------
     params : tree
-        The point, which cannot be written through.
+        The point, read-only.
     optimizer : Optimizer or None
-        What steps, for a rule.
+        The Optimizer, if the method is a rule.
     epoch, step : int
         Iterations and evaluations so far.
     epochs : int or None
-        The most iterations, where they were given.
+        The largest number of iterations, if it was given.
     loss : float
         The value.
     history : dict
@@ -147,7 +147,7 @@ class View:
         self._paths: list[Any] = []
 
     def move(self, record: Record) -> None:
-        """Go to another record."""
+        """Show another record."""
         self._record = record
         self.epoch, self.step, self.loss = record.iteration, record.evaluations, record.value
         self.history.update(loss=record.value, gradient_norm=record.gradient_norm)
@@ -174,35 +174,35 @@ class View:
         self.verdict = self.verdict or Verdict(message, status == 0, status)
 
     def save(self, path: Any, *, more: Any = None, arrays: Any = None) -> None:
-        """Write a file from which `minimize` goes on.
+        """Write a file from which `minimize` can continue.
 
         Parameters
         ----------
         path : str or path
-            Where.
+            Path of the file.
         more, arrays : mapping, optional
             What else belongs into the file: entries of its header, and arrays by their names.
         """
         _resume.save(path, self._run, self._method, self.monitor, more=more, arrays=arrays)
 
     def save_later(self, path: Any) -> None:
-        """Write it once all callbacks of this iteration were called.
+        """Write the file after all callbacks of this iteration have been called.
 
         Parameters
         ----------
         path : str or path
-            Where.
+            Path of the file.
         """
         self._paths.append(path)
 
     def write(self) -> None:
-        """Write the files that were put off."""
+        """Write the files that were postponed."""
         while self._paths:
             self.save(self._paths.pop(0))
 
 
 def hooks(given: Sequence[Any], progress: bool) -> list[callbacks.Callback]:
-    """Return the callbacks of a run, after a check that they can be told of it.
+    """Return the callbacks of a run, after checking that they suit `minimize`.
 
     Parameters
     ----------
@@ -214,12 +214,12 @@ def hooks(given: Sequence[Any], progress: bool) -> list[callbacks.Callback]:
     Returns
     -------
     list of Callback
-        In their order.
+        The callbacks, in the order given.
     """
     found = callbacks.made([*given, *([callbacks.Progress()] if progress else [])])
     for i, hook in enumerate(found):
         if isinstance(hook, callbacks.EarlyStopping):
-            msg = f"callbacks[{i}]: EarlyStopping is for fit; stop=NotImproved(...) fits here"
+            msg = f"callbacks[{i}]: EarlyStopping is for fit; use stop=NotImproved(...)"
             raise ValueError(msg)
         if hook.watches_steps:
             name = type(hook).__name__

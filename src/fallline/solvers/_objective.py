@@ -16,8 +16,8 @@ class Objective:
     Parameters
     ----------
     fun : callable or None
-        ``fun(x, *args)`` returns the value and the gradient, a tree like `x`; only the value, if
-        `gradient` is given. `None`: there are no values, only gradients.
+        ``fun(x, *args)`` returns the value and the gradient, a tree like `x`, or only the value if
+        `gradient` is given. `None` if there are no values, only gradients.
     x0 : array or tree of arrays
         Where to start.
     args : sequence
@@ -25,9 +25,9 @@ class Objective:
     gradient : callable, optional
         ``gradient(x, *args)`` returns the gradient.
     penalty : tree of penalties, optional
-        Smooth ones, a prefix of the structure of `x0`.
+        Smooth penalties, a prefix of the structure of `x0`.
     space : type, default Space
-        Of the vectors.
+        The class of the space of the vectors.
     """
 
     def __init__(

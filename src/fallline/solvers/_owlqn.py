@@ -49,7 +49,7 @@ class Orthants(Region):
 def _weighted(objective: Objective, penalty: Any, constraint: Any) -> Orthants:
     # The weights of the L1 parts of penalties; what is smooth of them joins the objective.
     if constraint is not None:
-        msg = "constraint: OWLQN has none; ProximalGradient has"
+        msg = "constraint: OWLQN does not support constraints; use ProximalGradient"
         raise ValueError(msg)
     space = objective.space
     structure, smooth, weights = space.structure, [], []
@@ -57,8 +57,8 @@ def _weighted(objective: Objective, penalty: Any, constraint: Any) -> Orthants:
     for path, p, x in zip(structure.paths, penalties, space._like, strict=True):
         alpha, other = _split(p, _checks.where("penalty", path))
         if p is not None and not p.smooth and x is not None and _arrays.is_complex(x):
-            msg = f"{_checks.where('penalty', path)}: OWLQN takes {p!r} of real leaves only; "
-            raise TypeError(msg + "ProximalGradient fits")
+            msg = f"{_checks.where('penalty', path)}: OWLQN supports {p!r} for real leaves only; "
+            raise TypeError(msg + "use ProximalGradient")
         smooth.append(other)
         weights.append(None if x is None else alpha * _arrays.full(x, 1.0, x.dtype))
     objective.penalise(smooth)
@@ -74,27 +74,28 @@ def _split(penalty: Any, place: str) -> tuple[Any, Any]:
     if isinstance(penalty, ElasticNet):
         ratio = penalty.l1_ratio
         return penalty.alpha * ratio, L2(penalty.alpha * (1 - ratio))
-    msg = f"{place}: OWLQN takes L1, ElasticNet and smooth penalties, got {penalty!r}; "
-    raise ValueError(msg + "ProximalGradient fits")
+    msg = f"{place}: OWLQN supports L1, ElasticNet and smooth penalties, got {penalty!r}; "
+    raise ValueError(msg + "use ProximalGradient")
 
 
 @dataclass(frozen=True, repr=False)
 class OWLQN(LBFGS):
     r"""Orthant-wise L-BFGS, for a smooth objective with an L1 penalty.
 
-    The steepest descent direction is that of the pseudo-gradient, the one-sided gradient of least
-    magnitude; the quasi-Newton step keeps its signs, and stops where an element would change sign
-    [1]_. Elements become exactly zero.
+    The pseudo-gradient, the one-sided gradient of least magnitude, takes the place of the gradient.
+    The quasi-Newton step keeps its signs and stops where an element would change sign [1]_, so that
+    elements become exactly zero.
 
     Parameters
     ----------
     history : int, optional
-        Pairs kept, as for ``LBFGS``.
+        Number of pairs to keep, as for ``LBFGS``.
 
     Notes
     -----
-    Penalties may be ``L1``, ``ElasticNet`` and smooth ones; complex leaves only the last. One read
-    from the device for each evaluation. Records' `gradient_norm` is that of the pseudo-gradient.
+    Penalties may be ``L1``, ``ElasticNet`` or smooth; those of complex leaves must be smooth. Each
+    evaluation synchronises with the device once. The `gradient_norm` of records is that of the
+    pseudo-gradient.
 
     References
     ----------

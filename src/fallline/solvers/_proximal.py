@@ -227,21 +227,21 @@ class ProximalGradient(Solver):
     Parameters
     ----------
     step_size : float, callable, optional
-        The length t, or a schedule ``iteration -> float``; by default it is found: halved until f
-        lies below its parabola, and tried 1.25 times longer in the next iteration.
+        The step length t, or a schedule ``iteration -> float``. By default it is searched: halved
+        until f lies below its parabola, and tried 1.25 times longer in the next iteration.
     accelerated : bool, default False
-        Nesterov's momentum [1]_; else :math:`\beta = 0`.
+        Whether to use Nesterov's momentum [1]_; otherwise :math:`\beta = 0`.
     restart : bool, default True
-        Whether momentum is dropped where it leads uphill [2]_.
+        Whether to drop the momentum when it leads uphill [2]_.
 
     Notes
     -----
-    One evaluation for an iteration, and one more for each halving; one read from the device for
-    each. ``"fista"`` is the accelerated form: its steps of lengths that are found take a second
-    evaluation, at :math:`y_k`. With a `step_size` it evaluates at :math:`y_k` only: values and
-    gradients of its records are those there, where the next step begins. Records' `gradient_norm`
-    is the largest element of :math:`(x_{k+1} - y_k) / t`. With a `step_size` no values are needed:
-    ``minimize(None, x0, gradient=...)``.
+    An iteration takes one evaluation, and one more for each halving; each evaluation synchronises
+    with the device once. ``"fista"`` is the accelerated form. If it searches its step lengths, it
+    takes a second evaluation, at :math:`y_k`. With a `step_size` it evaluates at :math:`y_k` only:
+    the values and gradients of its records are those at the point where the next step begins. The
+    `gradient_norm` of records is the largest element of :math:`(x_{k+1} - y_k) / t`. With a
+    `step_size` no values are needed: ``minimize(None, x0, gradient=...)``.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What is told of a run after each iteration."""
+"""What a run reports after each iteration."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ._space import AbstractSpace
 class Record(Seen):
     """Where a run stands; value and gradient belong to the same point.
 
-    Of a batch, numbers are arrays with an entry for each problem, but for `evaluations`.
+    In a batch, all numbers but `evaluations` are arrays with an entry for each problem.
 
     Attributes
     ----------
     x : tree
-        The point, on its device: read-only, or a copy where a library has no such arrays.
+        The point, on its device: read-only, or a copy if its library has no read-only arrays.
     value : float
-        The objective there, smooth penalties included.
+        The objective at `x`, smooth penalties included.
     gradient : tree
-        Like `x`.
+        The gradient at `x`.
     gradient_norm : float
-        Largest magnitude of an element of the gradient, complex ones by component; of a proximal
-        solver, of the step over its length.
+        Largest magnitude of an element of the gradient, complex elements by component. For proximal
+        solvers, that of the step divided by its length.
     iteration, evaluations : int
-        Iterations done, evaluations of the objective so far.
+        Number of iterations, and of evaluations of the objective, so far.
     step_length : float
-        Of the last step, in units of its direction.
+        Length of the last step, in units of its direction.
     shortened : bool
-        Whether the line search had to go back from a longer step.
+        Whether the line search had to shorten its first step.
     """
 
     value: float
@@ -51,7 +51,7 @@ class Record(Seen):
 
     @property
     def x(self) -> Any:
-        """The point; its arrays are read-only, or copies where a library has no such arrays."""
+        """The point; its arrays are read-only, or copies if the library has none such."""
         return self._space.shown(self._x)
 
     @property
@@ -62,7 +62,7 @@ class Record(Seen):
     def scaled_gradient(self) -> Any:
         """Return the largest product of `gradient_norm`'s elements and the point's, as at least 1.
 
-        One read from the device.
+        This synchronises with the device.
         """
         xp, x = self._space.xp, self._x
         steep = self._gradient if self._steep is None else self._steep
@@ -71,7 +71,7 @@ class Record(Seen):
         return self._space.read(self._space.peak(products)) / self._unit
 
     def change(self) -> tuple[Any, Any]:
-        """Return the Euclidean norms of the last step and of the point: a read from the device."""
+        """Return the Euclidean norms of the last step and of the point; this synchronises."""
         x = self._x
         return self._space.lengths(x if self._before is None else x - self._before, x)
 

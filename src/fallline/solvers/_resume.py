@@ -43,7 +43,7 @@ def save(
         What is at work.
     method : Solver, Rule or tree of rules
         What it was made of.
-    look : Look
+    look : Monitor
         What it found so far.
     more : mapping, optional
         Further entries of the header.

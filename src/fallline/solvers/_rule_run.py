@@ -1,4 +1,4 @@
-"""An update rule as a solver: full gradients, no reads from the device."""
+"""An update rule as a solver: full gradients, no synchronisation with the device."""
 
 from __future__ import annotations
 
@@ -73,27 +73,27 @@ class RuleRun:
         self._now = x, value, gradient  # at once: an interruption finds what belongs together
 
     def stand(self, record: Record) -> None:
-        """Go on from the last record of a run, with the Optimizer of then; nothing is evaluated."""
+        """Continue from the last record of a run, without evaluating; the Optimizer is restored."""
         self._seen = record._x
         gradient = self.space.unpack(record._gradient)
         self._now = copied(self.space.structure, self.optimizer.params), record.value, gradient
 
     def advance(self) -> None:
-        """Make one iteration without a record."""
+        """Make one iteration without making a record."""
         self.optimizer.step(self._now[2])
         self.iteration += 1
         self._evaluate()
 
     def step(self) -> Record:
-        """Make one iteration and return the record of it, which is a read from the device."""
+        """Make one iteration and return its record, which synchronises with the device."""
         self.advance()
         return self.record
 
     @property
     def record(self) -> Record:
-        """Where the run stands; a copy, and a read from the device.
+        """Where the run stands: a copy, which synchronises with the device.
 
-        What changed is counted from the last record on.
+        The change of the point is measured from the last record.
         """
         point, value, slopes = self._now
         x, gradient = self.space.pack(point, "x"), self.space.pack(slopes, "gradient")

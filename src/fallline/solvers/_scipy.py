@@ -37,7 +37,7 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
     Raises
     ------
     ValueError
-        If there is no method of this name; when called, if there is no gradient, or there are
+        If no method has this name; when called, if the gradient is missing, or if there are
         constraints, a Hessian or other options of SciPy.
     """
     chosen = _methods.get(method)
@@ -56,7 +56,7 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
         **others: Any,
     ) -> MinimizeResult:
         if not callable(jac):
-            msg = "jac: is missing; give jac=True or a function that returns the gradient"
+            msg = "jac: is missing; pass jac=True or a function that returns the gradient"
             raise ValueError(msg)
         _refuse(constraints, others)
         given = dict(options)
@@ -101,11 +101,11 @@ def _refuse(constraints: Any, others: dict[str, Any]) -> None:
         if value is None or value is False or (isinstance(value, tuple | list) and not value):
             continue
         if name in arguments:
-            msg = f"{name}: is not known to the methods of fallline"
+            msg = f"{name}: is not supported by the methods of fallline"
         elif name in _ELSEWHERE:
-            msg = f"options[{name!r}]: is not known here; give {_ELSEWHERE[name]} to scipy_method"
+            msg = f"options[{name!r}]: is not supported; pass {_ELSEWHERE[name]} to scipy_method"
         else:
-            msg = f"options[{name!r}]: is not known, expected 'maxiter' only"
+            msg = f"options[{name!r}]: is not supported, expected 'maxiter' only"
         raise ValueError(msg)
 
 

@@ -150,7 +150,7 @@ class AbstractSpace(ABC):
         )
 
     def shown(self, vector: Any) -> Any:
-        """Return a vector as a tree that nobody can change it through."""
+        """Return a vector as a tree through which it cannot be changed."""
         leaves = self.structure.flatten(self.unpack(vector), "x")
         return self.structure.unflatten([p if p is None else _arrays.shielded(p) for p in leaves])
 
@@ -234,7 +234,7 @@ class Space(AbstractSpace):
 def numbers(space: Space, value: Any, measured: Sequence[Any]) -> np.ndarray[Any, Any]:
     """Return a value of the objective and other small arrays as one vector on the host.
 
-    One read from the device, whatever the number of arrays.
+    This synchronises with the device once, whatever the number of arrays.
     """
     if isinstance(value, float):  # NumPy's scalars included
         return np.concatenate([(value,), _read(space, measured)])

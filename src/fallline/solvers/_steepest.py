@@ -72,9 +72,9 @@ class SteepestDescent(Solver):
     Parameters
     ----------
     step_size : {"barzilai-borwein", "wolfe", "armijo"}, float, or callable
-        The length t: :math:`s s / s y` of the last step, with a nonmonotone safeguard [1]_ [2]_;
-        a search for the strong Wolfe conditions; halving; or a number, or a schedule
-        ``iteration -> float``, that is taken as it is.
+        The step length t: :math:`s s / s y` of the last step, with a nonmonotone safeguard [1]_
+        [2]_; a search for the strong Wolfe conditions; halving; or a fixed number, or a schedule
+        ``iteration -> float``.
 
     References
     ----------

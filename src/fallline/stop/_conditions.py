@@ -23,9 +23,9 @@ class Verdict:
     Attributes
     ----------
     message : str
-        The reason in words.
+        The reason, in words.
     success : bool
-        Whether that is a good end.
+        Whether the run ended well.
     status : int
         0 converged, 1 a limit was reached, 2 no progress, 3 not finite, 99 the callback.
     """
@@ -49,42 +49,42 @@ class Condition(ABC):
     _needs: ClassVar[tuple[str, ...]] = ()  # of what a loop of your own has to hand over
 
     def start(self, every: int = 1) -> Watch:
-        """Return what watches a loop of your own by this condition, from now on.
+        """Return a watch that checks this condition in a loop of your own.
 
         Parameters
         ----------
         every : int, default 1
-            Calls for one look: between two looks nothing is read from a device.
+            Number of calls for one check; only a check synchronises with the device.
 
         Returns
         -------
         Watch
-            To be called once in each iteration.
+            The watch; call it once in each iteration.
         """
         return Watch(self, every)
 
     def watch(
         self, epsilon: float, memory: Memory | None = None
     ) -> Callable[[Any], Verdict | None]:
-        """Return what judges the records of one run, in their order.
+        """Return a function that judges the records of one run, in their order.
 
         Parameters
         ----------
         epsilon : float
             Precision of the numbers.
         memory : dict, optional
-            An empty one in which the numbers are kept that are remembered from record to record.
+            An empty dict, which holds the numbers that are remembered from record to record.
 
         Returns
         -------
         callable
-            From a record to a `Verdict`, or `None` to go on.
+            A function from a record to a `Verdict`, or to `None` if the run is to continue.
         """
         judge = self._judge(lambda: epsilon, {} if memory is None else memory)
         return lambda record: next((verdict for holds, verdict in judge(record) if holds), None)
 
     def judge(self, epsilon: float) -> Judge:
-        """Return what judges the records of one run, of one problem or of a batch, in their order.
+        """Return a function that judges the records of a run, of one problem or of a batch.
 
         Parameters
         ----------
@@ -94,8 +94,8 @@ class Condition(ABC):
         Returns
         -------
         callable
-            From a record to pairs of a truth, or an array of one for each problem, and the
-            `Verdict` where it holds; the first pair that holds counts.
+            A function from a record to pairs of a bool, or an array with one for each problem, and
+            the `Verdict` where it is true; the first pair that is true counts.
         """
         return self._judge(lambda: epsilon, {})
 
@@ -170,7 +170,7 @@ class GradientNorm(Condition):
     Parameters
     ----------
     tolerance : float, default 1e-5
-        In units of the gradient.
+        The largest magnitude that is allowed, in units of the gradient.
     """
 
     tolerance: float = 1e-5
@@ -187,12 +187,12 @@ class GradientNorm(Condition):
 
 @dataclass(frozen=True)
 class ParameterChange(Condition):
-    """The last step was no longer than a fraction of the point: one more read for each look.
+    """The last step was at most a fraction of the point; each check synchronises once more.
 
     Parameters
     ----------
     tolerance : float
-        Of the Euclidean norms; a point of norm below 1 counts as 1.
+        Ratio of the Euclidean norms; a norm of the point below 1 counts as 1.
     """
 
     tolerance: float
@@ -215,12 +215,12 @@ class ParameterChange(Condition):
 
 @dataclass(frozen=True)
 class MaxTime(Condition):
-    """So many seconds have passed since the start.
+    """The time since the start exceeds a limit.
 
     Parameters
     ----------
     seconds : float
-        By a clock that is never set back.
+        The limit, by a clock that is never set back.
     """
 
     seconds: float
@@ -244,12 +244,12 @@ class MaxTime(Condition):
 
 @dataclass(frozen=True)
 class MaxEvaluations(Condition):
-    """The objective was evaluated so many times; a line search under way is finished first.
+    """The objective was evaluated a number of times; a line search is finished first.
 
     Parameters
     ----------
     n : int
-        Evaluations.
+        Number of evaluations.
     """
 
     n: int
@@ -265,14 +265,14 @@ class MaxEvaluations(Condition):
 
 @dataclass(frozen=True)
 class NotImproved(Condition):
-    """The best value is so many iterations old.
+    """The value has not improved for a number of iterations.
 
     Parameters
     ----------
     iterations : int
-        How long to wait.
+        Number of iterations to wait.
     by : float, default 0
-        What counts as better: lower by more than this.
+        A value is better if it is lower by more than this.
     """
 
     iterations: int
@@ -304,7 +304,7 @@ class Target(Condition):
     Parameters
     ----------
     value : float
-        At most this.
+        The largest value that is low enough.
     """
 
     value: float

@@ -1,4 +1,4 @@
-"""Conditions that know no units: of the objective, and of large parameters."""
+"""Conditions that do not depend on the units of the objective and of large parameters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class RelativeGradient(Condition):
     gradient without these elements, or the proximal step over its length. Complex elements count by
     component. Of conjugate gradients, whose steps may be short where much is left to do, the way
     along the flattest of the last directions counts too. All but the largest element of the
-    gradient is looked at only where that is small enough already: two more reads from the device.
+    gradient is checked only where that is small enough already, which synchronises with the device
+    twice more.
     """
 
     tolerance: float | None = None
@@ -88,11 +89,11 @@ class RelativeDecrease(Condition):
     tolerance : float, optional
         By default 1e7 times the precision in double, twice the precision below.
     times : int, default 1
-        In so many iterations in a row. Those whose step a line search had to shorten are none of
-        them: a short step lowers any objective by little. Of conjugate gradients, what the flattest
-        of the last directions promises must be as small.
+        Number of iterations in a row in which this must hold. It does not hold where a line search
+        had to shorten the step: a short step lowers any objective by little. For conjugate
+        gradients, what the flattest of the last directions promises must be as small.
     floor : float, default 1
-        In units of the objective; 0 for a condition that knows none.
+        In units of the objective; 0 for a condition that does not depend on them.
     """
 
     tolerance: float | None = None

@@ -1,4 +1,4 @@
-"""Conditions in loops that somebody wrote."""
+"""Conditions in loops of your own."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Watch:
     verdict : Verdict or None
         Why to stop; `None` as long as there is no reason.
     calls : int
-        How often it was called: iterations and evaluations are counted by this.
+        How often it was called; iterations and evaluations are counted by this.
 
     Notes
     -----
-    Of every `every` calls the last one looks, and what the condition does not look at is not read.
-    For `ParameterChange` the parameters of the call before a look are copied on their device. The
-    precision for `RelativeDecrease` is that of the arrays given, and double where there are none.
+    Only every `every`-th call checks the condition, and reads nothing but what the condition needs.
+    For `ParameterChange` the parameters of the call before a check are copied on their device. The
+    precision for `RelativeDecrease` is that of the arrays given, and double if there are none.
 
     Examples
     --------
@@ -59,15 +59,15 @@ class Watch:
         return _made, (self.condition, self.every, self.state_dict(), self.verdict)
 
     def __call__(self, value: Any = None, *, gradient: Any = None, params: Any = None) -> bool:
-        """Take note of an iteration, and tell whether to stop.
+        """Record an iteration, and return whether to stop.
 
         Parameters
         ----------
         value : float or 0-d array, optional
             The objective.
         gradient, params : array or tree of arrays, optional
-            The gradient, for `GradientNorm`, the point, for `ParameterChange`, and both, for
-            `RelativeGradient`.
+            The gradient, which `GradientNorm` needs, and the point, which `ParameterChange` needs;
+            `RelativeGradient` needs both.
 
         Returns
         -------
@@ -77,7 +77,7 @@ class Watch:
         Raises
         ------
         TypeError
-            If something is missing that the condition looks at.
+            If something is missing that the condition needs.
         """
         given = {"value": value, "gradient": gradient, "params": params}
         parts = self.condition._parts()
@@ -102,7 +102,7 @@ class Watch:
         return {"calls": self.calls, "memory": copy.deepcopy(self._memory)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state; of the time only what had passed at its last look counts.
+        """Continue from a state; time counts up to the last check before it was saved.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Watch:
         Raises
         ------
         TypeError, ValueError
-            If it is of another one; nothing has changed then.
+            If it belongs to another condition; nothing has changed then.
         """
         mine = {"calls": self.calls, "memory": self._memory}
         saved = _checks.like_numbers("state_dict", mine, state_dict)
@@ -138,12 +138,12 @@ def fill(memory: dict[str, Any], saved: Mapping[str, Any]) -> None:
 
 
 class Iteration(Seen):
-    """An iteration of somebody's own loop, as the judges of conditions see one.
+    """An iteration of a loop of your own, as the judges of conditions see it.
 
     Parameters
     ----------
     value, gradient, params : object
-        What was handed over, checked when it is looked at.
+        What the loop passed, checked when it is needed.
     calls : int
         Iterations so far, this one included.
     before : list of arrays or None
@@ -156,7 +156,7 @@ class Iteration(Seen):
 
     @cached_property
     def value(self) -> float:
-        """The objective: a read from its device."""
+        """The objective, which synchronises with its device."""
         x = self._value
         if not _arrays.is_array(x):
             return _checks.real("value", x)
@@ -168,7 +168,7 @@ class Iteration(Seen):
 
     @cached_property
     def gradient_norm(self) -> float:
-        """The largest magnitude of an element of the gradient: a read from its device."""
+        """The largest magnitude of an element of the gradient; this synchronises."""
         return _largest([g for _, g in self.leaves("gradient")])
 
     def scaled_gradient(self) -> float:
@@ -179,7 +179,7 @@ class Iteration(Seen):
         return _largest([_scaled(place, g, p) for (place, g), (_, p) in pairs])
 
     def change(self) -> tuple[float, float]:
-        """Return the Euclidean norms of the last step and of the point: reads from the device."""
+        """Return the Euclidean norms of the last step and of the point; this synchronises."""
         now = [p for _, p in self.leaves("params")]
         if self._before is None:
             return math.inf, _norm(now)
@@ -202,7 +202,7 @@ class Iteration(Seen):
 
     @property
     def epsilon(self) -> float:
-        """The precision of the arrays that were handed over; that of double without any."""
+        """The precision of the arrays that were passed; that of double if there are none."""
         arrays = [x for name in self._given for _, x in self.leaves(name)]
         arrays += [self._value] if _arrays.is_array(self._value) else []
         found = [_arrays.EPSILON.get(_arrays.dtype_name(x), 0.0) for x in arrays]

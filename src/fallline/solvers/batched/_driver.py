@@ -47,12 +47,12 @@ def start_batch(
     run = BatchedRuleRun if not isinstance(method, Solver) else _RUNS.get(type(method))
     if run is None:
         can = ", ".join(solver.__name__ for solver in _RUNS)
-        msg = f"batched: {type(method).__name__} takes one problem at a time; {can} and update "
-        raise ValueError(msg + "rules take many")
+        msg = f"batched: {type(method).__name__} solves one problem at a time; "
+        raise ValueError(msg + f"use {can} or an update rule")
     objective = Objective(fun, x0, space=BatchedSpace, **options)
     for p in objective.penalties:
         if p is not None and type(p) is not L2:
-            msg = f"penalty: a batch takes L2, which is a sum over elements, not {p!r}"
+            msg = f"penalty: a batch supports L2 only, got {p!r}"
             raise ValueError(msg)
     return run(method, objective, x0, constraint)
 

@@ -17,8 +17,8 @@ from ._space import Stand
 class BatchedRuleRun:
     """An Optimizer on a copy of `x0`: elementwise, it knows of no problems.
 
-    It goes on with the frozen ones too, unseen: the function gets, and the records show, the points
-    where they were left.
+    It steps frozen problems too, but nobody sees that: the function gets, and records show, the
+    points where they were frozen.
     """
 
     default_stop, _default_iterations = RuleRun.default_stop, RuleRun._default_iterations
@@ -30,7 +30,7 @@ class BatchedRuleRun:
         copies = []
         for p, c in zip(structure.flatten(x0, "x0"), constraints, strict=True):
             if c is not None and not (isinstance(c, Constraint) and c.elementwise):
-                msg = f"constraint: a batch takes those that act on each element, not {c!r}"
+                msg = f"constraint: a batch supports elementwise constraints only, got {c!r}"
                 raise ValueError(msg)
             start = p if p is None or c is None else c(p)
             copies.append(start if start is None else _arrays.moved(start, p, p.dtype))
@@ -100,7 +100,7 @@ class BatchedRuleRun:
         return self.stuck
 
     def freeze(self, running: Any, back: Any, best: Stand) -> None:
-        """Leave all problems as they are but those that run; some go back to a better point."""
+        """Freeze all problems but the running ones; some go back to a better point."""
         self.running = running
         self.at = chosen(self.space.xp, back, best, self.at)
         x = self.space.unpack(self.at.x)

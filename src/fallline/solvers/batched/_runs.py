@@ -20,15 +20,15 @@ from ._space import Stand
 class BatchedRun(ABC):
     """A solver at work on many problems: each evaluation is one of all.
 
-    Every problem is in an iteration, and a trial of its line search, of its own. What is true of
-    some problems only is an array of truths; nothing is read from the device.
+    Every problem has its own iteration, and its own trial within the line search. What holds for
+    some problems only is an array of bools; nothing synchronises with the device.
 
     Attributes
     ----------
     running : array of bool
-        The problems that are not frozen.
+        Which problems are not frozen.
     stuck : array of bool
-        Those that no step lowers.
+        Which problems no step lowers.
     """
 
     default_stop: ClassVar[Condition | None] = Run.default_stop
@@ -37,7 +37,7 @@ class BatchedRun(ABC):
     def __init__(self, solver: Any, objective: Objective, x0: Any, constraint: Any = None) -> None:
         self.solver, self.objective, self.space = solver, objective, objective.space
         if constraint is not None:
-            msg = f"constraint: {type(solver).__name__} has none"
+            msg = f"constraint: {type(solver).__name__} does not support constraints"
             raise ValueError(msg)
         self._guard = _arrays.guard(self.space.like)
         self.ticks = 0
@@ -132,7 +132,7 @@ class BatchedRun(ABC):
         return gain <= 100 * (self._noise + self.space.epsilon * moved)
 
     def freeze(self, running: Any, back: Any, best: Stand) -> None:
-        """Leave all problems as they are but those that run; some go back to a better point."""
+        """Freeze all problems but the running ones; some go back to a better point."""
         self.running = running
         self.at = chosen(self.space.xp, back, best, self.at)
 
