@@ -155,17 +155,22 @@ def matrix(session: nox.Session, row: str) -> None:
     elif row == "newest-numpy":
         needs, backends = ["numpy>=2.dev0"], ["numpy"]  # pre-releases too
     elif row == "lowest":
-        needs = [*lowest("numba", "jax", "plot", "progress", "sklearn"), "scipy==1.14"]
+        needs = [
+            *lowest("numba", "jax", "plot", "progress", "sklearn"),
+            "scipy==1.14",
+            "pyparsing<3.3",
+        ]  # matplotlib 3.9 warns with newer
         backends = ["numpy", "jax"]
     else:
         needs, backends = lowest("torch"), ["torch"]
-    options = [f"--backend={name}" for name in backends]
-    if row == "lowest":  # scikit-learn 1.6 gives its checks to pytest one by one
+    options, env = [f"--backend={name}" for name in backends], {}
+    if row == "lowest":  # scikit-learn 1.6 gives its checks to pytest one by one, and asks SciPy
         options += ["-W", "ignore::pytest.PytestRemovedIn10Warning"]
+        env = {"SCIPY_ARRAY_API": "1"}
     elif row == "lowest-torch":  # its arrays only: the oracles need the newest
         options += ["-k", "torch and not (oracle or from_torch or torch_s)"]
     session.install("-e", ".", *needs, *group("test", *RUNNERS))
-    session.run("pytest", "tests", *options, *session.posargs)
+    session.run("pytest", "tests", *options, *session.posargs, env=env)
 
 
 @nox.session(default=False)
