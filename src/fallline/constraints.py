@@ -17,6 +17,7 @@ from . import _arrays
 from ._arrays import _checks
 from ._arrays._pairs import Pair, length, limited, modulus, on_parts, scaled, select, sign
 from ._arrays._reductions import double_of
+from ._arrays._types import Array, Namespace, Number, Scalars
 
 __all__ = [
     "Box", "L1Ball", "L2Ball", "MaxModulus", "Modulus", "NonNegative", "Simplex", "Support",
@@ -42,11 +43,11 @@ class Constraint:
     elementwise: ClassVar[bool] = True
     real: ClassVar[bool] = False
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         """Return the nearest array of the set, as `project` does."""
         return self.project(x)
 
-    def project(self, x: Any) -> Any:
+    def project(self, x: Array) -> Array:
         """Return the nearest array of the set.
 
         Parameters
@@ -78,11 +79,11 @@ class Constraint:
             slack = _SLACK * _arrays.EPSILON[_arrays.dtype_name(x)]
             return _arrays.cast(self._project(_arrays.namespace(x), wide, slack), x)
 
-    def scalars(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Number]:
         """Return the numbers of `formula` by name, or arrays that broadcast against a leaf."""
         return {}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         """Return the projection onto an elementwise set, element by element."""
         raise NotImplementedError
 
@@ -91,14 +92,14 @@ class Constraint:
         """Whether `gradient_formula` sets elements of gradients to zero."""
         return False
 
-    def gradient_formula(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
+    def gradient_formula(self, xp: Namespace, s: Scalars, p: Array, g: Array) -> Array:
         """Return the gradient for a descent within the set from `p`, element by element."""
         return g
 
     def _place(self, name: str) -> str:
         return f"{type(self).__name__}({name}=)"
 
-    def _project(self, xp: Any, x: Any, slack: float) -> Any:
+    def _project(self, xp: Namespace, x: Array, slack: float) -> Array:
         # Arrays in the set, up to a relative error of `slack`, are returned unchanged.
         raise NotImplementedError
 
@@ -117,8 +118,8 @@ class Box(Constraint):
         whose gradient turns stays at the bound until its momentum has turned, too.
     """
 
-    low: Any = None
-    high: Any = None
+    low: Array = None
+    high: Array = None
     mask_gradient: bool = field(default=False, kw_only=True)
     real: ClassVar[bool] = True
 
@@ -135,11 +136,11 @@ class Box(Constraint):
                 _checks.unlike(self._place("high"), self.high, f"a number >= low={self.low}")
             )
 
-    def scalars(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Number]:
         bounds = {"low": self.low, "high": self.high}
         return {name: x for name, x in bounds.items() if x is not None}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         if self.low is not None:
             x = xp.where(x < s.low, s.low, x)
         return x if self.high is None else xp.where(x > s.high, s.high, x)
@@ -148,7 +149,7 @@ class Box(Constraint):
     def masks_gradient(self) -> bool:
         return self.mask_gradient
 
-    def gradient_formula(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
+    def gradient_formula(self, xp: Namespace, s: Scalars, p: Array, g: Array) -> Array:
         if self.low is not None:
             g = xp.where(p <= s.low, xp.where(g > 0.0, 0.0, g), g)
         if self.high is not None:
@@ -166,8 +167,8 @@ class NonNegative(Box):
         As in `Box`.
     """
 
-    low: Any = field(default=0.0, init=False, repr=False)
-    high: Any = field(default=None, init=False, repr=False)
+    low: Array = field(default=0.0, init=False, repr=False)
+    high: Array = field(default=None, init=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -180,12 +181,12 @@ class Support(Constraint):
         True where elements are free; it broadcasts against the array.
     """
 
-    mask: Any
+    mask: Array
 
-    def scalars(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Number]:
         return {"mask": self.mask}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         inside = s.mask != 0.0
         return select(xp, inside, x, 0.0)
 
@@ -200,12 +201,12 @@ class Modulus(Constraint):
         The magnitudes, not negative.
     """
 
-    a: Any
+    a: Array
 
-    def scalars(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Number]:
         return {"a": self.a}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         zero = modulus(xp, x) == 0.0
         y = s.a * sign(xp, x)
         if isinstance(y, Pair) and y.im is not None:
@@ -223,12 +224,12 @@ class MaxModulus(Constraint):
         The largest magnitudes, not negative.
     """
 
-    a: Any
+    a: Array
 
-    def scalars(self) -> dict[str, Any]:
+    def scalars(self) -> dict[str, Number]:
         return {"a": self.a}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         return limited(xp, x, s.a)
 
 
@@ -249,8 +250,8 @@ class L2Ball(Constraint):
         """Check the radius."""
         _checks.positive(self._place("radius"), self.radius)
 
-    def _project(self, xp: Any, x: Any, slack: float) -> Any:
-        def shortened(xp: Any, x: Any) -> Any:
+    def _project(self, xp: Namespace, x: Array, slack: float) -> Array:
+        def shortened(xp: Namespace, x: Array) -> Array:
             y, scale = scaled(xp, x)
             size = length(xp, y)
             over = scale * size > self.radius * (1 + slack)
@@ -281,7 +282,7 @@ class Simplex(Constraint):
         """Check the radius."""
         _checks.positive(self._place("radius"), self.radius)
 
-    def _project(self, xp: Any, x: Any, slack: float) -> Any:
+    def _project(self, xp: Namespace, x: Array, slack: float) -> Array:
         if not math.prod(x.shape):
             return x
         wide = _in_double(xp, x)
@@ -308,11 +309,11 @@ class L1Ball(Constraint):
         """Check the radius."""
         _checks.positive(self._place("radius"), self.radius)
 
-    def _project(self, xp: Any, x: Any, slack: float) -> Any:
+    def _project(self, xp: Namespace, x: Array, slack: float) -> Array:
         if not math.prod(x.shape):
             return x
 
-        def shortened(pairs: Any, x: Any) -> Any:
+        def shortened(pairs: Any, x: Array) -> Array:
             # The magnitude of a complex number may be out of range where its parts are not.
             top = xp.max(_plain(modulus(pairs, x)))
             unit = xp.where(top < math.inf, xp.ones_like(top), 0.25)
@@ -325,17 +326,17 @@ class L1Ball(Constraint):
         return on_parts(shortened, x)
 
 
-def _plain(x: Any) -> Any:
+def _plain(x: Array) -> Any:
     return x.re if isinstance(x, Pair) else x
 
 
-def _in_double(xp: Any, x: Any) -> Any:
+def _in_double(xp: Namespace, x: Array) -> Array:
     # Double precision, where the device has it, rounds sums of many elements less.
     double = double_of(x)
     return x if double is None else xp.astype(x, double, copy=False)
 
 
-def _lowered(xp: Any, x: Any, radius: float) -> Any:
+def _lowered(xp: Namespace, x: Array, radius: float) -> Any:
     # max(x - t, 0), whose sum is the radius, without synchronising with the device. The largest
     # element of x is 0, because a radius is lost beside large numbers. Elements that are smaller by
     # more than the radius become zero; they are capped, since they could add up to infinity.

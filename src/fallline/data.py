@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _arrays
 from ._arrays import _checks, _sparse
+from ._arrays._types import Array, Json
 
 RELEASE = 1 << 26  # bytes of a memory map that may have been read before their pages are given back
 AROUND = 1 << 16  # bytes
@@ -59,7 +60,7 @@ class Batches:
 
     def __init__(
         self,
-        *arrays: Any,
+        *arrays: Array,
         batch_size: int,
         shuffle: bool = True,
         drop_last: bool = False,
@@ -93,11 +94,11 @@ class Batches:
         full, rest = divmod(self.arrays[0].shape[0], self.batch_size)
         return int(full) + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """Return an iterator over the next epoch."""
         return self.epoch()
 
-    def epoch(self, start: int = 0, *, reuse: bool = False) -> Iterator[tuple[Any, ...]]:
+    def epoch(self, start: int = 0, *, reuse: bool = False) -> Iterator[tuple[Array, ...]]:
         """Return an iterator over the next epoch, from a batch on.
 
         Parameters
@@ -126,7 +127,7 @@ class Batches:
         ]
         return self._epoch(order, slices, buffers)
 
-    def order(self) -> Any:
+    def order(self) -> Array:
         """Return the order of the rows in the next epoch, drawn from `rng`.
 
         Returns
@@ -137,8 +138,8 @@ class Batches:
         return self.rng.permutation(self.arrays[0].shape[0]) if self.shuffle else None
 
     def _epoch(
-        self, order: Any, rows: Iterator[slice], buffers: list[Any]
-    ) -> Iterator[tuple[Any, ...]]:
+        self, order: Array, rows: Iterator[slice], buffers: list[Array]
+    ) -> Iterator[tuple[Array, ...]]:
         touched = 0
         for part in rows:
             if order is None:
@@ -165,14 +166,14 @@ class Batches:
         return f"<Batches of {self.batch_size} from {n} rows of {len(self.arrays)} arrays>"
 
 
-def _buffer(x: Any, size: int) -> Any:
+def _buffer(x: Array, size: int) -> Array:
     # Memory for a batch of an array that NumPy gathers from without a copy of the whole.
     if not isinstance(x, np.ndarray) or not (x.flags.c_contiguous and x.flags.aligned):
         return None
     return np.empty((min(size, x.shape[0]), *x.shape[1:]), x.dtype)
 
 
-def _gathered(x: Any, indices: Any, buffer: Any) -> Any:
+def _gathered(x: Array, indices: Array, buffer: Array) -> Any:
     # Some rows of an array, in the buffer if there is one.
     if buffer is None:
         return _arrays.rows(x, indices)
@@ -189,19 +190,19 @@ def _gathered(x: Any, indices: Any, buffer: Any) -> Any:
     return out
 
 
-def _bytes(x: Any) -> int:
+def _bytes(x: Array) -> int:
     # Of a row of a memory map.
     return x.nbytes // max(x.shape[0], 1) if isinstance(x, np.memmap) else 0
 
 
-def _release(x: Any) -> None:
+def _release(x: Array) -> None:
     # Give back the memory of a map that was read; the pages stay in the system's own cache.
     memory: Any = getattr(x, "_mmap", None)
     if isinstance(x, np.memmap) and x.mode != "c" and hasattr(memory, "madvise"):
         memory.madvise(mmap.MADV_DONTNEED)
 
 
-def plain_state(rng: np.random.Generator) -> Any:
+def plain_state(rng: np.random.Generator) -> Json:
     """Return the state of a generator as JSON has it.
 
     Parameters

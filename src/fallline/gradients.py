@@ -28,6 +28,7 @@ from . import _arrays
 from ._arrays import _checks
 from ._arrays._pairs import Pair, limited, on_parts
 from ._arrays._reductions import combined, norm
+from ._arrays._types import Array, Namespace, Number, Scalars
 
 __all__ = [
     "Accumulate", "Centralize", "ClipByGlobalNorm", "ClipByNorm", "ClipByValue", "LossScale",
@@ -55,15 +56,15 @@ class Transform:
         """Return the numbers of `formula` by name."""
         return {}
 
-    def measure(self, grads: Leaves) -> list[Any]:
+    def measure(self, grads: Leaves) -> list[Array]:
         """Return a real 0-d array for each leaf, on its device, or `None` without a gradient."""
         raise NotImplementedError
 
-    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, g: Array, *measured: Array) -> Array:
         """Return the new gradient, element by element, as a rule's formula is written."""
         raise NotImplementedError
 
-    def apply(self, grads: Leaves) -> list[Any]:
+    def apply(self, grads: Leaves) -> list[Array]:
         """Return the new gradients of all leaves; those in half precision become single.
 
         Parameters
@@ -81,7 +82,7 @@ class Transform:
     def _place(self, name: str) -> str:
         return f"{type(self).__name__}({name}=)"
 
-    def _applied_with(self, measured: Sequence[Any], grads: Leaves) -> list[Any]:
+    def _applied_with(self, measured: Sequence[Array], grads: Leaves) -> list[Array]:
         s = SimpleNamespace(**self.scalars())
         found = ((number,) for number in measured) if self.measured else ((),) * len(grads)
         return [
@@ -89,7 +90,7 @@ class Transform:
             for g, given in zip(grads, found, strict=True)
         ]
 
-    def _applied(self, s: Any, g: Any, given: tuple[Any, ...]) -> Any:
+    def _applied(self, s: Scalars, g: Array, given: tuple[Array, ...]) -> Array:
         with _arrays.guard(g)():
             wide = _arrays.widened(g)
             return on_parts(lambda xp, x: self.formula(xp, s, x, *given), wide)
@@ -115,7 +116,7 @@ class ClipByValue(Transform):
         """Return both ends of the interval."""
         return {"high": self.limit, "low": -self.limit}
 
-    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, g: Array, *measured: Array) -> Array:
         """Return the limited gradient."""
         if isinstance(g, Pair) and g.im is not None:
             return limited(xp, g, s.high)
@@ -141,11 +142,11 @@ class ClipByNorm(Transform):
         """Check the limit."""
         _checks.positive(self._place("limit"), self.limit)
 
-    def measure(self, grads: Leaves) -> list[Any]:
+    def measure(self, grads: Leaves) -> list[Array]:
         """Return the factor of each leaf."""
         return [None if g is None else _beside(_scale(self.limit, norm(g)), g) for g in grads]
 
-    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, g: Array, *measured: Array) -> Array:
         """Return the scaled gradient."""
         return g * measured[0]
 
@@ -169,7 +170,7 @@ class ClipByGlobalNorm(ClipByNorm):
     that. Matches optax; torch adds 1e-6 to the norm.
     """
 
-    def norm(self, grads: Leaves) -> Any:
+    def norm(self, grads: Leaves) -> Number:
         """Return the norm of all gradients, a float or a 0-d array; `None` if there are none."""
         places: dict[Any, list[Any]] = {}
         for g in grads:
@@ -178,21 +179,21 @@ class ClipByGlobalNorm(ClipByNorm):
                 places.setdefault(place, []).append(g)
         return combined([norm(*there) for there in places.values()]) if places else None
 
-    def factors(self, norm: Any, grads: Leaves) -> list[Any]:
+    def factors(self, norm: Array, grads: Leaves) -> list[Array]:
         """Return the common factor for a norm, on the device of each leaf."""
         scale = None if norm is None else _scale(self.limit, norm)
         return [None if g is None else _beside(scale, g) for g in grads]
 
-    def measure(self, grads: Leaves) -> list[Any]:
+    def measure(self, grads: Leaves) -> list[Array]:
         """Return the common factor, on the device of each leaf."""
         return self.factors(self.norm(grads), grads)
 
-    def clipped(self, norm: Any, grads: Leaves) -> list[Any]:
+    def clipped(self, norm: Array, grads: Leaves) -> list[Array]:
         """Return `apply` of gradients whose norm is known."""
         return self._applied_with(self.factors(norm, grads), grads)
 
 
-def _scale(limit: float, norm: Any) -> Any:
+def _scale(limit: float, norm: Array) -> Number:
     if isinstance(norm, float):
         return limit / norm if norm > limit else 1.0 if norm <= limit else norm
     xp = _arrays.namespace(norm)
@@ -200,7 +201,7 @@ def _scale(limit: float, norm: Any) -> Any:
         return xp.where(norm > limit, limit / norm, xp.where(norm <= limit, 1.0, norm))
 
 
-def _beside(scale: Any, g: Any) -> Any:
+def _beside(scale: Array, g: Array) -> Array:
     if isinstance(scale, float):
         return np.asarray(scale, _arrays.COMPUTE[_arrays.dtype_name(g)])
     return _arrays.beside(scale, g)
@@ -218,12 +219,12 @@ class Centralize(Transform):
 
     elementwise: ClassVar[bool] = False
 
-    def apply(self, grads: Leaves) -> list[Any]:
+    def apply(self, grads: Leaves) -> list[Array]:
         """Return the centred gradients."""
         return [None if g is None else _centred(_arrays.widened(g)) for g in grads]
 
 
-def _centred(g: Any) -> Any:
+def _centred(g: Array) -> Array:
     if g.ndim < 2:
         return g
     xp = _arrays.namespace(g)
@@ -316,7 +317,7 @@ class LossScale(Transform):
         )
 
     @property
-    def value(self) -> Any:
+    def value(self) -> Array:
         """The scale: a 0-d array on the device, a float before the first step."""
         return self._value
 
@@ -324,25 +325,25 @@ class LossScale(Transform):
         """Return the scale; this synchronises with the device."""
         return _arrays.to_float(self._value)
 
-    def measure(self, grads: Leaves) -> list[Any]:
+    def measure(self, grads: Leaves) -> list[Array]:
         """Return the inverse of the scale, on the device of each leaf."""
         return [None if g is None else self._inverse(g) for g in grads]
 
-    def _inverse(self, g: Any) -> Any:
+    def _inverse(self, g: Array) -> Array:
         if _arrays.is_array(self._value):
             return _arrays.beside(1.0 / self._value, g)
         return _arrays.number_beside(1.0 / self._value, g)
 
-    def formula(self, xp: Any, s: Any, g: Any, *measured: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, g: Array, *measured: Array) -> Array:
         """Return the gradient of the unscaled loss."""
         return g * measured[0]
 
-    def unscaled(self, g: Any) -> Any:
+    def unscaled(self, g: Array) -> Array:
         """Return a gradient of the unscaled loss as a new array."""
         with _arrays.guard(g)():
             return self._applied(None, g, (self._inverse(g),))
 
-    def after(self, finite: Any, grads: Leaves) -> tuple[Any, Any]:
+    def after(self, finite: Array, grads: Leaves) -> tuple[Array, Array]:
         """Return the scale and the number of good steps after a step, for `take`.
 
         Parameters

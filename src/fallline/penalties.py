@@ -16,6 +16,7 @@ import numpy as np
 from . import _arrays
 from ._arrays import _checks
 from ._arrays._pairs import kept, length, on_parts, scaled, shrunk
+from ._arrays._types import Array, Namespace, Number, Scalars, Tree
 
 __all__ = ["L1", "L2", "ElasticNet", "GroupL1", "ProximalOperator", "TotalVariation"]
 
@@ -43,7 +44,7 @@ class Penalty:
         """Check the weight."""
         _checks.number(self._place("alpha"), getattr(self, "alpha", 0.0), 0.0, math.inf)
 
-    def value(self, x: Any) -> Any:
+    def value(self, x: Array) -> Number:
         """Return the penalty of an array.
 
         Parameters
@@ -60,7 +61,7 @@ class Penalty:
         with np.errstate(all="ignore"):
             return _arrays.unscalar(self._value(_arrays.namespace(x), x))
 
-    def gradient(self, x: Any) -> Any:
+    def gradient(self, x: Array) -> Array:
         """Return the gradient at an array, dP/dRe + i dP/dIm.
 
         Parameters
@@ -85,7 +86,7 @@ class Penalty:
         with np.errstate(all="ignore"):
             return _arrays.cast(self._gradient(_arrays.namespace(x), wide), x)
 
-    def prox(self, x: Any, step: float) -> Any:
+    def prox(self, x: Array, step: float) -> Array:
         """Return the proximal point: the y that minimizes ``step * value(y) + 1/2 ||y - x||**2``.
 
         Parameters
@@ -117,24 +118,24 @@ class Penalty:
         """Return the numbers of an elementwise penalty by name, for `prox_scalars`."""
         raise NotImplementedError
 
-    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+    def prox_scalars(self, s: Scalars, t: Number) -> dict[str, Array]:
         """Return the numbers of `formula` for a step length `t`, which may be one per element."""
         raise NotImplementedError
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         """Return the proximal point of an elementwise penalty, element by element."""
         raise NotImplementedError
 
     def _place(self, name: str) -> str:
         return f"{type(self).__name__}({name}=)"
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Number:
         raise NotImplementedError
 
-    def _gradient(self, xp: Any, x: Any) -> Any:
+    def _gradient(self, xp: Namespace, x: Array) -> Array:
         raise NotImplementedError
 
-    def _prox(self, xp: Any, x: Any, step: float) -> Any:
+    def _prox(self, xp: Namespace, x: Array, step: float) -> Array:
         msg = f"{self!r} has no proximal point in closed form; use gradient instead"
         raise TypeError(msg)
 
@@ -153,16 +154,16 @@ class L1(Penalty):
 
     alpha: float
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Number:
         return self.alpha * xp.sum(xp.abs(x))
 
     def scalars(self) -> dict[str, float]:
         return {"l1": self.alpha}
 
-    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+    def prox_scalars(self, s: Scalars, t: Number) -> dict[str, Array]:
         return {"threshold": s.l1 * t}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         return shrunk(xp, x, s.threshold)
 
 
@@ -181,19 +182,19 @@ class L2(Penalty):
     alpha: float
     smooth: ClassVar[bool] = True
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Number:
         return self.alpha / 2 * xp.sum(_arrays.abs2(x))
 
-    def _gradient(self, xp: Any, x: Any) -> Any:
+    def _gradient(self, xp: Namespace, x: Array) -> Array:
         return self.alpha * x
 
     def scalars(self) -> dict[str, float]:
         return {"l2": self.alpha}
 
-    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+    def prox_scalars(self, s: Scalars, t: Number) -> dict[str, Array]:
         return {"divisor": 1 + s.l2 * t}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         return x / s.divisor
 
 
@@ -222,7 +223,7 @@ class ElasticNet(Penalty):
     def _parts(self) -> tuple[L1, L2]:
         return L1(self.alpha * self.l1_ratio), L2(self.alpha * (1 - self.l1_ratio))
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Number:
         l1, l2 = self._parts()
         return l1._value(xp, x) + l2._value(xp, x)
 
@@ -230,11 +231,11 @@ class ElasticNet(Penalty):
         l1, l2 = self._parts()
         return {**l1.scalars(), **l2.scalars()}
 
-    def prox_scalars(self, s: Any, t: Any) -> dict[str, Any]:
+    def prox_scalars(self, s: Scalars, t: Number) -> dict[str, Array]:
         l1, l2 = self._parts()
         return {**l1.prox_scalars(s, t), **l2.prox_scalars(s, t)}
 
-    def formula(self, xp: Any, s: Any, x: Any) -> Any:
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
         l1, l2 = self._parts()
         return l2.formula(xp, s, l1.formula(xp, s, x))
 
@@ -257,15 +258,15 @@ class GroupL1(Penalty):
     axis: int | tuple[int, ...] = -1
     elementwise: ClassVar[bool] = False
 
-    def _norms(self, xp: Any, x: Any) -> Any:
+    def _norms(self, xp: Namespace, x: Array) -> Array:
         axes = _checks.axes(self._place("axis"), self.axis, x.ndim)
         y, scale = scaled(xp, xp.abs(x), axes)
         return scale * length(xp, y, axes)
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Number:
         return self.alpha * xp.sum(self._norms(xp, x))
 
-    def _prox(self, xp: Any, x: Any, step: float) -> Any:
+    def _prox(self, xp: Namespace, x: Array, step: float) -> Array:
         return x * kept(xp, self._norms(xp, x), step * self.alpha)
 
 
@@ -297,17 +298,17 @@ class ProximalOperator(Penalty):
             expected = "a function of an array and a step length"
             raise TypeError(_checks.unlike(self._place("f"), self.f, expected))
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Number:
         msg = f"{self!r} has no value: only its proximal operator is known"
         raise TypeError(msg)
 
-    def _prox(self, xp: Any, x: Any, step: float) -> Any:
+    def _prox(self, xp: Namespace, x: Array, step: float) -> Array:
         y = _arrays.unscalar(self.f(x, step))
         _checks.gradient("f", x, y)
         return y
 
 
-def as_penalty(place: str, penalty: Any) -> Any:
+def as_penalty(place: str, penalty: Tree) -> Any:
     """Return a penalty unchanged, and a function as a `ProximalOperator`.
 
     Parameters
@@ -359,7 +360,7 @@ class TotalVariation(Penalty):
         if self.axes is not None:
             _checks.sequence(self._place("axes"), self.axes, "integers")
 
-    def _differences(self, xp: Any, x: Any) -> tuple[Any, list[Any], Any, Any]:
+    def _differences(self, xp: Namespace, x: Array) -> tuple[Array, list[Array], Array, Array]:
         axes = _checks.axes(self._place("axes"), self.axes, x.ndim)
         steps = [_ahead(xp, x, axis) - x for axis in axes]
         eps = self.eps
@@ -373,10 +374,10 @@ class TotalVariation(Penalty):
         root = size * xp.sqrt(total)
         return axes, steps, root, root - eps
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Number:
         return self.alpha * xp.sum(self._differences(xp, x)[-1])
 
-    def _gradient(self, xp: Any, x: Any) -> Any:
+    def _gradient(self, xp: Namespace, x: Array) -> Array:
         axes, steps, root, _ = self._differences(xp, x)
         result = 0 * x
         for axis, step in zip(axes, steps, strict=True):
@@ -385,13 +386,13 @@ class TotalVariation(Penalty):
         return self.alpha * result
 
 
-def _checked(x: Any) -> Any:
+def _checked(x: Array) -> Any:
     x = _arrays.unscalar(x)
     _checks.leaf("x", x)
     return x
 
 
-def _ahead(xp: Any, x: Any, axis: int) -> Any:
+def _ahead(xp: Namespace, x: Array, axis: int) -> Array:
     # The next elements along an axis; at the end the last.
     n, before = x.shape[axis], (slice(None),) * axis
     last = max(n - 1, 0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
+from ._arrays._types import Array
 from .engine import numba_
 from .engine.trace import TraceError, trace
 from .optimizer import Optimizer
@@ -134,7 +135,7 @@ def _purity(rule: Rule, dtype: str) -> str:
     return f"{dtype}: pure, nothing it is handed is written"
 
 
-def _bits(x: Any) -> bytes:
+def _bits(x: Array) -> bytes:
     x = np.ascontiguousarray(x).copy()
     x = x.view(x.real.dtype) if x.dtype.kind == "c" else x
     x[np.isnan(x)] = np.nan

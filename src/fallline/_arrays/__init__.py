@@ -6,8 +6,6 @@ The only room that knows array libraries.
 from ._facts import (
     COMPUTE,
     EPSILON,
-    Array,
-    Namespace,
     compute_dtype,
     device,
     dtype_name,
@@ -73,6 +71,7 @@ from ._symbols import (
     since,
     square_root,
 )
+from ._types import Array, Namespace
 
 __all__ = [
     "COMPUTE",

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import _arrays
 from . import _shards, _spelling
+from ._types import Array, Json, Tree
 
 # Names that begin with the sound of a vowel.
 AN = ("ndarray", "mlx.array")
@@ -33,7 +34,7 @@ def mismatch(place: str, what: str, got: object, expected: object) -> str:
     return f"{place}: {what} is {got}, expected {expected}"
 
 
-def unlike(place: str, value: object, expected: str) -> str:
+def unlike(place: str, value: Any, expected: str) -> str:
     """Return the message for a value that is not what it must be."""
     return f"{place}: is {value!r}, expected {expected}"
 
@@ -92,7 +93,7 @@ def count(place: str, value: Any, low: int = 0, high: int | None = None) -> int:
     return result
 
 
-def _is_truth(value: object) -> bool:
+def _is_truth(value: Any) -> bool:
     return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
@@ -133,7 +134,7 @@ def axes(place: str, value: Any, ndim: int) -> tuple[int, ...]:
     return found if ndim else ()
 
 
-def array(place: str, x: Any, what: str = "an array") -> None:
+def array(place: str, x: Array, what: str = "an array") -> None:
     """Check that `x` is an array that a step can work with."""
     if not _arrays.is_array(x):
         msg = f"{place}: is {described(x)}, expected {what}{_hint(x)}"
@@ -153,7 +154,7 @@ def _hint(x: object) -> str:
     return ""
 
 
-def dense(place: str, x: Any) -> None:
+def dense(place: str, x: Array) -> None:
     """Check that `x` is an array that stores every element."""
     array(place, x)
     if not _arrays.is_dense(x):
@@ -161,7 +162,7 @@ def dense(place: str, x: Any) -> None:
         raise TypeError(msg)
 
 
-def leaf(place: str, p: Any) -> None:
+def leaf(place: str, p: Array) -> None:
     """Check that `p` is an array that a leaf of params may be: of a floating dtype."""
     dense(place, p)
     if _arrays.dtype_name(p) not in _arrays.COMPUTE:
@@ -171,7 +172,7 @@ def leaf(place: str, p: Any) -> None:
         raise TypeError(msg)
 
 
-def floating(place: str, x: Any, *, complex_too: bool = True) -> None:
+def floating(place: str, x: Array, *, complex_too: bool = True) -> None:
     """Check that `x` is an array of floating-point numbers."""
     array(place, x)
     if not (_arrays.is_real(x) or (complex_too and _arrays.is_complex(x))):
@@ -180,7 +181,7 @@ def floating(place: str, x: Any, *, complex_too: bool = True) -> None:
 
 
 def equal_shapes(
-    place: str, x: Any, like: Any, *, axes: slice = slice(None), what: str = ""
+    place: str, x: Array, like: Array, *, axes: slice = slice(None), what: str = ""
 ) -> None:
     """Check that `x` has the shape of `like`, or of some axes of it."""
     expected = tuple(like.shape[axes])
@@ -189,7 +190,7 @@ def equal_shapes(
         raise ValueError(msg + (f" for {what}" if what else ""))
 
 
-def like_numbers(place: str, like: Any, saved: Any) -> Any:
+def like_numbers(place: str, like: Array, saved: Json) -> Any:
     """Return nested dicts of numbers as Python's; they must have the keys of `like`."""
     if not isinstance(like, Mapping):
         return saved if isinstance(saved, int) and not _is_truth(saved) else real(place, saved)
@@ -201,7 +202,7 @@ def like_numbers(place: str, like: Any, saved: Any) -> Any:
     return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key]) for key in like}
 
 
-def inside(place: str, x: Any, domain: Any, unless: Any = False) -> None:
+def inside(place: str, x: Array, domain: Any, unless: Any = False) -> None:
     """Check that elements of an array on the host are in a domain, except where `unless` holds."""
     if not (domain.holds(x) | unless).all():
         msg = f"{place}: some elements are outside {domain}"
@@ -215,7 +216,7 @@ def positive(place: str, value: Any, below: float = math.inf) -> None:
         raise ValueError(unlike(place, value, f"a number in (0, {below:g})"))
 
 
-def gradient(place: str, p: Any, g: Any) -> None:
+def gradient(place: str, p: Array, g: Array) -> None:
     """Check that the array `g` can be a gradient of the parameter `p`, and be kept beside it."""
     if _arrays.is_traced(g) and not _arrays.is_traced(p):
         msg = f"{place}: is a symbol that JAX traces, which an Optimizer cannot keep; "
@@ -223,7 +224,7 @@ def gradient(place: str, p: Any, g: Any) -> None:
     pure_gradient(place, p, g)
 
 
-def pure_gradient(place: str, p: Any, g: Any) -> None:
+def pure_gradient(place: str, p: Array, g: Array) -> None:
     """Check the same where the gradient is not kept: `g` may be a symbol while `p` is an array."""
     same_kind(place, p, g)
     if not _arrays.is_dense(g):
@@ -239,14 +240,14 @@ def pure_gradient(place: str, p: Any, g: Any) -> None:
         raise TypeError(msg)
 
 
-def slots(place: str, state: Any, names: Sequence[str]) -> None:
+def slots(place: str, state: Tree, names: Sequence[str]) -> None:
     """Check that the state of a leaf holds the slots of its rule."""
     got = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
     if got != sorted([*names, "step"]):
         raise ValueError(mismatch(place, "slots", got, sorted([*names, "step"])))
 
 
-def same_kind(place: str, like: Any, x: Any) -> None:
+def same_kind(place: str, like: Array, x: Array) -> None:
     """Check that `x` is an array of the library and on the device of `like`."""
     array(place, x)
     if type(x) is not type(like) and _arrays.library(x) != _arrays.library(like):
@@ -258,7 +259,7 @@ def same_kind(place: str, like: Any, x: Any) -> None:
     same_layout(place, like, x)
 
 
-def one_library(leaves: Iterable[tuple[str, Any]]) -> None:
+def one_library(leaves: Iterable[tuple[str, Array]]) -> None:
     """Check that arrays, each with its place, belong to the library of the first."""
     first: tuple[str, Any] | None = None
     for place, x in leaves:
@@ -269,13 +270,13 @@ def one_library(leaves: Iterable[tuple[str, Any]]) -> None:
             raise TypeError(msg)
 
 
-def same_layout(place: str, like: Any, x: Any) -> None:
+def same_layout(place: str, like: Array, x: Array) -> None:
     """Check that `x` is distributed over processes as `like` is, if this is."""
     if _shards.layout(x) != _shards.layout(like):
         raise ValueError(mismatch(place, "layout", *map(_layout, (x, like))))
 
 
-def _layout(x: Any) -> str:
+def _layout(x: Array) -> str:
     found = _shards.layout(x)
     return "that of one process" if found is None else f"{found[1]} on {found[0]}"
 

@@ -12,9 +12,7 @@ import array_api_compat as compat
 import numpy as np
 
 from ._refused import refusal
-
-Array = Any
-Namespace = Any
+from ._types import Array, Device, Dtype, Namespace
 
 # The real dtype in which numbers of a dtype are computed, and that of one component.
 COMPUTE = {
@@ -64,7 +62,7 @@ def library(x: Array) -> str:
     return name.removeprefix("array_api_compat.").partition(".")[0]
 
 
-def device(x: Array) -> Any:
+def device(x: Array) -> Device:
     """Return the device of an array; `None` for one that jax is tracing."""
     if family(x) in ("cupy", "torch"):
         return x.device  # the quick way
@@ -132,7 +130,7 @@ def in_host_memory(x: Array) -> bool:
     return isinstance(x, np.ndarray) or (family(x) == "torch" and x.device.type == "cpu")
 
 
-def compute_dtype(x: Array) -> Any:
+def compute_dtype(x: Array) -> Dtype:
     """Return the real dtype in which an array's update is computed."""
     return getattr(namespace(x), COMPUTE[dtype_name(x)])
 

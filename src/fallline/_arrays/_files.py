@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from ._types import Array, FilePath, HostArray, Json
 from ._whole import FileError, named, status, whole
 
 __all__ = ["FileError", "Reader", "whole", "write"]
@@ -26,7 +27,9 @@ __all__ = ["FileError", "Reader", "whole", "write"]
 LARGEST_HEADER = 1 << 26  # bytes
 
 
-def write(path: Any, kind: str, version: int, header: Mapping[str, Any], arrays: Any) -> None:
+def write(
+    path: FilePath, kind: str, version: int, header: Mapping[str, Json], arrays: Array
+) -> None:
     """Write a file, on disk when this returns; an interrupted call leaves the old one.
 
     Parameters
@@ -47,7 +50,7 @@ def write(path: Any, kind: str, version: int, header: Mapping[str, Any], arrays:
             raise FileError(msg)
 
 
-def _write(file: BinaryIO, header: dict[str, Any], arrays: Any) -> int:
+def _write(file: BinaryIO, header: dict[str, Json], arrays: Array) -> int:
     # Returns the length of the header.
     entries = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -61,12 +64,12 @@ def _write(file: BinaryIO, header: dict[str, Any], arrays: Any) -> int:
     return len(text)
 
 
-def _member(archive: zipfile.ZipFile, name: str, x: np.ndarray[Any, Any]) -> None:
+def _member(archive: zipfile.ZipFile, name: str, x: HostArray) -> None:
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
         np.lib.format.write_array(member, x, allow_pickle=False)
 
 
-def _digest(x: np.ndarray[Any, Any]) -> str:
+def _digest(x: HostArray) -> str:
     return hashlib.sha256(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data).hexdigest()
 
 
@@ -88,7 +91,7 @@ class Reader:
         If the system refuses; the error names the path.
     """
 
-    def __init__(self, path: Any, kind: str, version: int) -> None:
+    def __init__(self, path: FilePath, kind: str, version: int) -> None:
         self.path = path
         with named(path):
             status(path)
@@ -101,7 +104,7 @@ class Reader:
                 seal = self._member("seal", "uint8", limit=1024).tobytes()
                 if hashlib.sha256(text).digest() != seal:
                     raise self.error("its header was altered")
-                self.header: dict[str, Any] = self._checked(json.loads(text), kind, version)
+                self.header: dict[str, Json] = self._checked(json.loads(text), kind, version)
         except BaseException:
             self.close()
             raise
@@ -143,7 +146,7 @@ class Reader:
                     raise
             raise self.error(what) from error
 
-    def _checked(self, header: Any, kind: str, version: int) -> dict[str, Any]:
+    def _checked(self, header: Json, kind: str, version: int) -> dict[str, Json]:
         if not isinstance(header, dict) or header.get("kind") != kind:
             raise self.error(f"it is not a {kind}")
         found = header.get("version")
@@ -176,7 +179,7 @@ class Reader:
         """Return the shape of an array."""
         return tuple(self._entry(name)["shape"])
 
-    def array(self, name: str) -> np.ndarray[Any, Any]:
+    def array(self, name: str) -> HostArray:
         """Return an array after checking its digest."""
         entry = self._entry(name)
         with self.blamed(f"its array {name!r} is damaged"):
@@ -185,7 +188,7 @@ class Reader:
                 raise self.error(f"its array {name!r} was altered")
         return x
 
-    def _entry(self, name: Any) -> dict[str, Any]:
+    def _entry(self, name: Any) -> dict[str, Json]:
         entries = self.header["arrays"]
         if not isinstance(name, str) or name not in entries:
             raise self.error(f"it has no array {name!r}")
@@ -193,7 +196,7 @@ class Reader:
 
     def _member(
         self, name: str, dtype: str, *, limit: int | None = None, shape: Any = None
-    ) -> np.ndarray[Any, Any]:
+    ) -> HostArray:
         info = self._archive.getinfo(f"{name}.npy")
         stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
         if not stored or info.file_size > self._size:
@@ -225,7 +228,7 @@ class Reader:
         return member.tell(), (shape, dtype)
 
 
-def _is_entry(x: Any) -> bool:
+def _is_entry(x: Array) -> bool:
     return (
         isinstance(x, dict)
         and isinstance(x.get("dtype"), str)

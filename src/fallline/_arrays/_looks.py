@@ -7,9 +7,10 @@ from typing import Any
 
 from .. import _arrays
 from ._shards import gathered, is_sharded, local
+from ._types import Array
 
 
-def same_values(x: Any, y: Any) -> Any:
+def same_values(x: Array, y: Array) -> Array:
     """Tell whether two arrays hold the same numbers, NaN included: a 0-d truth on their device."""
     xp = _arrays.namespace(x)
     both = zip(_parts(x), _parts(y), strict=True)
@@ -38,7 +39,7 @@ def different(pairs: Sequence[tuple[Any, Any]]) -> list[int]:
     return [i for i, look in enumerate(looks) if not _arrays.to_float(look)]
 
 
-def largest_part(x: Any) -> Any:
+def largest_part(x: Array) -> Array:
     """Return the largest magnitude of a real or imaginary part: real, 0-d, on the device."""
     xp = _arrays.namespace(x)
     if is_sharded(x):
@@ -50,11 +51,11 @@ def largest_part(x: Any) -> Any:
         return _arrays.unscalar(found[0] if len(found) == 1 else xp.maximum(*found))
 
 
-def _parts(x: Any) -> tuple[Any, ...]:
+def _parts(x: Array) -> tuple[Array, ...]:
     return _arrays.parts(x) if _arrays.is_complex(x) else (x,)
 
 
-def all_finite(arrays: Sequence[Any]) -> bool:
+def all_finite(arrays: Sequence[Array]) -> bool:
     """Tell whether all elements are finite; this synchronises with the device once."""
     if not arrays:
         return True

@@ -11,7 +11,6 @@ import array_api_compat as compat
 import numpy as np
 
 from ._facts import (
-    Array,
     compute_dtype,
     device,
     dtype_name,
@@ -26,9 +25,10 @@ from ._facts import (
     namespace,
     on_host,
 )
+from ._types import Array, Dtype, HostArray
 
 
-def unscalar(x: Any) -> Any:
+def unscalar(x: Array) -> Array:
     """Return a NumPy scalar, as NumPy's operations on 0-d arrays give, as the 0-d array."""
     return np.asarray(x) if isinstance(x, np.generic) else x
 
@@ -42,7 +42,7 @@ def shielded(x: Array) -> Array:
     return x if is_immutable(x) else moved(x, x, x.dtype)
 
 
-def full(like: Array, value: float, dtype: Any, shape: tuple[int, ...] | None = None) -> Array:
+def full(like: Array, value: float, dtype: Dtype, shape: tuple[int, ...] | None = None) -> Array:
     """Return a new array on the device of `like`, and of its shape if none is given."""
     if shape is not None and shape != tuple(like.shape):
         with on_device(like):
@@ -52,7 +52,7 @@ def full(like: Array, value: float, dtype: Any, shape: tuple[int, ...] | None = 
     return np.ascontiguousarray(result).reshape(result.shape) if on_host(like) else result
 
 
-def moved(x: Array, like: Array, dtype: Any) -> Array:
+def moved(x: Array, like: Array, dtype: Dtype) -> Array:
     """Return a copy of `x` (same library, or NumPy) with a dtype, on the device of `like`."""
     xp = namespace(like)
     with on_device(like):
@@ -85,7 +85,7 @@ def widened(x: Array) -> Array:
     return namespace(x).astype(x, compute_dtype(x)) if is_half(x) else x
 
 
-def as_numbers(value: Any, like: Array) -> Any:
+def as_numbers(value: Any, like: Array) -> Array:
     """Return truths as 0 and 1 in the real dtype of `like`, and other values unchanged."""
     if not is_array(value) or str(value.dtype).rpartition(".")[2] != "bool":
         return value
@@ -115,7 +115,7 @@ def spread(x: Array, like: Array) -> Array:
         return xp.asarray(wide, copy=True)
 
 
-def number_like(x: Any, like: Array, dtype: Any) -> Array:
+def number_like(x: Array, like: Array, dtype: Dtype) -> Array:
     """Return a 0-d array, or a float, as a 0-d array of a dtype on the device of `like`."""
     x, xp = unscalar(x), namespace(like)
     if is_array(x):
@@ -222,12 +222,12 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     return contextlib.nullcontext
 
 
-def to_float(x: Any) -> float:
+def to_float(x: Array) -> float:
     """Return a number or a one-element array as a float; this synchronises with the device."""
     return float(to_numpy(x).reshape(()) if is_array(x) else x)
 
 
-def to_numpy(x: Array) -> np.ndarray[Any, Any]:
+def to_numpy(x: Array) -> HostArray:
     """Return a copy of an array on the host, as NumPy's; bfloat16 of torch as float32."""
     if isinstance(x, np.ndarray | np.generic) or compat.is_jax_array(x):
         return np.array(x)
@@ -246,7 +246,7 @@ def to_numpy(x: Array) -> np.ndarray[Any, Any]:
         return np.array(x)
 
 
-def from_numpy(x: np.ndarray[Any, Any], like: Array) -> Array:
+def from_numpy(x: HostArray, like: Array) -> Array:
     """Return NumPy's array as one of the library and on the device of `like`."""
     if on_host(like):
         return x

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import Array, family, is_writable
+from . import family, is_writable
 from ._shards import local
+from ._types import Array, HostArray
 
 
 def owner(x: Array) -> object:
@@ -79,7 +80,7 @@ def same_place(a: Array, b: Array) -> bool:
     )
 
 
-def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
+def _shadow(x: Array) -> HostArray | None:
     # An array with the same addresses, which is never read. With it NumPy's own overlap test works
     # for every library with strides, and for memory of devices.
     if family(x) == "numpy":
@@ -109,8 +110,8 @@ def _shadow(x: Array) -> np.ndarray[Any, Any] | None:
 class Memory:
     """The arrays that an Optimizer writes to, by memory block; they must be pairwise disjoint."""
 
-    def __init__(self, leaves: Sequence[Any]) -> None:
-        self._blocks: dict[object, list[tuple[str, Any]]] = {}
+    def __init__(self, leaves: Sequence[Array]) -> None:
+        self._blocks: dict[object, list[tuple[str, Array]]] = {}
         self._foreign = False
         for leaf in leaves:
             if leaf.p is None or leaf.immutable:
@@ -126,12 +127,12 @@ class Memory:
                 self._blocks.setdefault(owner(x), []).append((place, x))
                 self._foreign = "foreign" in self._blocks
 
-    def may_hold(self, x: Any) -> bool:
+    def may_hold(self, x: Array) -> bool:
         """Tell quickly whether `x` could share memory with an array that is written to."""
         key = owner(x)
         return key in self._blocks or key == "foreign" or self._foreign
 
-    def check(self, place: str, x: Any, *, own: Any = None) -> None:
+    def check(self, place: str, x: Array, *, own: Any = None) -> None:
         """Check that `x` shares no memory with an array that is written to, except with `own`."""
         key = owner(x)
         blocks = (

@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from ._types import Array, Namespace, Number
 
 # Numbers up to this, and down to one over it, can be squared and summed.
 _SAFE = {"float32": 2.0**30, "float64": 2.0**400}
 
 
-def abs2(x: Any) -> Any:
+def abs2(x: Array) -> Array:
     """Return the squared magnitude, elementwise: ``x * x``, or ``re * re + im * im``."""
     if isinstance(x, Pair):
         return x.abs2()
     return x * x
 
 
-def weighted_abs2(weight: Any, x: Any) -> Any:
+def weighted_abs2(weight: Any, x: Array) -> Array:
     """Return ``weight * abs2(x)`` in the order ``(weight * x) * x``, part by part.
 
     With a small weight it stays finite where the square alone would not: in float32 up to
@@ -37,7 +38,7 @@ def weighted_abs2(weight: Any, x: Any) -> Any:
     return weighted.dot(x) if isinstance(x, Pair) else weighted * x
 
 
-def modulus(xp: Any, x: Any) -> Any:
+def modulus(xp: Namespace, x: Array) -> Array:
     """Return the magnitude, elementwise and real, also where its square is out of range."""
     if not _is_complex(x):
         return xp.abs(x)
@@ -45,7 +46,7 @@ def modulus(xp: Any, x: Any) -> Any:
     return size * xp.where(size < math.inf, length, 1.0)
 
 
-def sign(xp: Any, x: Any) -> Any:
+def sign(xp: Namespace, x: Array) -> Array:
     """Return ``x / |x|``, and 0 where `x` is 0."""
     if not _is_complex(x):
         return xp.sign(x)
@@ -53,25 +54,25 @@ def sign(xp: Any, x: Any) -> Any:
     return y / length
 
 
-def limited(xp: Any, x: Any, limit: Any) -> Any:
+def limited(xp: Namespace, x: Array, limit: Number) -> Array:
     """Return `x` with magnitudes of at most a limit, elementwise."""
     return select(xp, modulus(xp, x) > limit, limit * sign(xp, x), x)
 
 
-def kept(xp: Any, size: Any, threshold: Any) -> Any:
+def kept(xp: Namespace, size: Number, threshold: Array) -> Array:
     """Return the factor ``max(0, 1 - threshold / size)``, and 0 where the size is 0."""
     above = size > threshold
     return xp.where(above, 1 - threshold / xp.where(above, size, 1.0), 0.0 * size)
 
 
-def shrunk(xp: Any, x: Any, threshold: Any) -> Any:
+def shrunk(xp: Namespace, x: Array, threshold: Array) -> Array:
     """Return `x` with magnitudes less by a threshold, and zero below: soft thresholding."""
     if _is_complex(x):
         return x * kept(xp, modulus(xp, x), threshold)
     return xp.sign(x) * xp.maximum(xp.abs(x) - threshold, xp.zeros_like(x))
 
 
-def _polar(xp: Any, x: Pair) -> tuple[Any, Any, Any]:
+def _polar(xp: Namespace, x: Pair) -> tuple[Array, Array, Array]:
     # The larger part, `x` over it, and the length of that, from 1 to the root of 2; 1 for zero.
     # Squares of very small and of very large numbers are 0 and infinite.
     size = xp.maximum(xp.abs(x.re), xp.abs(x.im))
@@ -80,7 +81,7 @@ def _polar(xp: Any, x: Pair) -> tuple[Any, Any, Any]:
     return size, y, xp.sqrt(xp.where(zero, 1.0, y.abs2()))
 
 
-def _is_complex(x: Any) -> bool:
+def _is_complex(x: Array) -> bool:
     return isinstance(x, Pair) and x.im is not None
 
 
@@ -90,7 +91,7 @@ class Pair:
     __slots__ = ("im", "re")
     __array_ufunc__ = None
 
-    def __init__(self, re: Any, im: Any = None) -> None:
+    def __init__(self, re: Array, im: Array = None) -> None:
         self.re = re
         self.im = im
 
@@ -106,34 +107,34 @@ class Pair:
     def __neg__(self) -> Pair:
         return Pair(-self.re, None if self.im is None else -self.im)
 
-    def __add__(self, other: Any) -> Pair:
+    def __add__(self, other: Array) -> Pair:
         return _linear(operator.add, self, other)
 
-    def __radd__(self, other: Any) -> Pair:
+    def __radd__(self, other: Array) -> Pair:
         return _linear(operator.add, other, self)
 
-    def __sub__(self, other: Any) -> Pair:
+    def __sub__(self, other: Array) -> Pair:
         return _linear(operator.sub, self, other)
 
-    def __rsub__(self, other: Any) -> Pair:
+    def __rsub__(self, other: Array) -> Pair:
         return _linear(operator.sub, other, self)
 
-    def __mul__(self, other: Any) -> Pair:
+    def __mul__(self, other: Array) -> Pair:
         return _scaled(operator.mul, self, other)
 
-    def __rmul__(self, other: Any) -> Pair:
+    def __rmul__(self, other: Array) -> Pair:
         return _scaled(operator.mul, self, other)
 
-    def __truediv__(self, other: Any) -> Pair:
+    def __truediv__(self, other: Array) -> Pair:
         return _scaled(operator.truediv, self, other)
 
-    def __rtruediv__(self, other: Any) -> Pair:
+    def __rtruediv__(self, other: Array) -> Pair:
         return Pair(other / _real(self, "a quotient"))
 
-    def __gt__(self, other: Any) -> Pair:
+    def __gt__(self, other: Array) -> Pair:
         return Pair(_real(self, "order") > _real(other, "order"))
 
-    def __lt__(self, other: Any) -> Pair:
+    def __lt__(self, other: Array) -> Pair:
         return Pair(_real(self, "order") < _real(other, "order"))
 
     def __ne__(self, other: object) -> Pair:  # type: ignore[override]
@@ -148,19 +149,19 @@ class Pair:
 class PairNamespace:
     """The namespace with which a formula is called on pairs; its functions take real pairs only."""
 
-    def __init__(self, xp: Any) -> None:
+    def __init__(self, xp: Namespace) -> None:
         self._xp = xp
 
     def __getattr__(self, name: str) -> Callable[..., Pair]:
         function = getattr(self._xp, name)
 
-        def on_reals(*operands: Any, **options: Any) -> Pair:
+        def on_reals(*operands: Array, **options: Any) -> Pair:
             return Pair(function(*(_real(x, name) for x in operands), **options))
 
         return on_reals
 
 
-def _real(x: Any, name: str) -> Any:
+def _real(x: Array, name: str) -> Array:
     if not isinstance(x, Pair):
         return x
     if x.im is not None:
@@ -169,7 +170,7 @@ def _real(x: Any, name: str) -> Any:
     return x.re
 
 
-def _linear(op: Callable[[Any, Any], Any], a: Any, b: Any) -> Pair:
+def _linear(op: Callable[[Array, Array], Array], a: Array, b: Array) -> Pair:
     # A sum of two complex or of two real quantities.
     x = a if isinstance(a, Pair) else Pair(a)
     y = b if isinstance(b, Pair) else Pair(b)
@@ -179,7 +180,7 @@ def _linear(op: Callable[[Any, Any], Any], a: Any, b: Any) -> Pair:
     return Pair(op(x.re, y.re), None if x.im is None else op(x.im, y.im))
 
 
-def _scaled(op: Callable[[Any, Any], Any], a: Pair, b: Any) -> Pair:
+def _scaled(op: Callable[[Array, Array], Array], a: Pair, b: Array) -> Pair:
     # A product with a real quantity, or a quotient by one.
     if isinstance(b, Pair) and b.im is not None:
         if a.im is not None or op is not operator.mul:
@@ -195,7 +196,7 @@ def split(x: _arrays.Array) -> Pair:
     return Pair(*_arrays.parts(x)) if _arrays.is_complex(x) else Pair(x)
 
 
-def scaled(xp: Any, x: Any, axis: Any = None) -> tuple[Any, Any]:
+def scaled(xp: Namespace, x: Array, axis: Any = None) -> tuple[Array, Array]:
     """Return an array or a pair divided by a size, and that size, for the sum of its squares.
 
     The size is 1 where squares are safe, and otherwise the largest part. With `axis` there is
@@ -215,7 +216,7 @@ def scaled(xp: Any, x: Any, axis: Any = None) -> tuple[Any, Any]:
     return x / scale, scale
 
 
-def scale_of(xp: Any, size: Any, dtype: str) -> Any:
+def scale_of(xp: Namespace, size: Number, dtype: str) -> Array:
     """Return the number by which numbers up to a size are divided before they are squared."""
     safe = _SAFE[dtype]
     far = xp.logical_or(size < 1 / safe, size > safe)
@@ -225,20 +226,20 @@ def scale_of(xp: Any, size: Any, dtype: str) -> Any:
     return xp.where(xp.logical_and(far, usable), scale, 1.0)
 
 
-def length(xp: Any, x: Any, axis: Any = None) -> Any:
+def length(xp: Namespace, x: Array, axis: Any = None) -> Array:
     """Return the root of the sum of squares of a `scaled` array; its slope at zero is zero."""
     total = xp.sum(abs2(x), axis=axis, keepdims=axis is not None)
     some = total > 0.0
     return xp.where(some, xp.sqrt(xp.where(some, total, 1.0)), total)
 
 
-def count(x: Any) -> int:
+def count(x: Array) -> int:
     """Return the number of elements of an array or a pair, at least 1."""
     shape: tuple[int, ...] = (x.re if isinstance(x, Pair) else x).shape
     return max(1, math.prod(shape))
 
 
-def on_parts(f: Callable[[Any, Any], Any], x: _arrays.Array) -> _arrays.Array:
+def on_parts(f: Callable[[Array, Array], Array], x: _arrays.Array) -> _arrays.Array:
     """Return ``f(xp, x)`` of an elementwise function written for formulas, in the dtype of `x`."""
     xp = _arrays.namespace(x)
     if _arrays.is_complex(x):
@@ -247,7 +248,7 @@ def on_parts(f: Callable[[Any, Any], Any], x: _arrays.Array) -> _arrays.Array:
     return _arrays.cast(f(xp, _arrays.widened(x)), x)
 
 
-def select(xp: Any, condition: Any, a: Any, b: Any) -> Any:
+def select(xp: Namespace, condition: Array, a: Array, b: Array) -> Array:
     """Return `a` where the condition holds, else `b`, real or complex; `b` may be 0.
 
     The condition may also be one truth of Python's, from numbers of the step.

@@ -9,10 +9,10 @@ import array_api_compat as compat
 import numpy as np
 
 from . import _making
-from ._facts import Array
+from ._types import Array, HostArray
 
 
-def begin_read(x: Array) -> Callable[[], np.ndarray[Any, Any]]:
+def begin_read(x: Array) -> Callable[[], HostArray]:
     """Start to copy an array to the host; return a function that waits for the copy and returns it.
 
     Where the library can, the copy is queued right after the work that makes the array, so that the
@@ -39,6 +39,6 @@ def begin_read(x: Array) -> Callable[[], np.ndarray[Any, Any]]:
     return lambda: _making.to_numpy(x)
 
 
-def _after(event: Any, x: Any) -> np.ndarray[Any, Any]:
+def _after(event: Any, x: Array) -> HostArray:
     event.synchronize()
     return np.asarray(x)

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _arrays
 from ._pairs import Pair, length, scale_of
 from ._shards import gathered, is_sharded, local
+from ._types import Array, Device, Dtype, Namespace, Number
 
 # Elements that are squared and summed at once: so few that the errors of rounding in single
 # precision stay below the rounding of the sum itself.
@@ -23,7 +24,7 @@ _PIECE = 1 << 14
 _SMALL = {4: 1e-24, 8: 1e-280}
 
 
-def norm(*arrays: Any) -> Any:
+def norm(*arrays: Array) -> Number:
     """Return the Euclidean norm of all arrays or pairs together, in double where the device has it.
 
     Squares may leave the range of the dtype although the norm does not. Nothing as large as an
@@ -45,18 +46,18 @@ def hypotenuse(sides: Sequence[float]) -> float:
     return math.nan if any(map(math.isnan, sides)) else math.hypot(*sides)
 
 
-def _norms(x: Any) -> Sequence[Any]:
+def _norms(x: Array) -> Sequence[Array]:
     # Of an array, or of the parts of it that the processes have.
     return list(gathered(norm(local(x)), x)) if is_sharded(x) else [norm(x)]
 
 
-def _parts(x: Any) -> tuple[Any, ...]:
+def _parts(x: Array) -> tuple[Array, ...]:
     if not isinstance(x, Pair):
         return (x,)
     return (x.re,) if x.im is None else (x.re, x.im)
 
 
-def combined(norms: Sequence[Any]) -> Any:
+def combined(norms: Sequence[Array]) -> Number:
     """Return the norm of arrays with these norms, in the widest precision among them."""
     if len(norms) == 1:
         return norms[0]
@@ -65,7 +66,7 @@ def combined(norms: Sequence[Any]) -> Any:
         return _together([_arrays.beside(x, wide) for x in norms])
 
 
-def all_finite(x: Any) -> Any:
+def all_finite(x: Array) -> Array:
     """Tell whether every element is finite: a 0-d truth on the device of `x`."""
     xp = _arrays.namespace(x)
     if is_sharded(x):
@@ -81,7 +82,7 @@ def all_finite(x: Any) -> Any:
 # -- on the host --------------------------------------------------------------------------------
 
 
-def _blocks(x: Any) -> Iterator[Any]:
+def _blocks(x: Array) -> Iterator[Any]:
     # The real numbers of an array, some at a time, one after another in memory.
     x = _arrays.unscalar(x)
     real, flags = x.real.dtype.newbyteorder("="), x.flags
@@ -98,7 +99,7 @@ def _blocks(x: Any) -> Iterator[Any]:
         yield chunk.view(real)
 
 
-def _root(block: Any) -> float:
+def _root(block: Array) -> float:
     # The root of the sum of squares, by one product where that stays in the range of the dtype.
     if block.itemsize == 2:
         block = block.astype(np.float32)
@@ -116,7 +117,7 @@ def _root(block: Any) -> float:
 # -- elsewhere ----------------------------------------------------------------------------------
 
 
-def _pieces(x: Any) -> Sequence[Any]:
+def _pieces(x: Array) -> Sequence[Array]:
     # An array without its tape, in pieces that one thread handles within the cache.
     x = _arrays.detached(x)
     if _arrays.family(x) != "torch":
@@ -126,11 +127,11 @@ def _pieces(x: Any) -> Sequence[Any]:
     flat = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
     if x.device.type != "cpu" or flat.numel() <= _PIECE:
         return (flat,)
-    pieces: Sequence[Any] = flat.reshape(-1).split(_PIECE)
+    pieces: Sequence[Array] = flat.reshape(-1).split(_PIECE)
     return pieces
 
 
-def _on_device(pieces: Sequence[Any]) -> Any:
+def _on_device(pieces: Sequence[Array]) -> Array:
     # The norm of real arrays: single precision by squares in double, double by scaling.
     if _arrays.family(pieces[0]) == "cupy":
         return _together([_cupy_norm(_arrays.widened(x)) for x in pieces])
@@ -143,14 +144,14 @@ def _on_device(pieces: Sequence[Any]) -> Any:
     return _together(norms)
 
 
-def _together(norms: Sequence[Any]) -> Any:
+def _together(norms: Sequence[Array]) -> Array:
     # The norm of arrays with these norms, which are of one dtype and on one device.
     if len(norms) == 1:
         return norms[0]
     return _scaled_norm([_arrays.namespace(norms[0]).stack(norms)])
 
 
-def _root_in(dtype: Any, x: Any) -> Any:
+def _root_in(dtype: Dtype, x: Array) -> Array:
     # The root of the sum of squares, computed in a dtype in which they stay in range.
     xp = _arrays.namespace(x)
     if _arrays.family(x) == "torch":
@@ -160,7 +161,7 @@ def _root_in(dtype: Any, x: Any) -> Any:
     return length(xp, xp.astype(x, dtype, copy=False))
 
 
-def _scaled_norm(pieces: Sequence[Any]) -> Any:
+def _scaled_norm(pieces: Sequence[Array]) -> Array:
     # The norm of arrays of one dtype, all divided by one number.
     first = pieces[0]
     xp, dtype = _arrays.namespace(first), first.dtype
@@ -171,7 +172,7 @@ def _scaled_norm(pieces: Sequence[Any]) -> Any:
     return _arrays.unscalar(scale * root)
 
 
-def _largest(xp: Any, x: Any) -> Any:
+def _largest(xp: Namespace, x: Array) -> Array:
     if not math.prod(x.shape):
         return xp.sum(x)
     if _arrays.family(x) == "torch":
@@ -182,21 +183,21 @@ def _largest(xp: Any, x: Any) -> Any:
     return xp.max(xp.abs(x))
 
 
-def double_of(x: Any) -> Any:
+def double_of(x: Array) -> Array:
     """Return the dtype of double precision, or `None` where the device of `x` has none."""
     if _arrays.is_immutable(x):  # JAX's is a switch
         return _found_double(_arrays.namespace(x), None)
     return _cached(_arrays.namespace(x), _arrays.device(x))
 
 
-def _found_double(xp: Any, device: Any) -> Any:
+def _found_double(xp: Namespace, device: Device) -> Array:
     return xp.__array_namespace_info__().dtypes(device=device, kind="real floating").get("float64")
 
 
 _cached = cache(_found_double)
 
 
-def _cupy_norm(x: Any) -> Any:
+def _cupy_norm(x: Array) -> Array:
     scale, total = _cupy_kernels()
     if _arrays.dtype_name(x) == "float32":
         return total(x, 1.0)
@@ -205,7 +206,7 @@ def _cupy_norm(x: Any) -> Any:
 
 
 @cache
-def _cupy_kernels() -> tuple[Any, Any]:
+def _cupy_kernels() -> tuple[Array, Array]:
     # What `scaled` divides by, and the root of the sum of squares over that: a launch each.
     import cupy
 

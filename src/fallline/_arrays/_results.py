@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from .. import _arrays
 from ._trees import Structure
+from ._types import Array
 
 _ELEMENTS = 10  # of an array that is printed whole
 _LEAVES = 12  # of a tree that are printed
@@ -55,7 +56,7 @@ class Result(dict[str, Any]):
         return list(self)
 
 
-def shown(x: Any) -> str:
+def shown(x: Array) -> str:
     """Return a value as text: of large arrays, in trees too, the shape and the dtype.
 
     Parameters
@@ -73,14 +74,14 @@ def shown(x: Any) -> str:
     return "".join(_tree(x, [_LEAVES])) if isinstance(x, dict | list | tuple) else str(x)
 
 
-def _leaf(x: Any) -> str:
+def _leaf(x: Array) -> str:
     # Empty for a small array.
     if math.prod(x.shape) <= _ELEMENTS:
         return ""
     return f"{tuple(x.shape)} {_arrays.dtype_name(x)}"
 
 
-def _tree(x: Any, left: list[int]) -> str:
+def _tree(x: Array, left: list[int]) -> str:
     # left: of one number, the leaves that may still be printed.
     if isinstance(x, dict):
         return "{" + _entries([(f"{key!r}: ", value) for key, value in x.items()], left) + "}"
@@ -100,7 +101,7 @@ def _tree(x: Any, left: list[int]) -> str:
     return repr(x) if count == 1 else f"<{type(x).__name__} of {count} leaves>"
 
 
-def _entries(pairs: list[tuple[str, Any]], left: list[int]) -> str:
+def _entries(pairs: list[tuple[str, Array]], left: list[int]) -> str:
     parts = []
     for name, value in pairs:
         if left[0] <= 0:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ._types import Array
+
 
 def is_sharded(x: object) -> bool:
     """Tell whether `x` is an array of which this process may hold only a part."""
@@ -17,7 +19,7 @@ def is_sharded(x: object) -> bool:
     return module is not None and isinstance(x, module.DTensor)
 
 
-def local(x: Any) -> Any:
+def local(x: Array) -> Array:
     """Return a view of the part of an array in this process; other arrays unchanged."""
     if not is_sharded(x):
         return x
@@ -27,17 +29,17 @@ def local(x: Any) -> Any:
         return x.to_local()
 
 
-def layout(x: Any) -> tuple[Any, Any] | None:
+def layout(x: Array) -> tuple[Any, Any] | None:
     """Return how an array is distributed, for comparisons; `None` if it is not."""
     return (x.device_mesh, x.placements) if is_sharded(x) else None
 
 
-def is_partial(x: Any) -> bool:
+def is_partial(x: Array) -> bool:
     """Tell whether the parts of an array are terms of a sum that has not been computed yet."""
     return is_sharded(x) and any(placement.is_partial() for placement in x.placements)
 
 
-def gathered(number: Any, like: Any) -> Any:
+def gathered(number: Array, like: Array) -> Array:
     """Return one number for each part of `like`, 0-d here, as a vector in all processes."""
     import torch.distributed.tensor as tensors
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 
 from . import _checks
+from ._types import Array
 
 _COMPRESSED = ("csr", "csc", "bsr")
 
 
-def rows(place: str, x: Any, some: Any) -> Any:
+def rows(place: str, x: Array, some: Array) -> Array:
     """Return some rows of a sparse matrix that was checked but may have been written to since."""
     module = sys.modules.get("scipy.sparse")
     if module is not None and module.issparse(x):
@@ -26,7 +26,7 @@ def rows(place: str, x: Any, some: Any) -> Any:
     return x[some]
 
 
-def check(place: str, x: Any) -> None:
+def check(place: str, x: Array) -> None:
     """Check that the indices of a sparse matrix are inside of it.
 
     SciPy reads and writes memory by them without any check. This takes one pass over them. Indices
@@ -46,7 +46,7 @@ def check(place: str, x: Any) -> None:
             _check_inside(name, places, n)
 
 
-def check_rows(place: str, x: Any) -> None:
+def check_rows(place: str, x: Array) -> None:
     """Check that rows can be taken from a checked sparse matrix."""
     # Whether a format lets them be taken differs between versions of SciPy.
     try:
@@ -57,7 +57,7 @@ def check_rows(place: str, x: Any) -> None:
         raise TypeError(msg) from error
 
 
-def _check_compressed(place: str, x: Any) -> None:
+def _check_compressed(place: str, x: Array) -> None:
     ends, places, numbers = x.indptr, x.indices, x.data
     rows, columns = (1, *x.shape)[-2:]
     if x.format == "bsr":
@@ -79,19 +79,19 @@ def _unordered(place: str, most: int) -> str:
     )
 
 
-def _check_integers(name: str, x: Any) -> None:
+def _check_integers(name: str, x: Array) -> None:
     if not isinstance(x, np.ndarray) or x.ndim != 1 or x.dtype.kind not in "iu":
         got = f"of {x.dtype}" if isinstance(x, np.ndarray) else _checks.described(x)
         msg = f"{name}: is {got}, expected integers along one axis"
         raise TypeError(msg)
 
 
-def _check_length(name: str, x: Any, n: int) -> None:
+def _check_length(name: str, x: Array, n: int) -> None:
     if len(x) != n:
         raise ValueError(_checks.mismatch(name, "length", len(x), n))
 
 
-def _check_inside(name: str, x: Any, n: int) -> None:
+def _check_inside(name: str, x: Array, n: int) -> None:
     if not len(x):
         return
     if x.dtype.isnative and x.flags.c_contiguous and x.dtype.kind == "i":

@@ -13,6 +13,7 @@ from typing import Any
 import optree
 
 from . import _checks
+from ._types import Array, Tree
 
 Path = tuple[Any, ...]
 
@@ -31,12 +32,12 @@ class Structure:
         Keys that lead to each leaf, in flattening order.
     """
 
-    def __init__(self, tree: Any) -> None:
+    def __init__(self, tree: Tree) -> None:
         self.paths: list[Path]
         self.paths, leaves, self._spec = optree.tree_flatten_with_path(tree, none_is_leaf=True)
         self.is_leaf = len(leaves) == 1 and self.paths[0] == ()
 
-    def flatten(self, tree: Any, argument: str) -> list[Any]:
+    def flatten(self, tree: Tree, argument: str) -> list[Array]:
         """Return the leaves of `tree`, which must have this structure."""
         try:
             return self._spec.flatten_up_to(tree)
@@ -47,11 +48,11 @@ class Structure:
         except (ValueError, TypeError) as error:
             raise ValueError(self._difference(tree, argument, whole=True)) from error
 
-    def unflatten(self, leaves: Sequence[Any]) -> Any:
+    def unflatten(self, leaves: Sequence[Array]) -> Tree:
         """Return a tree of this structure with other leaves."""
         return optree.tree_unflatten(self._spec, leaves)
 
-    def broadcast(self, prefix: Any, argument: str) -> list[Any]:
+    def broadcast(self, prefix: Tree, argument: str) -> list[Array]:
         """Return one entry of `prefix` for each leaf; `prefix` may stop above the leaves."""
         whole, prefix = self._numbered(), thawed(prefix)
         try:
@@ -61,12 +62,12 @@ class Structure:
         except ValueError as error:
             raise ValueError(self._difference(prefix, argument, whole=False)) from error
 
-    def own_order(self, tree: Any) -> list[int]:
+    def own_order(self, tree: Tree) -> list[int]:
         """Return the indices of the leaves in the order of their containers: dicts by insertion."""
         index = {path: i for i, path in enumerate(self.paths)}
         found: list[int] = []
 
-        def visit(path: Path, below: Any) -> None:
+        def visit(path: Path, below: Tree) -> None:
             if path in index:
                 found.append(index[path])
                 return
@@ -81,14 +82,14 @@ class Structure:
         visit((), tree)
         return found
 
-    def assign(self, tree: Any, new: Mapping[int, Any]) -> Any:
+    def assign(self, tree: Tree, new: Mapping[int, Array]) -> Tree:
         """Replace leaves of `tree`: in place in dicts and lists, while tuples are rebuilt.
 
         Returns `tree` itself, unless it had to be rebuilt.
         """
         return _put(tree, {self.paths[index]: leaf for index, leaf in new.items()})
 
-    def fixed(self, tree: Any) -> set[int]:
+    def fixed(self, tree: Tree) -> set[int]:
         """Return the indices of leaves that `assign` cannot replace in place."""
         return {i for i, path in enumerate(self.paths) if not _replaceable(tree, path)}
 
@@ -106,10 +107,10 @@ class Structure:
             found += [i for i in below if i not in found]
         return found
 
-    def _numbered(self) -> Any:
+    def _numbered(self) -> Tree:
         return self.unflatten(range(len(self.paths)))
 
-    def _difference(self, tree: Any, argument: str, *, whole: bool) -> str:
+    def _difference(self, tree: Tree, argument: str, *, whole: bool) -> str:
         # In words: entries that are missing or unexpected, or else the first node of a wrong kind.
         found: dict[str, list[str]] = {"missing": [], "unexpected": [], "wrong": []}
         _compare(self._numbered(), thawed(tree), (), argument, found, whole=whole)
@@ -146,7 +147,7 @@ def _compare(
             _compare(below[key], other[key], (*path, key), argument, found, whole=whole)
 
 
-def _entries(tree: Any) -> dict[Any, Any] | None:
+def _entries(tree: Tree) -> dict[Any, Any] | None:
     # The children of a node by their keys; None for a leaf.
     if tree is None or optree.tree_is_leaf(tree, none_is_leaf=True):
         return None
@@ -154,19 +155,19 @@ def _entries(tree: Any) -> dict[Any, Any] | None:
     return dict(zip(entries, children, strict=True))
 
 
-def _is_ordered(tree: Any) -> bool:
+def _is_ordered(tree: Tree) -> bool:
     return isinstance(tree, tuple | Iterator | ValuesView)
 
 
-def _kind(tree: Any) -> type:
+def _kind(tree: Tree) -> type:
     # Dicts of every kind are interchangeable.
     return dict if isinstance(tree, dict) else type(tree)
 
 
-def _put(tree: Any, new: Mapping[Path, Any]) -> Any:
+def _put(tree: Tree, new: Mapping[Path, Array]) -> Tree:
     if () in new:
         return new[()]
-    below: dict[Any, dict[Path, Any]] = {}
+    below: dict[Any, dict[Path, Tree]] = {}
     for path, leaf in new.items():
         below.setdefault(path[0], {})[path[1:]] = leaf
     if isinstance(tree, dict | list):
@@ -180,7 +181,7 @@ def _put(tree: Any, new: Mapping[Path, Any]) -> Any:
     )
 
 
-def _replaceable(tree: Any, path: Path) -> bool:
+def _replaceable(tree: Tree, path: Path) -> bool:
     if not path or isinstance(tree, dict | list):
         return bool(path)
     children = _entries(tree) or {}
@@ -193,7 +194,7 @@ class FrozenList(tuple[Any, ...]):
     __slots__ = ()
 
 
-def frozen(tree: Any) -> Any:
+def frozen(tree: Tree) -> Tree:
     """Return `tree` with read-only dicts and lists."""
     if isinstance(tree, dict):
         return MappingProxyType({key: frozen(value) for key, value in tree.items()})
@@ -202,7 +203,7 @@ def frozen(tree: Any) -> Any:
     return tree
 
 
-def thawed(tree: Any) -> Any:
+def thawed(tree: Tree) -> Tree:
     """Return `tree` with plain dicts and lists in the place of those that `frozen` made."""
     if isinstance(tree, Mapping) and not isinstance(tree, dict):
         tree = dict(tree)

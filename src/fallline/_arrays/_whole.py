@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ._types import FilePath
+
 locks: Any
 try:
     import fcntl as locks
@@ -32,7 +34,7 @@ class FileError(ValueError):
 
 
 @contextlib.contextmanager
-def whole(path: Any, *, private: bool = False) -> Iterator[BinaryIO]:
+def whole(path: FilePath, *, private: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing that replaces the old one at the end, and atomically.
 
     A link is followed; when this returns the file is on disk. What killed processes left of earlier
@@ -83,7 +85,7 @@ def whole(path: Any, *, private: bool = False) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def named(path: Any) -> Iterator[None]:
+def named(path: FilePath) -> Iterator[None]:
     """Let errors of the system inside name a file as the caller does."""
     try:
         yield
@@ -93,7 +95,7 @@ def named(path: Any) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
-def status(path: Any) -> os.stat_result | None:
+def status(path: FilePath) -> os.stat_result | None:
     """Return the status of the file at a path, or behind a link; `None` if there is none."""
     try:
         found = os.stat(path)

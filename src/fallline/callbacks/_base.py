@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays._types import Array, Json, RunView
+
 # What the hooks are called elsewhere, where another name of ours would look nearer.
 _ELSEWHERE = {
     "on_train_begin": "on_start",
@@ -53,7 +55,7 @@ class Callback:
         """Whether `on_step` does anything; steps that nobody watches may run many at a time."""
         return type(self).on_step is not Callback.on_step
 
-    def on_start(self, run: Any) -> None:
+    def on_start(self, run: RunView) -> None:
         """Called before the first step.
 
         Parameters
@@ -62,7 +64,7 @@ class Callback:
             Has the attributes that are listed above.
         """
 
-    def on_step(self, run: Any) -> None:
+    def on_step(self, run: RunView) -> None:
         """Called after a step of a rule.
 
         Parameters
@@ -71,7 +73,7 @@ class Callback:
             Has the attributes that are listed above.
         """
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Called after an epoch of a rule, or an iteration of a solver.
 
         Parameters
@@ -80,7 +82,7 @@ class Callback:
             Has the attributes that are listed above.
         """
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: RunView) -> None:
         """Called after the last step, however the run ended.
 
         Parameters
@@ -89,11 +91,11 @@ class Callback:
             Has the attributes that are listed above.
         """
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return what a run that goes on needs: numbers, text, arrays, dicts and lists of them."""
         return {}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Json]) -> None:
         """Go on from a state.
 
         Parameters
@@ -115,10 +117,10 @@ def is_true(said: Any) -> bool | None:
 class FromFunction(Callback):
     """A function as a callback."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Array], Array]) -> None:
         self.function = function
 
-    def on_epoch(self, run: Any) -> Any:
+    def on_epoch(self, run: RunView) -> Any:
         """Return what the function returns."""
         return self.function(run)
 

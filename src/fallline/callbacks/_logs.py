@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._arrays import _checks
+from .._arrays._types import FilePath, Json, RunView
 from ._base import Callback
 
 logger = logging.getLogger("fallline")
@@ -32,17 +33,17 @@ class Progress(Callback):
             raise ImportError(msg) from error
         self._make, self._options = tqdm, options
 
-    def on_start(self, run: Any) -> None:
+    def on_start(self, run: RunView) -> None:
         """Show an empty bar."""
         self._bar = self._make(total=run.epochs, initial=run.epoch, **self._options)
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Move it, with the newest numbers beside."""
         names = [n for n in ("loss", "validation_loss") if n in run.history]
         self._bar.set_postfix({n: f"{run.history.last(n):.4g}" for n in names}, refresh=False)
         self._bar.update(run.epoch - self._bar.n)
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: RunView) -> None:
         """Leave it as it is."""
         self._bar.close()
 
@@ -59,7 +60,7 @@ class Log(Callback):
     def __init__(self, every: int = 1) -> None:
         self.every = _checks.count("every", every, 1)
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Write a line."""
         if run.epoch % self.every == 0 and logger.isEnabledFor(logging.INFO):
             numbers = _newest(run)
@@ -76,20 +77,20 @@ class CSVLog(Callback):
         The file; an old one is replaced.
     """
 
-    def __init__(self, path: Any) -> None:
+    def __init__(self, path: FilePath) -> None:
         self.path = Path(path)
         self._names: list[str] = []
 
-    def on_start(self, run: Any) -> None:
+    def on_start(self, run: RunView) -> None:
         """Begin the file."""
         self._names = []
         self.path.write_text("")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return the lines so far."""
         return {"names": self._names, "text": _read(self.path)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Json]) -> None:
         """Begin the file with the lines of a run that goes on.
 
         Parameters
@@ -100,7 +101,7 @@ class CSVLog(Callback):
         self._names = state_dict["names"]
         _write(self.path, state_dict["text"])
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Append a line."""
         numbers = {"epoch": run.epoch, "step": run.step, **_newest(run)}
         with self.path.open("a", newline="") as file:
@@ -120,18 +121,18 @@ class JSONLog(Callback):
         The file; an old one is replaced.
     """
 
-    def __init__(self, path: Any) -> None:
+    def __init__(self, path: FilePath) -> None:
         self.path = Path(path)
 
-    def on_start(self, run: Any) -> None:
+    def on_start(self, run: RunView) -> None:
         """Begin the file."""
         self.path.write_text("")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return the lines so far."""
         return {"text": _read(self.path)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Json]) -> None:
         """Begin the file with the lines of a run that goes on.
 
         Parameters
@@ -141,7 +142,7 @@ class JSONLog(Callback):
         """
         _write(self.path, state_dict["text"])
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Append a line."""
         numbers = {"epoch": run.epoch, "step": run.step, **_newest(run)}
         finite = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
@@ -159,6 +160,6 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _newest(run: Any) -> dict[str, float]:
+def _newest(run: RunView) -> dict[str, float]:
     history = run.history
     return {name: history.last(name) for name in history if not name.startswith("step_")}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import FilePath, Json, KeyPath, RunView, Tree
 from ._base import Callback
 
 
@@ -26,7 +26,7 @@ class Checkpoint(Callback):
         Steps of a rule between two files, instead.
     """
 
-    def __init__(self, path: Any, every: int = 1, *, steps: int | None = None) -> None:
+    def __init__(self, path: FilePath, every: int = 1, *, steps: int | None = None) -> None:
         self.path, self.every = path, _checks.count("every", every, 1)
         self.steps = None if steps is None else _checks.count("steps", steps, 1)
 
@@ -35,12 +35,12 @@ class Checkpoint(Callback):
         """Whether files are written after steps."""
         return self.steps is not None or type(self).on_step is not Checkpoint.on_step
 
-    def on_step(self, run: Any) -> None:
+    def on_step(self, run: RunView) -> None:
         """Save after some steps."""
         if self.steps is not None and run.step % self.steps == 0:
             run.save_later(self.path)
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Save after some epochs."""
         if self.steps is None and run.epoch % self.every == 0:
             run.save_later(self.path)
@@ -80,16 +80,16 @@ class EarlyStopping(Callback):
             f"restore_best={self.restore_best!r})"
         )
 
-    def on_start(self, run: Any) -> None:
+    def on_start(self, run: RunView) -> None:
         """Forget an earlier run."""
         self._best, self._since = math.inf, 0
-        self._params: Any = None
+        self._params: Tree = None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return the best number, its age in epochs and its parameters."""
         return {"best": self._best, "since": self._since, "params": self._params}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Json]) -> None:
         """Go on with these.
 
         Parameters
@@ -100,7 +100,7 @@ class EarlyStopping(Callback):
         self._best, self._since = state_dict["best"], state_dict["since"]
         self._params = state_dict["params"] if self.restore_best else None
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Look at the number."""
         name = self.monitor or ("validation_loss" if "validation_loss" in run.history else "loss")
         if name not in run.history:
@@ -114,7 +114,7 @@ class EarlyStopping(Callback):
         if self._since > self.patience:
             run.stop(f"{name} has not fallen for {self._since} epochs")
 
-    def on_end(self, run: Any) -> None:
+    def on_end(self, run: RunView) -> None:
         """Put the best parameters back, unless the run went back to its start."""
         if self._params is not None and not run.at_start:
             run.restore(self._params)
@@ -129,10 +129,10 @@ class LearningRateLog(Callback):
         Which leaf's, where rules differ: a tuple of keys. By default the first that has one.
     """
 
-    def __init__(self, leaf: tuple[Any, ...] | None = None) -> None:
+    def __init__(self, leaf: KeyPath | None = None) -> None:
         self.leaf = leaf
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Take the rate down."""
         if run.optimizer is None:
             return

@@ -10,10 +10,9 @@ a program (``_blocked_source``, ``_numba_source``, ``_cuda_source``), and one ru
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array
 from ..rules._abstract import AbstractRule
 from . import cuda, numba_
 from ._runner import Runner
@@ -32,7 +31,7 @@ LIBRARIES = {"blocked": "numpy", "numba": "numpy", "cuda": "cupy"}
 _RUNNERS = {runner.name: runner for runner in (BlockedRunner, NumbaRunner, CudaRunner)}
 
 
-def choose(engine: str, place: str, p: Any, rule: AbstractRule) -> tuple[str, Program | None]:
+def choose(engine: str, place: str, p: Array, rule: AbstractRule) -> tuple[str, Program | None]:
     """Return the name of the engine that runs a rule on leaves like `p`, and the rule's program.
 
     Raises
@@ -66,7 +65,7 @@ def choose(engine: str, place: str, p: Any, rule: AbstractRule) -> tuple[str, Pr
     return engine, trace(rule, dtype)
 
 
-def _fastest(library: str, dtype: str, p: Any, rule: AbstractRule) -> tuple[str, Program | None]:
+def _fastest(library: str, dtype: str, p: Array, rule: AbstractRule) -> tuple[str, Program | None]:
     if not rule.elementwise:
         return "eager", None
     if library == "numpy":
@@ -82,7 +81,7 @@ def _fastest(library: str, dtype: str, p: Any, rule: AbstractRule) -> tuple[str,
 
 
 def make(
-    engine: str, rule: AbstractRule, program: Program | None, leaves: list[list[Any]]
+    engine: str, rule: AbstractRule, program: Program | None, leaves: list[list[Array]]
 ) -> Runner:
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
     return EagerRunner(rule, leaves) if program is None else _RUNNERS[engine](program, leaves)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from .._arrays._types import Fun
 from . import _cache
 
 
-def compiled(text: str, name: str) -> Callable[..., Any]:
+def compiled(text: str, name: str) -> Fun:
     """Return a function of a module, given as text, compiled for the module's ``SIGNATURE``."""
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
     module = ModuleType(f"fallline_kernel_{digest}")

@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .._arrays._types import Array
 from .program import Operand, Program
 
 HALVES = ("float16", "bfloat16")
 
 
-def is_contiguous(x: Any, order: str | None) -> bool:
+def is_contiguous(x: Array, order: str | None) -> bool:
     """Tell whether the elements of an array follow each other in an order, without gaps."""
     flags = x.flags
     return bool(flags.c_contiguous if order == "C" else flags.f_contiguous)
 
 
-def is_plain(x: Any, order: str = "C") -> bool:
+def is_plain(x: Array, order: str = "C") -> bool:
     """Tell whether compiled code can walk through NumPy's array: contiguous, aligned, native."""
     return is_contiguous(x, order) and bool(x.flags.aligned and x.dtype.isnative)
 
 
-def common_order(arrays: Iterable[Any]) -> str | None:
+def common_order(arrays: Iterable[Array]) -> str | None:
     """Return an order, "C" or "F", in which all arrays are contiguous; `None` if there is none."""
     arrays = list(arrays)
     return next((o for o in ("C", "F") if all(is_contiguous(x, o) for x in arrays)), None)
 
 
-def flat(x: Any, order: str, operand: Operand) -> Any:
+def flat(x: Array, order: str, operand: Operand) -> Any:
     """Return a 1-d view of an array's real numbers in an order, or `None` if there is none.
 
     The real and the imaginary part of a complex number stand next to each other.
@@ -41,7 +42,7 @@ def flat(x: Any, order: str, operand: Operand) -> Any:
     return x if operand.parts == 1 else x.view(x.real.dtype)
 
 
-def flat_leaf(program: Program, leaf: list[Any]) -> tuple[str, list[Any]] | None:
+def flat_leaf(program: Program, leaf: list[Array]) -> tuple[str, list[Array]] | None:
     """Return the order of a leaf and 1-d views of its arrays, or `None` if one has no such view."""
     order = common_order(leaf)
     if order is None:
@@ -50,7 +51,7 @@ def flat_leaf(program: Program, leaf: list[Any]) -> tuple[str, list[Any]] | None
     return None if any(view is None for view in views) else (order, views)
 
 
-def separated(view: Any, operand: Operand) -> list[Any]:
+def separated(view: Any, operand: Operand) -> list[Array]:
     """Return an array for each part of the elements of a flat view."""
     if operand.single:
         return [view.reshape(())]

@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-Scalars = Mapping[str, Any]
+from .._arrays._types import Array
+
+ScalarsByName = Mapping[str, Any]
 Indices = Sequence[int]
-Arrays = Sequence[Any]
+Arrays = Sequence[Array]
 Begin = Callable[[], None]
-Replaced = dict[int, list[Any]]
+Replaced = dict[int, list[Array]]
 
 
 class Runner(ABC):
@@ -24,11 +26,11 @@ class Runner(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, leaves: Sequence[list[Any]]) -> None:
+    def __init__(self, leaves: Sequence[list[Array]]) -> None:
         self.leaves = leaves
 
     @abstractmethod
-    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+    def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update some leaves.
 
         Parameters

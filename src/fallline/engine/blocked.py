@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays._types import Array
 from . import _layout
 from ._blocked_source import source
-from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
 from ._threads import pool, workers
 from .program import UFUNCS, Program, once
 
@@ -32,7 +33,7 @@ class BlockedRunner(Runner):
 
     name = "blocked"
 
-    def __init__(self, program: Program, leaves: Sequence[list[Any]]) -> None:
+    def __init__(self, program: Program, leaves: Sequence[list[Array]]) -> None:
         super().__init__(leaves)
         self.program = program
         self.block, floats, truths = compiled(program)
@@ -46,7 +47,7 @@ class BlockedRunner(Runner):
         self.scalars = [self.numbers[i : i + 1].reshape(()) for i in range(len(self.numbers))]
         self.flat = [self._flat_parts(leaf) for leaf in leaves]
 
-    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+    def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
         with np.errstate(all="ignore"):
             self.numbers[:] = self.program.numbers(scalars)
@@ -60,7 +61,7 @@ class BlockedRunner(Runner):
                     self._contiguous([*flat[1], *_layout.separated(view, operand), *flat[2]])
         return {}
 
-    def _flat_parts(self, leaf: list[Any]) -> tuple[str, list[Any], list[Any]] | None:
+    def _flat_parts(self, leaf: list[Array]) -> tuple[str, list[Array], list[Array]] | None:
         # The order of a leaf, the parts of the parameter, and those of what follows the gradient.
         if (found := _layout.flat_leaf(self.program, leaf)) is None:
             return None
@@ -68,7 +69,7 @@ class BlockedRunner(Runner):
         first, *rest = map(_layout.separated, views, self.program.bound)
         return order, first, [part for parts in rest for part in parts]
 
-    def _contiguous(self, arrays: list[Any]) -> None:
+    def _contiguous(self, arrays: list[Array]) -> None:
         n = arrays[0].size
         if n <= self.size:
             self._on(arrays, n)
@@ -77,12 +78,12 @@ class BlockedRunner(Runner):
         else:
             self._shared(arrays, n)
 
-    def _blocks(self, arrays: list[Any], low: int, high: int, size: int) -> None:
+    def _blocks(self, arrays: list[Array], low: int, high: int, size: int) -> None:
         for start in range(low, high, size):
             stop = min(start + size, high)
             self._on([x[start:stop] if x.ndim else x for x in arrays], stop - start)
 
-    def _shared(self, arrays: list[Any], n: int) -> None:
+    def _shared(self, arrays: list[Array], n: int) -> None:
         # Each thread takes one piece. All have stopped when this returns, even after an error.
         count = workers()
         size = max(
@@ -103,11 +104,11 @@ class BlockedRunner(Runner):
         for future in futures:
             future.result()
 
-    def _scattered(self, leaf: list[Any], g: Any) -> None:
+    def _scattered(self, leaf: list[Array], g: Array) -> None:
         # nditer copies any strides, byte orders and precisions into blocks of its own.
         if not g.size:
             return
-        operands: list[Any] = []
+        operands: list[Array] = []
         flags = []
         for i, x in enumerate([leaf[0], g, *leaf[1:]]):
             views = [x] if self.program.arrays[i].parts == 1 else [x.real, x.imag]
@@ -127,7 +128,7 @@ class BlockedRunner(Runner):
             for arrays in iterator:
                 self._on(arrays, arrays[0].size)
 
-    def _on(self, arrays: Sequence[Any], n: int) -> None:
+    def _on(self, arrays: Sequence[Array], n: int) -> None:
         buffers = getattr(self.local, "buffers", None)
         if buffers is None or (buffers and buffers[0].size < n):
             self.local.buffers = buffers = self._buffers(n)
@@ -135,7 +136,7 @@ class BlockedRunner(Runner):
             buffers = [x[:n] for x in buffers]
         self.block(*arrays, self.scalars, buffers)
 
-    def _buffers(self, n: int) -> list[Any]:
+    def _buffers(self, n: int) -> list[Array]:
         floats, truths = self.count
         numbers = [np.empty(n, self.dtype) for _ in range(floats)]
         return numbers + [np.empty(n, bool) for _ in range(truths)]
@@ -155,7 +156,7 @@ def _block_size(bytes_per_element: int) -> int:
 def compiled(program: Program) -> tuple[Callable[..., None], int, int]:
     """Return a function of (parts, scalars, buffers), and how many buffers of each kind it uses."""
     text, floats, truths = source(program)
-    names: dict[str, Any] = {"copyto": np.copyto}
+    names: dict[str, Array] = {"copyto": np.copyto}
     for line in program.lines:
         if line.op == "rounded":
             names["rounded"] = _rounding(np.dtype(program.arrays[0].dtype))
@@ -166,8 +167,8 @@ def compiled(program: Program) -> tuple[Callable[..., None], int, int]:
     return names["block"], floats, truths
 
 
-def _rounding(half: Any) -> Callable[[Any, Any], None]:
-    def rounded(x: Any, out: Any) -> None:
+def _rounding(half: Array) -> Callable[[Any, Any], None]:
+    def rounded(x: Array, out: Array) -> None:
         np.copyto(out, x.astype(half))
 
     return rounded

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._arrays._types import Array
 from . import _cache, _layout
 from ._cuda_source import capacity, layout, source
-from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
 from .program import Program, once
 
 THREADS = 256  # of a block
@@ -29,7 +30,7 @@ REMEMBERED = 1 << 21  # bytes of gradients up to which they are kept alive, to b
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 
 
-def runs(p: Any) -> bool:
+def runs(p: Array) -> bool:
     """Tell whether these kernels run on the device of a CuPy array: NVIDIA's, since Volta."""
     import cupy
 
@@ -57,7 +58,7 @@ class CudaRunner(Runner):
     def __init__(
         self,
         program: Program,
-        leaves: Sequence[list[Any]],
+        leaves: Sequence[list[Array]],
         *,
         threads: int = THREADS,
         chunk: int = CHUNK,
@@ -74,9 +75,9 @@ class CudaRunner(Runner):
             row[[0, *range(2, len(row))]] = [x.data.ptr for x in leaf]
         self.light = sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
         self.launches: tuple[list[int], list[int], list[_Table]] | None = None
-        self.last: Sequence[Any] = ()
+        self.last: Sequence[Array] = ()
 
-    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+    def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`; return when the work is queued."""
         numbers = self.program.numbers(scalars)
         with self.guard():
@@ -94,8 +95,8 @@ class CudaRunner(Runner):
         return {}
 
     def _aimed(
-        self, which: Sequence[int], grads: Sequence[Any]
-    ) -> tuple[list[_Table], Sequence[Any]]:
+        self, which: Sequence[int], grads: Sequence[Array]
+    ) -> tuple[list[_Table], Sequence[Array]]:
         # Tables of the contiguous leaves, aimed at these gradients, and what must be kept alive.
         if self.launches is None or self.launches[0] != which:
             flat = [k for k, i in enumerate(which) if self.orders[i] and self.sizes[i]]
@@ -115,7 +116,7 @@ class CudaRunner(Runner):
             self.last = list(taken)
         return tables, used
 
-    def _tables(self, which: Any) -> list[_Table]:
+    def _tables(self, which: Array) -> list[_Table]:
         if not len(which):
             return []
         most = capacity(self.program, _argument_bytes())
@@ -126,8 +127,8 @@ class CudaRunner(Runner):
         ]
 
     def _pieces(
-        self, which: Sequence[int], grads: Sequence[Any]
-    ) -> list[tuple[list[Any], _Table, list[Any]]]:
+        self, which: Sequence[int], grads: Sequence[Array]
+    ) -> list[tuple[list[Array], _Table, list[Array]]]:
         # Leaves that are not contiguous, each with contiguous copies and a table of these.
         found = []
         for i, g in zip(which, grads, strict=True):
@@ -144,7 +145,7 @@ class _Table:
     """The argument of one launch, and the kernel it is for."""
 
     def __init__(
-        self, runner: CudaRunner, addresses: Any, sizes: Any, size: int, keep: Any = ()
+        self, runner: CudaRunner, addresses: Any, sizes: Any, size: int, keep: Array = ()
     ) -> None:
         self.keep = keep
         self.count = len(sizes)
@@ -172,7 +173,7 @@ class _Table:
         self.function((self.blocks,), (self.threads,), (self.argument,))
 
 
-def _contiguous(x: Any, order: str | None) -> Any:
+def _contiguous(x: Array, order: str | None) -> Array:
     return x if _layout.is_contiguous(x, order) else x.copy(order=order)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
 
 from .. import _arrays
 from .._arrays._shards import local
+from .._arrays._types import Array, Number
 from ..rules._abstract import AbstractRule
-from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
 
 
 class EagerRunner(Runner):
@@ -17,7 +17,7 @@ class EagerRunner(Runner):
 
     name = "eager"
 
-    def __init__(self, rule: AbstractRule, leaves: Sequence[list[Any]]) -> None:
+    def __init__(self, rule: AbstractRule, leaves: Sequence[list[Array]]) -> None:
         super().__init__(leaves)
         p = leaves[0][0]
         self.kernel = rule._kernel(p)
@@ -28,7 +28,7 @@ class EagerRunner(Runner):
             _arrays.is_immutable(p),
         )
 
-    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+    def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
         s = SimpleNamespace(**scalars)
         replaced: Replaced = {}
@@ -54,7 +54,7 @@ class EagerRunner(Runner):
         return replaced
 
 
-def _kept(value: Any, target: Any, old: Sequence[Any]) -> Any:
+def _kept(value: Number, target: Array, old: Sequence[Array]) -> Array:
     # An old array that replaces another one is copied before it is overwritten.
     moves = value is not target and any(value is x for x in old)
     return _arrays.moved(value, value, value.dtype) if moves else value

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays._types import Array
 from . import _compile, _layout
 from ._numba_source import source
-from ._runner import Arrays, Begin, Indices, Replaced, Runner, Scalars
+from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
 from .blocked import BlockedRunner
 from .program import Program, once
 
@@ -41,7 +42,7 @@ class NumbaRunner(Runner):
 
     name = "numba"
 
-    def __init__(self, program: Program, leaves: Sequence[list[Any]]) -> None:
+    def __init__(self, program: Program, leaves: Sequence[list[Array]]) -> None:
         super().__init__(leaves)
         self.program = program
         self.dtype = np.dtype(program.dtype)
@@ -58,7 +59,7 @@ class NumbaRunner(Runner):
             self._table = _Table(program, self.flat, small, self.numbers)
         self._one = kernel(program, "one")
 
-    def run(self, scalars: Scalars, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
+    def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
         self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
         begin()
@@ -97,7 +98,7 @@ class _Table:
     """
 
     def __init__(
-        self, program: Program, flat: Sequence[Any], small: Sequence[int], numbers: Any
+        self, program: Program, flat: Sequence[Array], small: Sequence[int], numbers: Array
     ) -> None:
         itemsize = numbers.itemsize
         self.flat, self.numbers = flat, numbers
@@ -123,7 +124,7 @@ class _Table:
         self.small = small
         # The gradients of the last step, if they take few bytes, and their own addresses.
         self.remembers = len(self.batches) == 1
-        self.last: list[Any] = []
+        self.last: list[Array] = []
         self.direct: Any = None
 
     def _batch(self, leaves: list[int]) -> tuple[list[int], Any, Any]:
@@ -135,7 +136,7 @@ class _Table:
         table[:, -1] //= self.operand.parts
         return leaves, table, np.cumsum(table[:, -1] * self.operand.parts)
 
-    def run(self, grads: Sequence[Any]) -> frozenset[int]:
+    def run(self, grads: Sequence[Array]) -> frozenset[int]:
         """Update the small leaves, unless a gradient cannot be gathered; return which are done."""
         taken = grads if len(self.small) == len(grads) else [grads[i] for i in self.small]
         if len(self.last) == len(taken) and all(map(is_, taken, self.last)):

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from .._arrays._types import Number
 
 # How an operation is written.
 INFIX = {
@@ -74,7 +76,7 @@ class Program:
     lines: tuple[Line, ...]
     outputs: tuple[tuple[int, ...], ...]
 
-    def numbers(self, scalars: Mapping[str, Any]) -> list[float]:
+    def numbers(self, scalars: Mapping[str, Number]) -> list[float]:
         """Return the scalar arguments, given what a rule's `scalars` returned."""
         return [scalars[x] if isinstance(x, str) else x for x in self.scalars]
 

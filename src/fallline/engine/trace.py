@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import Pair
+from .._arrays._types import Array, Number, Scalars
 from ..rules._abstract import AbstractRule
 from .program import COMPARISONS, FUNCTIONS, INFIX, Line, Operand, Program
 
@@ -22,7 +23,7 @@ class UntraceableError(TraceError):
 
 
 def _method(op: str, *, swapped: bool = False) -> Any:
-    def method(self: Symbol, *others: Any) -> Any:
+    def method(self: Symbol, *others: Array) -> Any:
         if any(isinstance(x, Pair) for x in others):
             return NotImplemented
         return self.builder.apply(op, *((*others, self) if swapped else (self, *others)))
@@ -56,7 +57,7 @@ class Symbol:
     __float__ = __int__ = __bool__ = __index__ = __complex__ = __len__ = __iter__ = _refuse
     __array__ = __getitem__ = __setitem__ = _refuse
 
-    def __pow__(self, power: Any) -> Any:
+    def __pow__(self, power: Number) -> Any:
         msg = "powers differ between libraries in the last bit; write products and xp.sqrt"
         raise UntraceableError(f"{_caller()}: {msg}")
 
@@ -112,7 +113,7 @@ class Builder:
             self.scalars.append(value)
         return self._line("scalar", (self.scalars.index(value),), "scalar")
 
-    def apply(self, op: str, *operands: Any) -> Symbol:
+    def apply(self, op: str, *operands: Array) -> Symbol:
         """Return the result of an operation."""
         args = [self._operand(x) for x in operands]
         count = FUNCTIONS.get(op) or INFIX[op].count("{}")
@@ -130,7 +131,7 @@ class Builder:
             op, tuple(x.line for x in args), "truth" if op in COMPARISONS else "array"
         )
 
-    def _operand(self, x: Any) -> Symbol:
+    def _operand(self, x: Array) -> Symbol:
         if isinstance(x, Symbol):
             return x
         if isinstance(x, int | float) and not isinstance(x, bool):
@@ -160,7 +161,7 @@ def trace(rule: AbstractRule, dtype: str) -> Program:
         Pair(*(builder.load(i, part) for part in range(operand.parts)))
         for i, operand in enumerate(arrays)
     ]
-    s: Any = _Scalars(builder)
+    s: Scalars = _Scalars(builder)
     xp = SymbolNamespace(builder)
     if paired:
         results = rule._on_pairs(xp, s, *pairs)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _arrays, callbacks, constraints, rules, solvers, stop
 from .._arrays import _checks, is_sparse
+from .._arrays._types import Array
 from ..data import Batches
 from ..fitting._fit import fit
 from ..fitting._history import History
@@ -34,10 +35,10 @@ MARGIN = 0.1  # errors of coefficients are those of the gradient over the curvat
 class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators."""
 
-    intercept_: Any
+    intercept_: Array
     n_iter_: int
     history_: History
-    _bound: dict[str, Any]
+    _bound: dict[str, Array]
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn may expect."""
@@ -49,15 +50,15 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
     # -- input ------------------------------------------------------------------------------------
 
     def _checked(
-        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, numeric: bool
-    ) -> tuple[Any, Any, Any]:
+        self, X: Array, y: Array, sample_weight: Array, *, reset: bool, numeric: bool
+    ) -> tuple[Array, Array, Array]:
         # The arrays, all where X is.
         X, y = _input.data(self, X, y, reset=reset, numeric=numeric)
         if not reset:
             self._same_place(X, "partial_fit")
         return X, y, None if sample_weight is None else _input.row_weights(sample_weight, X)
 
-    def _same_place(self, X: Any, method: str) -> None:
+    def _same_place(self, X: Array, method: str) -> None:
         like, coef = dense_like(X), dense_like(self.coef_)
         if (
             _arrays.namespace(like) is _arrays.namespace(coef)
@@ -71,7 +72,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         )
         raise ValueError(msg)
 
-    def _decision(self, X: Any, method: str) -> Any:
+    def _decision(self, X: Array, method: str) -> Array:
         # The linear predictions, of shape (n,) or (n, outputs).
         check_is_fitted(self)
         X = _input.features(self, X)
@@ -109,8 +110,8 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         return dict.fromkeys(model.beside) | {"weights": constraints.NonNegative()}
 
     def _start(
-        self, model: LinearModel, X: Any, target: Any, weights: Any, *, go_on: str = ""
-    ) -> dict[str, Any]:
+        self, model: LinearModel, X: Array, target: Array, weights: Array, *, go_on: str = ""
+    ) -> dict[str, Array]:
         # The parameters to begin with: those of before, for the option or method `go_on`.
         params = model.initialize(X, target)
         if not go_on:
@@ -132,7 +133,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
             params[name] = _arrays.moved(old, zeros, zeros.dtype)
         return params
 
-    def _guess(self, params: dict[str, Any], target: Any, weights: Any) -> dict[str, Any]:
+    def _guess(self, params: dict[str, Array], target: Array, weights: Array) -> dict[str, Array]:
         """Return a start for parameters of zeros."""
         return params
 
@@ -148,8 +149,14 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
     # -- fitting --------------------------------------------------------------------------------
 
     def _train(
-        self, X: Any, target: Any, weights: Any, loss: Loss, outputs: int | None, strata: Any
-    ) -> None:  # fmt: skip
+        self,
+        X: Array,
+        target: Array,
+        weights: Array,
+        loss: Loss,
+        outputs: int | None,
+        strata: Array,
+    ) -> None:
         # Fit, and take down what was found; `strata` are labels on the host.
         model = self._model(loss, outputs)
         method = self._method(model)
@@ -182,7 +189,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                 firm, least, most = columns.damped(weight / bend)
             problem = Standardised.of(model, firm)
             params = problem.scaled(params)
-            options: dict[str, Any] = {"stop": None}
+            options: dict[str, Array] = {"stop": None}
             if tol is not None:
                 # In the unit of the slopes where only the intercept is fitted; and nothing is more
                 # exact than the precision of the slopes without that.
@@ -224,14 +231,16 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         self._take(problem.plain(params) if a_solver else params)
         _reports.judge(found, self.n_iter_, tol)
 
-    def _null(self, model: LinearModel, X: Any, target: Any, weights: Any) -> tuple[Any, Any]:
+    def _null(
+        self, model: LinearModel, X: Array, target: Array, weights: Array
+    ) -> tuple[Array, Array]:
         # Predictions of zero, and of an intercept alone.
         start = model.initialize(X, target)
         w = start["weights"]
         none = _arrays.full(w, 0.0, w.dtype, (int(X.shape[0]), *w.shape[1:]))
         return none, none + self._guess(start, target, weights).get("intercept", 0.0)
 
-    def _fall(self, model: LinearModel, X: Any, target: Any, weights: Any) -> float:
+    def _fall(self, model: LinearModel, X: Array, target: Array, weights: Array) -> float:
         # How far the loss can fall from where only the intercept is fitted.
         _, guess = self._null(model, X, target, weights)
         best = self._best(guess, target)
@@ -242,11 +251,11 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         )  # fmt: skip
         return max(high - low, 0.0)
 
-    def _best(self, pred: Any, target: Any) -> Any:
+    def _best(self, pred: Array, target: Array) -> Any:
         """Return the predictions of the least loss; `None` if that is zero."""
         return None
 
-    def _split(self, data: Any, strata: Any, seed: int) -> tuple[Any, Any]:
+    def _split(self, data: Any, strata: Array, seed: int) -> tuple[Array, Array]:
         fraction = self.validation_fraction
         _checks.positive("validation_fraction", fraction, below=1.0)
         kind = ShuffleSplit if strata is None else StratifiedShuffleSplit
@@ -271,7 +280,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                 raise ValueError(msg)
         return train, tuple(x for x in held if x is not None)
 
-    def _take(self, params: dict[str, Any]) -> None:
+    def _take(self, params: dict[str, Array]) -> None:
         # Copies, which later steps do not write.
         w = params["weights"]
         self.coef_ = _arrays.moved(w.T if w.ndim == 2 else w, w, w.dtype)
@@ -281,7 +290,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
     # -- going on -------------------------------------------------------------------------------
 
     def _go_on(
-        self, X: Any, target: Any, weights: Any, loss: Loss, outputs: int | None
+        self, X: Array, target: Array, weights: Array, loss: Loss, outputs: int | None
     ) -> None:  # fmt: skip
         # One epoch over the rows given, from the coefficients and by the options of now.
         model, rule = self._model(loss, outputs), self._rule()
@@ -309,7 +318,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         size = n if self.batch_size is None else min(whole("batch_size", self.batch_size), n)
         arrays = (X, target) if weights is None else (X, target, weights)
         batches = Batches(*arrays, batch_size=size, shuffle=size < n, rng=self._random)
-        total: Any = 0.0
+        total: Array = 0.0
         for batch in batches:
             value, gradient = model.value_and_gradient(opt.params, *batch)
             opt.step(gradient)

@@ -11,6 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from .. import _arrays, losses
+from .._arrays._types import Array
 from ..losses import Loss
 from ..objectives._linear_model import dense_like
 from . import _probabilities
@@ -137,7 +138,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     _: KW_ONLY
     class_weight: Any = None
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearClassifier:
+    def fit(self, X: Array, y: Array, sample_weight: Array = None) -> LinearClassifier:
         """Fit to data.
 
         Parameters
@@ -184,7 +185,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         return self
 
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Array, y: Array, classes: Array = None, sample_weight: Array = None
     ) -> LinearClassifier:
         """Go through some rows once by the rule, whose state is kept between calls.
 
@@ -246,7 +247,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         self._go_on(X, target, weights, loss, outputs)
         return self
 
-    def decision_function(self, X: Any) -> Any:
+    def decision_function(self, X: Array) -> Array:
         """Return the linear predictions.
 
         Parameters
@@ -261,7 +262,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         """
         return self._decision(X, "decision_function")
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Array) -> Array:
         """Return the labels.
 
         Parameters
@@ -282,7 +283,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         return xp.take(self.classes_, codes, axis=0)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Array) -> Array:
         """Return the probabilities of the classes; for log_loss and modified_huber only.
 
         Parameters
@@ -299,7 +300,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         return _probabilities.of(_chosen(self.loss), self._decision(X, "predict_proba"))
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
-    def predict_log_proba(self, X: Any) -> Any:
+    def predict_log_proba(self, X: Array) -> Array:
         """Return the logarithms of what `predict_proba` returns.
 
         Those of log_loss stay finite where a probability is too small for a number.
@@ -316,7 +317,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         """
         return _probabilities.logarithms(_chosen(self.loss), self._decision(X, "predict_log_proba"))
 
-    def _weighted(self, X: Any, codes: Any, weights: Any, *, balance: bool) -> Any:
+    def _weighted(self, X: Array, codes: Array, weights: Array, *, balance: bool) -> Array:
         # The weights of the rows, those of their classes included.
         if self.class_weight is None:
             return weights
@@ -327,7 +328,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         factors = _arrays.namespace(like).take(factors, codes, axis=0)
         return factors if weights is None else weights * factors
 
-    def _problem(self, loss: Loss, X: Any, codes: Any) -> tuple[Any, Loss, int | None]:
+    def _problem(self, loss: Loss, X: Array, codes: Array) -> tuple[Any, Loss, int | None]:
         # Targets, loss and the number of outputs.
         like = dense_like(X)
         xp = _arrays.namespace(like)
@@ -341,7 +342,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         own = codes[:, None] == _arrays.arange(classes, codes)
         return 2 * xp.astype(own, like.dtype) - 1, loss, classes
 
-    def _take(self, params: dict[str, Any]) -> None:
+    def _take(self, params: dict[str, Array]) -> None:
         super()._take(params)
         xp = _arrays.namespace(self.coef_)
         if self.coef_.ndim == 1:

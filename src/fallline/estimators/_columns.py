@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import is_sparse
+from .._arrays._types import Array, Namespace, Tree
 from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..penalties import L1, L2, ElasticNet, Penalty
@@ -27,11 +28,11 @@ class Columns:
         Weighted root mean squares about the centre. A constant column counts by its size.
     """
 
-    centre: Any
-    scale: Any
+    centre: Array
+    scale: Array
 
     @staticmethod
-    def of(X: Any, weights: Any, *, centred: bool) -> Columns:
+    def of(X: Array, weights: Array, *, centred: bool) -> Columns:
         """Return those of data."""
         like = dense_like(X)
         xp, n = _arrays.namespace(like), int(X.shape[0])
@@ -57,7 +58,7 @@ class Columns:
             scale = xp.where(sound, scale, size)
         return Columns(centre if centred else None, scale)
 
-    def rounding(self, params: dict[str, Any]) -> float:
+    def rounding(self, params: dict[str, Array]) -> float:
         """Return how far rounding moves a model's predictions: synchronises with the device."""
         w = params["weights"]
         xp = _arrays.namespace(w)
@@ -90,7 +91,7 @@ class Columns:
         return replace(self, scale=one * xp.ones_like(self.scale))
 
 
-def _deviations(xp: Any, X: Any, shares: Any, centre: Any) -> tuple[Any, Any]:
+def _deviations(xp: Namespace, X: Array, shares: Array, centre: Array) -> tuple[Array, Array]:
     # The weighted means of the deviations from a centre, and of their squares.
     if is_sparse(X):
         apart = X.data - centre[X.indices]
@@ -115,7 +116,7 @@ class WeightedL1(L1):
     """L1 with a weight for each element: an array that broadcasts with the coefficients."""
 
     alpha: Any
-    given: Any = None
+    given: Array = None
 
     def __post_init__(self) -> None:
         """Leave the weights as they are."""
@@ -124,7 +125,7 @@ class WeightedL1(L1):
         """Return the penalty that was given."""
         return repr(self.given)
 
-    def _value(self, xp: Any, x: Any) -> Any:
+    def _value(self, xp: Namespace, x: Array) -> Array:
         return xp.sum(self.alpha * xp.abs(x))
 
 
@@ -132,7 +133,7 @@ class WeightedL1(L1):
 class Rescaled(Penalty):
     """A penalty of coefficients in other units, those divided by a scale."""
 
-    given: Any = None
+    given: Array = None
     scale: float = 1.0
 
     @property
@@ -149,11 +150,11 @@ class Rescaled(Penalty):
         """Return the penalty that was given."""
         return repr(self.given)
 
-    def value(self, x: Any) -> Any:
+    def value(self, x: Array) -> Array:
         """Return the penalty of an array."""
         return self.given.value(x / self.scale)
 
-    def prox(self, x: Any, step: float) -> Any:
+    def prox(self, x: Array, step: float) -> Array:
         """Return the proximal point."""
         return self.scale * self.given.prox(x / self.scale, step / self.scale**2)
 
@@ -169,7 +170,7 @@ class Standardised:
 
     model: LinearModel
     columns: Columns = field(repr=False)
-    penalty: Any = None
+    penalty: Tree = None
 
     @staticmethod
     def of(model: LinearModel, columns: Columns) -> Standardised:
@@ -181,7 +182,7 @@ class Standardised:
             ratio = given.l1_ratio if isinstance(given, ElasticNet) else 1.0
             smooth = None if ratio == 1.0 else L2(given.alpha * (1 - ratio))
             scale = columns.scale if model.n_outputs is None else columns.scale[:, None]
-            rest: Any = WeightedL1(given.alpha * ratio / scale, given)
+            rest: Array = WeightedL1(given.alpha * ratio / scale, given)
             return Standardised(replace(model, penalty=smooth), columns, rest)
         columns = columns.alike()
         rest = Rescaled(given, _arrays.to_float(columns.scale[0]))
@@ -192,14 +193,14 @@ class Standardised:
         return replace(self, model=replace(self.model, loss=loss))
 
     @property
-    def beside(self) -> Any:
+    def beside(self) -> Array:
         """The penalty that is no part of `value_and_gradient`, as a tree like the parameters."""
         return {name: self.penalty if name == "weights" else None for name in self.model.beside}
 
-    def _spread(self, x: Any, w: Any) -> Any:
+    def _spread(self, x: Array, w: Array) -> Array:
         return x if w.ndim == 1 else x[:, None]
 
-    def scaled(self, params: dict[str, Any]) -> dict[str, Any]:
+    def scaled(self, params: dict[str, Array]) -> dict[str, Array]:
         """Return the new coefficients of a model's."""
         w = params["weights"]
         new = {**params, "weights": w * self._spread(self.columns.scale, w)}
@@ -207,7 +208,7 @@ class Standardised:
             new["intercept"] = _arrays.unscalar(params["intercept"] + self.columns.centre @ w)
         return new
 
-    def plain(self, params: dict[str, Any]) -> dict[str, Any]:
+    def plain(self, params: dict[str, Array]) -> dict[str, Array]:
         """Return the model's coefficients."""
         w = params["weights"] / self._spread(self.columns.scale, params["weights"])
         new = {**params, "weights": w}
@@ -216,8 +217,8 @@ class Standardised:
         return new
 
     def value_and_gradient(
-        self, params: dict[str, Any], X: Any, y: Any, weights: Any = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self, params: dict[str, Array], X: Array, y: Array, weights: Array = None
+    ) -> tuple[Array, dict[str, Array]]:
         """Return the model's value, and its gradient in the new coefficients."""
         value, gradient = self.model.value_and_gradient(self.plain(params), X, y, weights)
         g = gradient["weights"]
@@ -226,7 +227,7 @@ class Standardised:
         return value, {**gradient, "weights": g / self._spread(self.columns.scale, g)}
 
 
-def slopes(loss: Loss, pred: Any, target: Any, weights: Any, *, centred: bool) -> float:
+def slopes(loss: Loss, pred: Array, target: Array, weights: Array, *, centred: bool) -> float:
     """Return the size of a loss's slopes, the unit in which gradients of these columns count.
 
     No element of the gradient is larger than the root mean square of the slopes, with an
@@ -250,7 +251,7 @@ def slopes(loss: Loss, pred: Any, target: Any, weights: Any, *, centred: bool) -
     return peak * math.sqrt(min(sizes, default=0.0))
 
 
-def curvature(loss: Loss, pred: Any, target: Any, weights: Any) -> float:
+def curvature(loss: Loss, pred: Array, target: Array, weights: Array) -> float:
     """Return the mean curvature of a loss in its predictions, of the first of several outputs."""
     xp, whole = _arrays.namespace(pred), replace(loss, reduction="sum")
     step = 0.01 * max(1.0, _arrays.to_float(xp.max(xp.abs(pred))))
@@ -263,7 +264,7 @@ def curvature(loss: Loss, pred: Any, target: Any, weights: Any) -> float:
     return _arrays.to_float(xp.sum(rise * first)) / step / int(pred.shape[0])
 
 
-def l2_weight(penalty: Any) -> float:
+def l2_weight(penalty: Tree) -> float:
     """Return the weight of a penalty's L2 part."""
     if isinstance(penalty, ElasticNet):
         return float(penalty.alpha * (1 - penalty.l1_ratio))

@@ -11,10 +11,11 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .. import _arrays
 from .._arrays import _checks, _sparse
+from .._arrays._types import Array
 from ..objectives._linear_model import dense_like
 
 
-def data(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
+def data(estimator: Any, X: Array, y: Array, *, reset: bool, numeric: bool) -> tuple[Array, Array]:
     """Return X and y as arrays, X of floating-point numbers; y on the device of X."""
     refuse("y", y)
     y = _numbers(y) if numeric else y
@@ -24,12 +25,12 @@ def data(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple
     return X, beside(y, dense_like(X))
 
 
-def features(estimator: Any, X: Any) -> Any:
+def features(estimator: Any, X: Array) -> Array:
     """Return the X of a prediction as an array of floating-point numbers."""
     return _validated(estimator, X, accept_sparse="csr", reset=False)
 
 
-def _validated(estimator: Any, X: Any, **options: Any) -> Any:
+def _validated(estimator: Any, X: Array, **options: Any) -> Array:
     refuse("X", X)
     _sparse.check("X", X)  # scikit-learn converts it by its indices
     xp, _ = get_namespace(X)
@@ -42,7 +43,7 @@ def _validated(estimator: Any, X: Any, **options: Any) -> Any:
         raise ValueError(msg) from error
 
 
-def row_weights(weights: Any, X: Any) -> Any:
+def row_weights(weights: Array, X: Array) -> Array:
     """Return the weights of the rows in the precision and on the device of X."""
     like = dense_like(X)
     refuse("sample_weight", weights)
@@ -57,12 +58,12 @@ def row_weights(weights: Any, X: Any) -> Any:
     return weights
 
 
-def anything(weights: Any) -> bool:
+def anything(weights: Array) -> bool:
     """Tell whether some weight is above zero: synchronises with the device."""
     return _arrays.to_float(_arrays.namespace(weights).max(weights)) > 0
 
 
-def refuse(name: str, x: Any) -> None:
+def refuse(name: str, x: Array) -> None:
     """Refuse what would be taken for plain numbers, and is not: masks, dates and durations."""
     if isinstance(x, np.ma.MaskedArray):
         msg = (
@@ -80,7 +81,7 @@ def refuse(name: str, x: Any) -> None:
             raise TypeError(msg)
 
 
-def _numbers(y: Any) -> Any:
+def _numbers(y: Array) -> Array:
     # Targets that are numbers, whatever holds them.
     if y is None or (_arrays.is_array(y) and not isinstance(y, np.ndarray)):
         return y
@@ -101,7 +102,7 @@ def whole(name: str, value: Any) -> int:
     return _checks.count(name, value, 1)
 
 
-def beside(x: Any, like: Any) -> Any:
+def beside(x: Array, like: Array) -> Array:
     """Return an array of numbers where `like` is; NumPy's text stays where it is."""
     if isinstance(x, np.ndarray) and x.dtype.kind not in "biufc":
         return x
@@ -114,7 +115,7 @@ def beside(x: Any, like: Any) -> Any:
     return _arrays.from_numpy(_arrays.to_numpy(x), like)
 
 
-def class_factors(given: Any, labels: Any, rows: tuple[Any, Any] | None) -> Any:
+def class_factors(given: Array, labels: Any, rows: tuple[Array, Array] | None) -> Array:
     """Return the factor of each class.
 
     Parameters

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace
 from ..losses import AbsoluteError, Hinge, Loss, Quantile
 
 ROUNDED = 1e-5  # by this fraction the last objective with rounded kinks is too low, at most
@@ -42,7 +43,9 @@ class PerRow(Loss):
 
     averages: ClassVar[bool] = False
 
-    def value_and_gradient(self, pred: Any, target: Any, weights: Any = None) -> tuple[Any, Any]:
+    def value_and_gradient(
+        self, pred: Array, target: Array, weights: Array = None
+    ) -> tuple[Array, Array]:
         """Return both."""
         total = replace(self.loss, reduction="sum")
         value, gradient = total.value_and_gradient(pred, target, weights)
@@ -69,7 +72,7 @@ class Rounded(Loss):
     loss: Any = None
     width: float = 1.0
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         low, high = _slopes(self.loss)
         a_hinge = isinstance(self.loss, Hinge)
         error, sign = (1 - target * pred, -target) if a_hinge else (pred - target, 1)
@@ -78,11 +81,11 @@ class Rounded(Loss):
         slope = xp.where(slope < low, low + 0 * slope, slope)
         return error, xp.where(slope > high, high + 0 * slope, slope), sign, middle
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         error, slope, _, middle = shared
         return slope * error - self.width / 2 * (slope - middle) ** 2
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         _, slope, sign, _ = shared
         return slope * sign
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from .._arrays._types import Method, Tree
+
 
 @dataclass(eq=False, repr=False)
 class Parameters:
@@ -12,12 +14,12 @@ class Parameters:
 
     loss: Any
     _: KW_ONLY
-    penalty: Any = "l2"
+    penalty: Tree = "l2"
     alpha: float = 3e-3
     l1_ratio: float = 0.5
     fit_intercept: bool = True
     positive: bool = False
-    method: Any = "auto"
+    method: Method = "auto"
     batch_size: int | None = None
     max_iter: int = 1000
     tol: float | None = 1e-4

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays
+from .._arrays._types import Array
 from ..losses import Loss, ModifiedHuber
 
 
-def of(loss: Loss, z: Any) -> Any:
+def of(loss: Loss, z: Array) -> Array:
     """Return the probabilities, (n, classes), of predictions, (n,) or (n, classes)."""
     if isinstance(loss, ModifiedHuber):
         return _clipped(z)
@@ -17,7 +16,7 @@ def of(loss: Loss, z: Any) -> Any:
     return powers / xp.sum(powers, axis=1, keepdims=True)
 
 
-def logarithms(loss: Loss, z: Any) -> Any:
+def logarithms(loss: Loss, z: Array) -> Array:
     """Return the logarithms of the probabilities."""
     xp = _arrays.namespace(z)
     if isinstance(loss, ModifiedHuber):
@@ -32,12 +31,12 @@ def logarithms(loss: Loss, z: Any) -> Any:
     return z - xp.log1p(rest)
 
 
-def _logits(z: Any) -> Any:
+def _logits(z: Array) -> Array:
     xp = _arrays.namespace(z)
     return xp.stack([xp.zeros_like(z), z], axis=1) if z.ndim == 1 else z
 
 
-def _clipped(z: Any) -> Any:
+def _clipped(z: Array) -> Array:
     # Of the modified Huber loss.
     xp, one = _arrays.namespace(z), _arrays.namespace(z).ones_like(z)
     p = (xp.maximum(xp.minimum(z, one), -one) + 1) / 2

@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_tweedie_score
 
 from .. import _arrays, losses
+from .._arrays._types import Array
 from ..losses import Domain, Loss
 from . import _input
 from ._base import LinearEstimator
@@ -123,7 +124,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         tags.target_tags.positive_only = kind in LOGARITHMIC
         return tags
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegressor:
+    def fit(self, X: Array, y: Array, sample_weight: Array = None) -> LinearRegressor:
         """Fit to data.
 
         Parameters
@@ -155,7 +156,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         self._train(X, self._target(loss, X, y), weights, loss, None, None)
         return self
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearRegressor:
+    def partial_fit(self, X: Array, y: Array, sample_weight: Array = None) -> LinearRegressor:
         """Go through some rows once by the rule, whose state is kept between calls.
 
         Parameters
@@ -183,7 +184,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         self._go_on(X, self._target(loss, X, y), weights, loss, None)
         return self
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Array) -> Array:
         """Return the expected targets.
 
         Parameters
@@ -200,7 +201,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         logarithmic = isinstance(found(self.loss, LOSSES), LOGARITHMIC)
         return _arrays.namespace(z).exp(z) if logarithmic else z
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Array, y: Array, sample_weight: Array = None) -> float:
         """Return the part of the variation of y that the predictions explain.
 
         Parameters
@@ -225,7 +226,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         pred = self.predict(X)
         return float(d2_tweedie_score(y, pred, sample_weight=sample_weight, power=power))
 
-    def _target(self, loss: Loss, X: Any, y: Any) -> Any:
+    def _target(self, loss: Loss, X: Array, y: Array) -> Array:
         like = X.data if _arrays.is_sparse(X) else X
         y = _arrays.cast(y, like)
         if loss.domain != Domain() and not loss.domain.holds(_arrays.to_numpy(y)).all():
@@ -236,7 +237,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             raise ValueError(msg)
         return y
 
-    def _guess(self, params: dict[str, Any], target: Any, weights: Any) -> dict[str, Any]:
+    def _guess(self, params: dict[str, Array], target: Array, weights: Array) -> dict[str, Array]:
         # The intercept alone: the mean, or its logarithm.
         if "intercept" in params:
             xp = _arrays.namespace(target)
@@ -248,17 +249,17 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             params["intercept"] = _arrays.cast(mean, target)
         return params
 
-    def _best(self, pred: Any, target: Any) -> Any:
+    def _best(self, pred: Array, target: Array) -> Any:
         if not isinstance(found(self.loss, LOSSES), LOGARITHMIC):
             return None
         xp, least = _arrays.namespace(target), _arrays.full(target, 1e-30, target.dtype)
         return xp.log(xp.maximum(target, least))
 
-    def _dense(self) -> Any:
+    def _dense(self) -> Array:
         coef = super()._dense()
         return coef[0, :] if coef.ndim == 2 else coef
 
-    def _take(self, params: dict[str, Any]) -> None:
+    def _take(self, params: dict[str, Array]) -> None:
         super()._take(params)
         if _arrays.is_array(self.intercept_) and _arrays.on_host(self.intercept_):
             self.intercept_ = self.intercept_[()]  # a scalar, as in scikit-learn

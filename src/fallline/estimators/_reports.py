@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import callbacks
+from .._arrays._types import RunView
 
 
 class Printed(callbacks.Callback):
@@ -17,7 +18,7 @@ class Printed(callbacks.Callback):
     def __init__(self, every: int) -> None:
         self.every = every
 
-    def on_epoch(self, run: Any) -> None:
+    def on_epoch(self, run: RunView) -> None:
         """Print a line."""
         if run.epoch % self.every == 0:
             names = [name for name in ("loss", "validation_loss") if name in run.history]

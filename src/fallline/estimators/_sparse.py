@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _arrays
 from .._arrays import _checks, is_sparse
+from .._arrays._types import Array
 
 
 class SparseCoefficients:
     """What an estimator can do with coefficients most of which are zero."""
 
-    coef_: Any
+    coef_: Array
 
-    def sparsify(self) -> Any:
+    def sparsify(self) -> Array:
         """Make `coef_` a sparse matrix, of one row where it had one axis.
 
         For coefficients under an L1 penalty, most of which are zero: `predict` then multiplies by
@@ -41,7 +40,7 @@ class SparseCoefficients:
             self.coef_ = scipy.sparse.csr_matrix(np.atleast_2d(self.coef_))
         return self
 
-    def densify(self) -> Any:
+    def densify(self) -> Array:
         """Make `coef_` a dense array, as it was before `sparsify`.
 
         Returns
@@ -53,11 +52,11 @@ class SparseCoefficients:
         self.coef_ = self._dense()
         return self
 
-    def _dense(self) -> Any:
+    def _dense(self) -> Array:
         return self.coef_.toarray() if is_sparse(self.coef_) else self.coef_
 
 
-def decision(X: Any, coef: Any, intercept: Any) -> Any:
+def decision(X: Array, coef: Array, intercept: Array) -> Array:
     """Return the linear predictions by sparse coefficients, of shape (n,) or (n, outputs)."""
     z = X @ coef.T
     z = z.toarray() if is_sparse(z) else z

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import _sparse
+from .._arrays._types import Array, Number, Tree
 from ..data import Batches, plain_state
 from ..engine import _threads
 from ..engine.tape import Outcome, Recorder, Source, Tape, UnrecordableError
@@ -48,7 +49,7 @@ class CompiledEpoch:
         steps are made one by one then, and say what is wrong with the data.
     """
 
-    def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Any) -> None:
+    def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Tree) -> None:
         if os.environ.get("FALLLINE_COMPILED_EPOCHS") == "0":
             msg = "FALLLINE_COMPILED_EPOCHS=0 switches compiled epochs off"
             raise UnrecordableError(msg)
@@ -79,7 +80,7 @@ class CompiledEpoch:
         size, n = batches.batch_size, len(self.data[1])
         sizes = {min(size, n), n % size or size}
         self.tapes = {count: self._recorded(count) for count in sizes}
-        self._ahead: Any = None
+        self._ahead: Array = None
         self._error: Exception | None = None
         self._call: tuple[Outcome, int, list[Any], int]
 
@@ -151,7 +152,7 @@ class CompiledEpoch:
 
     # -- running ------------------------------------------------------------------------------
 
-    def order(self) -> Any:
+    def order(self) -> Tree:
         """Return the order of the rows in the next epoch: that which the batches would draw.
 
         While an epoch runs, which needs no interpreter, the order of the one after it is drawn from
@@ -172,7 +173,7 @@ class CompiledEpoch:
                 self._ahead = plain_state(rng), drawn
         return np.ascontiguousarray(order, np.int64)
 
-    def advance(self, order: Any, batch: int) -> None:
+    def advance(self, order: Array, batch: int) -> None:
         """Make some steps from a batch of an epoch on; Ctrl-C leaves whole steps.
 
         Parameters
@@ -200,7 +201,7 @@ class CompiledEpoch:
             self.settle()
 
     @property
-    def values(self) -> Any:
+    def values(self) -> Tree:
         """The loss of each step of the last call."""
         return self._call[0].values
 
@@ -209,7 +210,7 @@ class CompiledEpoch:
         """Rows of each batch of the last call."""
         return self._call[1]
 
-    def total(self, start: Any) -> Any:
+    def total(self, start: Number) -> Tree:
         """Return the sum of the losses of the last call times their rows, added to what was before.
 
         Parameters
@@ -242,7 +243,7 @@ class CompiledEpoch:
             return int(2 * X.numbers.nbytes // max(len(X.ends) - 1, 1))
         return int(X.nbytes // len(X))
 
-    def _numbers(self, scalars: Sequence[Any], steps: int) -> Any:
+    def _numbers(self, scalars: Sequence[Number], steps: int) -> Tree:
         # What the rules read in each step. If a schedule fails in one of them, the steps before are
         # made first.
         if self._error is not None:
@@ -260,7 +261,7 @@ class CompiledEpoch:
                     (i, group.plan, shift, named, _reader([scalars[k][1] for k in named]))
                 )
         plans = {i: plan for i, plan, *_ in readers}
-        rows: list[list[Any]] = [[] for _ in readers]
+        rows: list[list[Array]] = [[] for _ in readers]
         for k in range(steps):
             try:
                 fixed = {i: plan.at(step + k) for i, plan in plans.items()}
@@ -283,5 +284,5 @@ def _reader(names: Sequence[Any]) -> Any:
     return lambda found: tuple(found[name] for name in names)
 
 
-def _size(x: Any) -> int:
+def _size(x: Array) -> int:
     return 0 if x is None else int(x.size)

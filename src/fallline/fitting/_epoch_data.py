@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import _checks, _sparse, is_sparse
+from .._arrays._types import Array, Dtype, Number, Tree
 from ..data import Batches
 from ..engine._layout import is_plain
 from ..engine.tape import Source, UnrecordableError
@@ -18,7 +19,7 @@ DTYPES = ("float32", "float64")
 PARTS = ("indptr", "indices", "data")  # of a sparse matrix
 
 
-def given(batches: Any) -> list[Any]:
+def given(batches: Tree) -> list[Any]:
     """Return what the data are, to be compared with what they are later."""
     found: list[Any] = [batches.shuffle, batches.drop_last, batches.batch_size]
     for x in batches.arrays:
@@ -59,12 +60,12 @@ def data(model: LinearModel, batches: Batches) -> list[Any]:
     return [found, *others]
 
 
-def _ours(x: Any) -> bool:
+def _ours(x: Array) -> bool:
     # Others may change, or look at what a recording does not show.
     return type(x).__module__.startswith("fallline.") and (not hasattr(x, "loss") or _ours(x.loss))
 
 
-def check_values(loss: Any, y: Any, weights: Any = None) -> None:
+def check_values(loss: Number, y: Array, weights: Array = None) -> None:
     """Check of all rows what a loss would check in each batch."""
     while hasattr(loss, "loss"):
         loss = loss.loss
@@ -78,7 +79,7 @@ def check_values(loss: Any, y: Any, weights: Any = None) -> None:
         raise ValueError(msg)
 
 
-def _source(X: Any) -> Source:
+def _source(X: Array) -> Source:
     parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
     whole = all(type(x) is np.ndarray and is_plain(x) for x in parts)
     known = type(X).__module__.partition(".")[0] == "scipy"
@@ -98,7 +99,7 @@ def _source(X: Any) -> Source:
 
 
 @lru_cache
-def _rounds_products(kind: Any, dtype: Any) -> bool:
+def _rounds_products(kind: Any, dtype: Dtype) -> bool:
     # Whether SciPy was compiled to round a product before it is added, as Numba does.
     x = 1 + 2.0 ** -(12 if dtype.name == "float32" else 30)
     row = np.asarray([1 - 2 * x, x], dtype)

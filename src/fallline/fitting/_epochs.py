@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import _arrays
+from .._arrays._types import Array, FilePath, Number, Scalars, Tree
 from ..data import Batches, plain_state
 from ..optimizer import EMA, Optimizer
 from ..optimizer._inner import Inner
@@ -50,8 +51,8 @@ class EpochRun(JudgedRun):
     """
 
     def __init__(
-        self, objective: Batchwise, batches: Any, rule: Any, options: dict[str, Any],
-        *args: Any, average: Any, stop: Any, nonfinite: str, **more: Any,
+        self, objective: Batchwise, batches: Tree, rule: Tree, options: dict[str, Any],
+        *args: Any, average: Array, stop: Any, nonfinite: str, **more: Any,
     ) -> None:  # fmt: skip
         super().__init__(*args, stop=stop, **more)
         self._params = mapped(copy, self._params)
@@ -63,8 +64,8 @@ class EpochRun(JudgedRun):
         self._objective, self._batches, self._nonfinite = objective, batches, nonfinite
         self._batch = 0  # of this epoch
         self._rng_state: Any = None
-        self._total: Any = 0.0
-        self._rows: Any = 0  # or the sum of the weights that batches bring
+        self._total: Array = 0.0
+        self._rows: Array = 0  # or the sum of the weights that batches bring
         self._compiled: CompiledEpoch | None = None
         self.uncompiled = ""
         self._refused: tuple[Any, str] = (None, "")  # what could not be compiled, and why
@@ -77,7 +78,7 @@ class EpochRun(JudgedRun):
 
     # -- for callbacks ------------------------------------------------------------------------
 
-    def restore(self, params: Any) -> None:
+    def restore(self, params: Tree) -> None:
         """Go on from other parameters; what the rule remembers stays, an average starts again."""
         if self.message:  # it has ended, perhaps in the midst of a step
             super().restore(params)
@@ -87,17 +88,17 @@ class EpochRun(JudgedRun):
         if self._average is not None:
             self._average = EMA(self._params, self._decay)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: FilePath) -> None:
         """Write a file, as `Run.save`."""
         _resuming.save(self, path)
 
-    def _judged_params(self) -> Any:
+    def _judged_params(self) -> Tree:
         average = self._average
         return self._params if average is None or self.at_start else average.params
 
     # -- the loop -----------------------------------------------------------------------------
 
-    def train(self, epochs: int, resume: Any) -> None:
+    def train(self, epochs: int, resume: FilePath | None) -> None:
         """Go through the batches, epoch by epoch."""
         self.epochs = epochs
         states: Sequence[Any] = ()
@@ -187,7 +188,7 @@ class EpochRun(JudgedRun):
             raise ValueError(msg)
         return some
 
-    def _count(self, value: Any, n: Any) -> None:
+    def _count(self, value: Number, n: Scalars) -> None:
         # Take a batch into the loss of the epoch; steps that are left out have none, and neither
         # have batches without weight.
         value = _arrays.detached(value)
@@ -210,7 +211,7 @@ class EpochRun(JudgedRun):
         with _arrays.guard(self._rows)():
             return self._total / xp.where(self._rows == 0, math.nan, self._rows)
 
-    def _rest(self) -> Iterator[tuple[Any, ...]]:
+    def _rest(self) -> Iterator[tuple[Array, ...]]:
         # The batches of this epoch that are left.
         if isinstance(self._batches, Batches):
             yield from self._batches.epoch(self._batch, reuse=True)

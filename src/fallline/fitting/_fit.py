@@ -13,6 +13,7 @@ from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
 from .._arrays import _checks
 from .._arrays._results import Result
+from .._arrays._types import Array, FilePath, Method, RunView, Tree
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
@@ -62,7 +63,7 @@ class FitResult(Result):
         """Return the names of the entries."""
         return [*super().__dir__(), "predict"]
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Array) -> Tree:
         """Return the predictions of the objective with these parameters.
 
         Parameters
@@ -89,27 +90,27 @@ class FitResult(Result):
 
 def fit(
     objective: Any,
-    data: Any,
+    data: Tree,
     *,
-    method: Any = "auto",
-    params: Any = None,
-    weights: Any = None,
+    method: Method = "auto",
+    params: Tree = None,
+    weights: Array = None,
     batch_size: int | None = None,
     epochs: int | None = None,
     rng: int | np.random.Generator | None = None,
-    validation: Any = None,
-    gradients: Sequence[Any] = (),
-    penalty: Any = None,
-    constraint: Any = None,
+    validation: Tree = None,
+    gradients: Sequence[Array] = (),
+    penalty: Tree = None,
+    constraint: Tree = None,
     master_weights: bool = False,
-    rate_factors: Any = None,
-    decay_factors: Any = None,
-    average: Any = None,
+    rate_factors: Tree = None,
+    decay_factors: Tree = None,
+    average: Array = None,
     stop: conditions.Condition | None = None,
     callbacks: Sequence[Any] = (),
     progress: bool = False,
     nonfinite: str = "stop",
-    resume: Any = None,
+    resume: FilePath | None = None,
     engine: str = "auto",
 ) -> FitResult:
     """Fit the parameters of an objective to data.
@@ -223,7 +224,7 @@ def fit(
             _resuming.described, batches, objective, params, penalty, constraint
         ),
     }  # fmt: skip
-    run: Any
+    run: RunView
     if isinstance(method, Solver):
         _refuse(method, {**only_rules, "average": average})
         _check_solver(arrays, batch_size, hooks)
@@ -263,7 +264,7 @@ def fit(
     )  # fmt: skip
 
 
-def _transforms(gradients: Any) -> Any:
+def _transforms(gradients: Array) -> Any:
     numbers = _arrays.is_array(gradients) or isinstance(gradients, Mapping)
     if numbers or callable(gradients):
         msg = (
@@ -274,7 +275,7 @@ def _transforms(gradients: Any) -> Any:
     return gradients
 
 
-def _refuse(method: Solver, given: dict[str, Any]) -> None:
+def _refuse(method: Solver, given: dict[str, Array]) -> None:
     # What a solver does not have.
     for name, x in given.items():
         idle = x is None or x is False or (isinstance(x, tuple | list) and not x)
@@ -283,7 +284,7 @@ def _refuse(method: Solver, given: dict[str, Any]) -> None:
             raise ValueError(msg)
 
 
-def _check_solver(arrays: Any, batch_size: Any, hooks: Sequence[Any]) -> None:
+def _check_solver(arrays: Array, batch_size: Any, hooks: Sequence[Any]) -> None:
     if arrays is None or batch_size is not None:
         msg = "method: a solver takes all data as one batch, from arrays and without batch_size"
         raise ValueError(msg)
@@ -301,7 +302,7 @@ def _check_condition(stop: Any) -> None:
             raise ValueError(msg + "does not tell; a condition on the loss fits")
 
 
-def _method(method: Any, penalty: Any, constraint: Any) -> Any:
+def _method(method: Method, penalty: Tree, constraint: Tree) -> Any:
     if not (isinstance(method, str) and method == "auto"):
         return solvers.get(method)
     leaves = [p for p in _penalties(penalty) if not p.smooth]
@@ -310,7 +311,7 @@ def _method(method: Any, penalty: Any, constraint: Any) -> Any:
     return solvers.get("owlqn" if leaves else "lbfgs")
 
 
-def _penalties(tree: Any) -> list[Any]:
+def _penalties(tree: Tree) -> list[Any]:
     if hasattr(tree, "prox"):
         return [tree]
     values = tree.values() if isinstance(tree, dict) else tree
@@ -318,5 +319,5 @@ def _penalties(tree: Any) -> list[Any]:
     return [p for value in values for p in _penalties(value)]
 
 
-def _hooks(given: Sequence[Any], progress: bool) -> list[Any]:
+def _hooks(given: Sequence[Array], progress: bool) -> list[Any]:
     return callbacks.made([*given, *([callbacks.Progress()] if progress else [])])

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._arrays._types import Array, Json, Number, Tree
 
 
-class History(Mapping[str, Any]):
+class History(Mapping[str, Json]):
     """Numbers of a run, by name; arrays stay on their device until they are read.
 
     Names without "step_" have one number for each epoch: ``"loss"`` (mean over its steps),
@@ -23,7 +24,7 @@ class History(Mapping[str, Any]):
         self._host: dict[str, list[float]] = {}
         self._waiting: dict[str, list[Any]] = {}
 
-    def add(self, name: str, value: Any) -> None:
+    def add(self, name: str, value: Number) -> None:
         """Append a number: a float, or a 0-d array that is not read now."""
         waiting = self._waiting.setdefault(name, [])
         self._host.setdefault(name, [])
@@ -33,7 +34,7 @@ class History(Mapping[str, Any]):
             self._read(name)
             self._host[name].append(float(value))
 
-    def put(self, name: str, start: int, values: Any) -> None:
+    def put(self, name: str, start: int, values: Array) -> None:
         """Let the numbers of an array of NumPy follow the first `start`."""
         self._waiting.setdefault(name, [])
         self._host.setdefault(name, [])
@@ -83,11 +84,11 @@ class History(Mapping[str, Any]):
         counts = (f"{n}: {len(self._host[n]) + len(self._waiting[n])}" for n in self._host)
         return f"<History of {', '.join(counts) or 'nothing'}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Json]:
         """Return an array of doubles for each name: synchronises with the device."""
         return {name: np.asarray(self[name], np.float64) for name in self}
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: Mapping[str, Tree]) -> None:
         """Restore what `state` returned, or lists of these numbers."""
         self._host = {name: np.asarray(x, np.float64).tolist() for name, x in state.items()}
         self._waiting = {name: [] for name in state}

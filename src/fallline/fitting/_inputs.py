@@ -9,13 +9,14 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks, _sparse, is_sparse
+from .._arrays._types import Array, Tree
 from ..data import Batches
 from ..objectives._linear_model import LinearModel, dense_like
 
 NUMBERS = ("bool", "int", "uint", "float", "bfloat", "complex")  # how names of dtypes begin
 
 
-def batches_of(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any, Any]:
+def batches_of(data: Tree, weights: Array, size: int | None, rng: Any) -> tuple[Array, Array]:
     """Return the arrays, or `None` for a stream; and what gives the batches of an epoch.
 
     Parameters
@@ -59,11 +60,11 @@ def batches_of(data: Any, weights: Any, size: int | None, rng: Any) -> tuple[Any
     return None, data
 
 
-def _is_data(x: Any) -> bool:
+def _is_data(x: Array) -> bool:
     return _arrays.is_array(dense_like(x))  # which some sparse matrices do not have
 
 
-def check_rows(names: Sequence[str], arrays: Sequence[Any], like: Any = None) -> None:
+def check_rows(names: Sequence[str], arrays: Sequence[Array], like: Array = None) -> None:
     """Check that these are arrays of as many rows, of one library and on one device.
 
     Parameters
@@ -89,7 +90,7 @@ def check_rows(names: Sequence[str], arrays: Sequence[Any], like: Any = None) ->
         _checks.same_kind(place, dense_like(first), dense_like(x))
 
 
-def _check_numbers(place: str, x: Any) -> None:
+def _check_numbers(place: str, x: Array) -> None:
     if not _is_data(x):
         if hasattr(x, "to_numpy"):  # tables
             msg = f"{place}: is {_checks.described(x)}, expected an array: .to_numpy(float)"
@@ -110,7 +111,7 @@ def _check_numbers(place: str, x: Any) -> None:
         raise TypeError(_checks.mismatch(place, "dtype", name, "numbers"))
 
 
-def check_model(objective: Any, names: Sequence[str], arrays: Sequence[Any]) -> None:
+def check_model(objective: Any, names: Sequence[str], arrays: Sequence[Array]) -> None:
     """Check what a linear model needs: X of floating-point numbers."""
     if isinstance(objective, LinearModel):
         X = dense_like(arrays[0])
@@ -120,7 +121,7 @@ def check_model(objective: Any, names: Sequence[str], arrays: Sequence[Any]) -> 
             raise TypeError(f"{msg}; make it so, in NumPy by .astype(float)")
 
 
-def check_validation(objective: Any, validation: Any, arrays: Any) -> tuple[Any, ...]:
+def check_validation(objective: Any, validation: Tree, arrays: Array) -> tuple[Array, ...]:
     """Return the validation data as a tuple of arrays, after a check."""
     if isinstance(validation, list) and validation and all(map(_is_data, validation)):
         validation = tuple(validation)
@@ -133,7 +134,7 @@ def check_validation(objective: Any, validation: Any, arrays: Any) -> tuple[Any,
     return validation
 
 
-def start_of(objective: Any, params: Any, arrays: Any) -> Any:
+def start_of(objective: Any, params: Tree, arrays: Array) -> Tree:
     """Return where to start: what was given, or what the objective initializes."""
     if params is not None:
         return params

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import callbacks
+from .._arrays._types import Array, FilePath, Json, Method, Tree
 from ..solvers._minimize import minimize
 from . import _objective, _resuming
 from ._run import Run, StoppedError
@@ -29,7 +30,7 @@ class SolverRun(Run):
     """
 
     def __init__(
-        self, method: Any, arrays: Sequence[Any], weights: Any, around: dict[str, Any],
+        self, method: Method, arrays: Sequence[Array], weights: Array, around: dict[str, Any],
         *args: Any, **more: Any,
     ) -> None:  # fmt: skip
         super().__init__(*args, **more)
@@ -37,15 +38,15 @@ class SolverRun(Run):
         self._more = {} if weights is None else {"weights": weights}
         self._view: Any = None
 
-    def _value_and_gradient(self, params: Any) -> Any:
+    def _value_and_gradient(self, params: Tree) -> Any:
         return _objective.checked(self._evaluate(params, *self._arrays, **self._more))
 
-    def save(self, path: Any) -> None:
+    def save(self, path: FilePath) -> None:
         """Write a file, as `Run.save`."""
         entry, writer = _resuming.written(self)
         self._view.save(path, more={"run": entry}, arrays=writer.arrays)
 
-    def solve(self, iterations: int | None, resume: Any) -> None:
+    def solve(self, iterations: int | None, resume: FilePath | None) -> None:
         """Make the iterations."""
         self.epochs = iterations
         told = _Told(self)
@@ -62,7 +63,7 @@ class SolverRun(Run):
         self.note_only(found.fun)
         self.end(found.message, status=found.status, success=found.success)
 
-    def start(self, view: Any, saved: Any) -> None:
+    def start(self, view: Any, saved: Json) -> None:
         """Take note of a run of `minimize` that begins, or goes on."""
         self._view = view
         if saved is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from .. import _arrays
 from .._arrays._trees import Structure
+from .._arrays._types import Number
 from ..optimizer._inner import Inner
 from ._run import Run
 
@@ -73,5 +73,5 @@ class JudgedRun(Run):
         self.restore(self._first if start else params)
 
 
-def _has_risen(losses: Any) -> bool:
+def _has_risen(losses: Number) -> bool:
     return bool((losses[1:] > losses[0]).any())

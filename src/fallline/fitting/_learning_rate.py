@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _arrays, solvers
 from .._arrays import _checks
+from .._arrays._types import Array, HostArray, Method, Number, Tree
 from ..optimizer import Optimizer
 from ..rules import Rule
 from ..schedules import Exponential
@@ -42,9 +43,9 @@ class RateTest:
         Why the test ended, and what that means.
     """
 
-    rates: np.ndarray[Any, Any]
-    losses: np.ndarray[Any, Any]
-    smoothed: np.ndarray[Any, Any]
+    rates: HostArray
+    losses: HostArray
+    smoothed: HostArray
     suggestion: float
     message: str
 
@@ -55,16 +56,16 @@ class RateTest:
 
 def find_learning_rate(
     objective: Any,
-    data: Any,
+    data: Tree,
     *,
-    method: Any = "adam",
+    method: Method = "adam",
     low: float = 1e-7,
     high: float = 1.0,
     steps: int = 100,
     batch_size: int | None = None,
     rng: int | np.random.Generator | None = None,
-    params: Any = None,
-    weights: Any = None,
+    params: Tree = None,
+    weights: Array = None,
 ) -> RateTest:
     r"""Try growing learning rates, and suggest one: the learning rate range test.
 
@@ -147,7 +148,7 @@ def find_learning_rate(
         penalty=penalty,
     )
 
-    def loss_and_gradient(batch: Any) -> tuple[float, Any]:
+    def loss_and_gradient(batch: Array) -> tuple[float, Any]:
         batch = batch if isinstance(batch, tuple | list) else (batch,)
         with np.errstate(over="ignore", invalid="ignore"):  # an explosion is expected
             value, gradient = batchwise.value_and_gradient(opt.params, *batch)
@@ -181,7 +182,7 @@ def find_learning_rate(
     return _result(rates, losses, max(1, steps // 20), message)
 
 
-def _again(batches: Any) -> Iterator[Any]:
+def _again(batches: Tree) -> Iterator[Any]:
     # Epoch after epoch; an iterator serves one.
     for _ in itertools.count():
         some = False
@@ -192,7 +193,7 @@ def _again(batches: Any) -> Iterator[Any]:
             return
 
 
-def _result(rates: Any, losses: list[float], half: int, message: str) -> RateTest:
+def _result(rates: Number, losses: list[float], half: int, message: str) -> RateTest:
     tried = np.asarray([rates(k) for k in range(len(losses))])
     values = np.asarray(losses)
     means = [np.mean(values[max(0, k - half) : k + half + 1]) for k in range(len(values))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from .. import _arrays, rules
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Fun, Method, Number, Tree
 from ..objectives._linear_model import LinearModel
 
 # Rules that a constant gradient moves by their `lengths` and `gain` times it, so that the proximal
@@ -25,14 +25,14 @@ PROPORTIONAL = (
 )  # fmt: skip
 
 
-def evaluator(objective: Any) -> Callable[..., Any]:
+def evaluator(objective: Any) -> Fun:
     """Return the function of (params, batch) that an objective is, or has."""
     if hasattr(objective, "value_and_gradient"):
-        method: Callable[..., Any] = objective.value_and_gradient
+        method: Fun = objective.value_and_gradient
         return method
     if callable(objective) and not isinstance(objective, type):
 
-        def evaluate(params: Any, *batch: Any, weights: Any = None) -> Any:
+        def evaluate(params: Tree, *batch: Array, weights: Array = None) -> Any:
             if weights is not None:
                 msg = "weights: a plain function takes none; pass them as one more array of data"
                 raise TypeError(msg)
@@ -43,7 +43,7 @@ def evaluator(objective: Any) -> Callable[..., Any]:
     raise TypeError(msg)
 
 
-def checked(found: Any) -> tuple[Any, Any]:
+def checked(found: Any) -> tuple[Array, Array]:
     """Return what an objective returned, if that is a value and a gradient."""
     if not isinstance(found, tuple) or len(found) != 2:
         msg = f"objective: returned a {type(found).__name__}, expected (value, gradient)"
@@ -72,7 +72,7 @@ class Batchwise:
     """
 
     def __init__(
-        self, objective: Any, params: Any, *, mean_weight: float | None = None, aside: Any = None
+        self, objective: Any, params: Tree, *, mean_weight: float | None = None, aside: Any = None
     ) -> None:
         self.objective, self.aside, self.mean_weight = objective, aside, mean_weight
         self._structure = Structure(params)
@@ -91,7 +91,7 @@ class Batchwise:
             rest.loss.reduction == "mean" and rest.loss.averages
         )
 
-    def value_and_gradient(self, params: Any, *batch: Any) -> tuple[Any, Any]:
+    def value_and_gradient(self, params: Tree, *batch: Array) -> tuple[Array, Array]:
         """Return the loss and the gradient of a batch."""
         if self.mean_weight is None and not self.weighs(batch):
             value, gradient = checked(self._evaluate(params, *batch))
@@ -106,12 +106,12 @@ class Batchwise:
                 gradient = {**gradient, "weights": gradient["weights"] + slope}
         return value, gradient
 
-    def weighs(self, batch: Any) -> bool:
+    def weighs(self, batch: Array) -> bool:
         """Tell whether a batch whose weights are not those of `fit` ends with some of its own."""
         own = self._place == len(batch) - 1 and _arrays.is_array(batch[-1])
         return own and self.mean_weight is None and self._averages
 
-    def share(self, batch: Any, value: Any) -> Any:
+    def share(self, batch: Array, value: Number) -> Any:
         """Return how much a batch counts in a mean: its rows, or the sum of its own weights."""
         if not self.weighs(batch):
             return int(batch[0].shape[0])
@@ -120,7 +120,7 @@ class Batchwise:
             total = xp.sum(xp.astype(batch[-1], getattr(xp, self._precision), copy=False))
             return _arrays.cast(total, value) if _arrays.is_array(value) else float(total)
 
-    def _shared(self, params: Any, batch: Any, weights: Any) -> tuple[Any, Any]:
+    def _shared(self, params: Tree, batch: Array, weights: Array) -> tuple[Array, Array]:
         # The mean by the weights, times the mean weight of the batch over that of all rows, where
         # this is known; else times one, or zero if there is no weight at all.
         xp = _arrays.namespace(weights)
@@ -151,13 +151,13 @@ def _place_of_weights(objective: Any) -> int | None:
     return names.index("weights") - 1 if "weights" in names else None
 
 
-def _times(x: Any, share: Any) -> Any:
+def _times(x: Array, share: Number) -> Tree:
     return _arrays.cast(_arrays.unscalar(x * share), x)
 
 
 def aside(
-    objective: Any, method: Any, penalty: Any, constraint: Any, params: Any
-) -> tuple[Any, Any]:
+    objective: Any, method: Method, penalty: Tree, constraint: Tree, params: Tree
+) -> tuple[Array, Array]:
     """Return the smooth penalty of a model that acts by its proximal steps, and all penalties.
 
     Parameters
@@ -197,7 +197,7 @@ def aside(
     return None, penalty
 
 
-def beside(objective: Any, penalty: Any, params: Any) -> Any:
+def beside(objective: Any, penalty: Tree, params: Tree) -> Any:
     """Return the penalties asked for, and those that an objective leaves to the method.
 
     Parameters
@@ -229,17 +229,17 @@ def beside(objective: Any, penalty: Any, params: Any) -> Any:
     return structure.unflatten(found)
 
 
-def _rule(method: Any, structure: Structure, params: Any, place: int) -> Any:
+def _rule(method: Method, structure: Structure, params: Tree, place: int) -> Any:
     if callable(method) and not isinstance(method, rules.Rule):
         return method(("weights",), params["weights"])
     return structure.broadcast(method, "rule")[place]
 
 
-def _proportional(rule: Any) -> bool:
+def _proportional(rule: Tree) -> bool:
     return type(rule) in PROPORTIONAL
 
 
-def mean_weight(weights: Any) -> float:
+def mean_weight(weights: Array) -> float:
     """Return the mean of the weights of all rows, after a check: a read from their device."""
     if _arrays.is_complex(weights):
         raise TypeError(_checks.mismatch("weights", "dtype", _arrays.dtype_name(weights), "real"))

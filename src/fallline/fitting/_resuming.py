@@ -13,6 +13,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks, _files, is_sparse
 from .._arrays._trees import Structure
+from .._arrays._types import FilePath, Json, RunView, Tree
 from ..data import Batches
 from ..objectives._linear_model import dense_like
 from ..optimizer import _describe, _saving
@@ -29,7 +30,7 @@ ROWS = 64  # of the data, by whose digest they are known again
 # -- for both kinds of methods ---------------------------------------------------------------------
 
 
-def written(run: Any) -> tuple[dict[str, Any], Writer]:
+def written(run: RunView) -> tuple[dict[str, Json], Writer]:
     """Return what a file says of a run beside its method: for the header, and what has the arrays.
 
     Parameters
@@ -78,13 +79,13 @@ class Saved:
 
     file: Any
     reader: Reader
-    more: dict[str, Any]
+    more: dict[str, Json]
     counts: list[int]
-    history: dict[str, Any]
+    history: dict[str, Json]
     best: Any
     pairs: list[tuple[Any, Any]]
 
-    def put(self, run: Any) -> None:
+    def put(self, run: RunView) -> None:
         """Put the run where the file says."""
         run.epoch, run.step = self.counts
         run.history.load(self.history)
@@ -95,7 +96,7 @@ class Saved:
 
 
 @contextmanager
-def opened(run: Any, path: Any) -> Iterator[Saved]:
+def opened(run: RunView, path: FilePath) -> Iterator[Saved]:
     """Open a file of a run of the same kind, on the same data; nothing is written yet.
 
     Parameters
@@ -139,7 +140,7 @@ def opened(run: Any, path: Any) -> Iterator[Saved]:
         yield Saved(file, reader, more, counts, history, best, pairs)
 
 
-def _compare(run: Any, place: str, more: Mapping[str, Any]) -> None:
+def _compare(run: RunView, place: str, more: Mapping[str, Json]) -> None:
     # The data, their batches, and what is minimized.
     saved, now = more.get("data"), run.described["data"]
     if saved is not None and now is not None:
@@ -157,7 +158,7 @@ def _compare(run: Any, place: str, more: Mapping[str, Any]) -> None:
         _differ(run, f"{place}: {'; '.join(found)}")
 
 
-def _differ(run: Any, msg: str) -> None:
+def _differ(run: RunView, msg: str) -> None:
     # A rule may go on with other numbers; what a solver knows are values of the old objective.
     if run.optimizer is None:
         raise ValueError(f"{msg}; a solver starts anew from params=")
@@ -165,8 +166,8 @@ def _differ(run: Any, msg: str) -> None:
 
 
 def described(
-    batches: Any, objective: Any, params: Any, penalty: Any, constraint: Any
-) -> dict[str, Any]:
+    batches: Tree, objective: Any, params: Tree, penalty: Tree, constraint: Tree
+) -> dict[str, Json]:
     """Return what tells the data and the problem of a run from others, for files.
 
     Parameters
@@ -189,7 +190,7 @@ def described(
     return {"data": _data(batches), "problem": problem}
 
 
-def _data(batches: Any) -> dict[str, Any] | None:
+def _data(batches: Tree) -> dict[str, Json] | None:
     if type(batches) is not Batches:
         return None
     n = int(batches.arrays[0].shape[0])
@@ -212,7 +213,7 @@ def _data(batches: Any) -> dict[str, Any] | None:
 # -- for rules -------------------------------------------------------------------------------------
 
 
-def save(run: Any, path: Any) -> None:
+def save(run: RunView, path: FilePath) -> None:
     """Write a file from which `fit` goes on with a rule."""
     more, writer = written(run)
     more |= {
@@ -230,7 +231,7 @@ def save(run: Any, path: Any) -> None:
     Inner(run.optimizer).save(path, {"run": more}, writer.arrays)
 
 
-def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
+def resume(run: RunView, path: FilePath) -> list[tuple[Any, Any]]:
     """Put a run where a file says; return the callbacks whose states are in it, with these."""
     opt = run.optimizer
     with opened(run, path) as saved:
@@ -258,15 +259,15 @@ def resume(run: Any, path: Any) -> list[tuple[Any, Any]]:
     return saved.pairs
 
 
-def _memory(run: Any, saved: Any) -> Mapping[str, Any]:
+def _memory(run: RunView, saved: Json) -> Mapping[str, Json]:
     # What the condition knew, if it is the same one.
     if saved is None or saved["condition"] != told(run._condition):
         return {}
-    found: Mapping[str, Any] = _checks.like_numbers("resume['stop']", run._memory, saved["memory"])
+    found: Mapping[str, Json] = _checks.like_numbers("resume['stop']", run._memory, saved["memory"])
     return found
 
 
-def _rng(run: Any, path: Any, more: Mapping[str, Any]) -> Any:
+def _rng(run: RunView, path: FilePath, more: Mapping[str, Json]) -> Any:
     # The state of the generator, if it is one of the same kind.
     if not isinstance(run._batches, Batches):
         return None
@@ -281,7 +282,7 @@ def _rng(run: Any, path: Any, more: Mapping[str, Any]) -> Any:
     return state
 
 
-def _unjson(state: Any) -> Any:
+def _unjson(state: Tree) -> Json:
     if isinstance(state, dict):
         if set(state) == {"array"}:
             return np.asarray(state["array"], np.uint32)

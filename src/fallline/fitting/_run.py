@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from .. import _arrays
 from .._arrays import _looks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, FilePath, Fun, Json, Number, Tree
 from ..callbacks._base import is_true
 from ..optimizer import Optimizer
 from ._history import History
@@ -55,7 +56,7 @@ class Run:
     """
 
     def __init__(
-        self, evaluate: Callable[..., Any], params: Any, hooks: Sequence[Any], *, validation: Any,
+        self, evaluate: Fun, params: Tree, hooks: Sequence[Any], *, validation: Tree,
         stop: Any, describe: Callable[[], dict[str, Any]],
     ) -> None:  # fmt: skip
         self._evaluate, self._params, self._hooks = evaluate, params, hooks
@@ -63,7 +64,7 @@ class Run:
         self.optimizer: Optimizer | None = None
         self.epoch = self.step = 0
         self.epochs: int | None = None
-        self.loss: Any = math.nan
+        self.loss: Number = math.nan
         self.history = History()
         self.message, self.status, self.success = "", 0, False
         self.at_start = False
@@ -79,7 +80,7 @@ class Run:
     # -- for callbacks ------------------------------------------------------------------------
 
     @property
-    def params(self) -> Any:
+    def params(self) -> Tree:
         """The parameters as they are now, not to be written, and not to be kept.
 
         Read-only views of NumPy's arrays, and copies where a library has none; `copied` gives
@@ -88,7 +89,7 @@ class Run:
         return mapped(_arrays.shielded, self._params)
 
     @params.setter
-    def params(self, params: Any) -> None:
+    def params(self, params: Tree) -> None:
         self._params = params
 
     def stop(self, message: str, *, status: int = 0) -> None:
@@ -103,11 +104,11 @@ class Run:
         """
         self._ends.append(End(message, status, status == 0, told(self._calling)))
 
-    def copied(self) -> Any:
+    def copied(self) -> Tree:
         """Return a copy of the parameters; of their average, if the run takes one."""
         return mapped(copy, self._judged_params())
 
-    def restore(self, params: Any) -> None:
+    def restore(self, params: Tree) -> None:
         """Go on from other parameters; what the rule remembers stays.
 
         Parameters
@@ -117,7 +118,7 @@ class Run:
         """
         self._params = mapped(copy, params)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: FilePath) -> None:
         """Write a file from which `fit` goes on.
 
         Parameters
@@ -128,7 +129,7 @@ class Run:
         """
         raise NotImplementedError
 
-    def save_later(self, path: Any) -> None:
+    def save_later(self, path: FilePath) -> None:
         """Write such a file when all callbacks of this step or epoch were called.
 
         Parameters
@@ -145,11 +146,11 @@ class Run:
     # -- for both kinds of methods --------------------------------------------------------------
 
     @cached_property
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Json]:
         """What tells the data and the problem from others, for files."""
         return self._describe()
 
-    def _judged_params(self) -> Any:
+    def _judged_params(self) -> Tree:
         # What is validated, compared and returned.
         return self._params
 
@@ -186,12 +187,12 @@ class Run:
         first = self._ends[0]
         self.end(first.message, status=first.status, success=first.success)
 
-    def note_only(self, value: Any) -> None:
+    def note_only(self, value: Number) -> None:
         """Take down the loss of a run that had nothing to do."""
         if "loss" not in self.history:
             self._note_epoch(value)
 
-    def _note_epoch(self, loss: Any) -> None:
+    def _note_epoch(self, loss: Number) -> None:
         self.history.add("loss", loss)
         if self._validation is not None:
             self.history.add("validation_loss", self._validated(self._judged_params()))
@@ -220,27 +221,27 @@ class Run:
         if ended:
             self._ends.append(End("a callback stopped the run", 99, False, told(hook)))
 
-    def _validated(self, params: Any) -> Any:
+    def _validated(self, params: Tree) -> Any:
         return self._evaluate(params, *self._validation)[0]
 
 
-def told(x: Any) -> str:
+def told(x: Array) -> str:
     """Return a condition or callback as text that is the same in another process."""
     return "" if x is None else re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(x, "function", x)))
 
 
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+def mapped(function: Callable[[Array], Array], tree: Tree) -> Tree:
     """Return a tree with a function's results in the place of arrays."""
     structure = Structure(tree)
     leaves = structure.flatten(tree, "params")
     return structure.unflatten([x if x is None else function(x) for x in leaves])
 
 
-def copy(x: Any) -> Any:
+def copy(x: Array) -> Tree:
     """Return a copy of an array."""
     return _arrays.moved(x, x, x.dtype)
 
 
-def _finite(params: Any) -> bool:
+def _finite(params: Tree) -> bool:
     leaves = Structure(params).flatten(params, "params")
     return _looks.all_finite([x for x in leaves if x is not None])

@@ -16,12 +16,13 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _files, is_sparse
 from .._arrays._trees import Structure
+from .._arrays._types import Array, FilePath, Json, Method, RunView, Tree
 from ..objectives._linear_model import dense_like
 
 LIBRARIES = ("numpy", "array_api_compat", "optree", "numba", "cupy", "torch", "jax", "scipy")
 
 
-class RunRecord(dict[str, Any]):
+class RunRecord(dict[str, Json]):
     """Plain data that tell how to repeat a run and what came of it.
 
     No arrays of data, no paths, no names of users or machines. What is no number, text, list or
@@ -29,7 +30,7 @@ class RunRecord(dict[str, Any]):
     """
 
     @classmethod
-    def of(cls, what: dict[str, Any], run: Any, seconds: float) -> RunRecord:
+    def of(cls, what: dict[str, Json], run: RunView, seconds: float) -> RunRecord:
         """Return the record of a run that has ended."""
         history = {name: run.history[name].tolist() for name in run.history if name != "step_loss"}
         engine = None if run.optimizer is None else run.optimizer.engine
@@ -48,7 +49,7 @@ class RunRecord(dict[str, Any]):
             }
         )  # fmt: skip
 
-    def save(self, path: Any) -> None:
+    def save(self, path: FilePath) -> None:
         """Write this as JSON; an interruption leaves the old file.
 
         Parameters
@@ -62,9 +63,9 @@ class RunRecord(dict[str, Any]):
 
 
 def described(
-    objective: Any, method: Any, penalty: Any, constraint: Any, stop: Any, data: Any, rng: Any,
+    objective: Any, method: Method, penalty: Tree, constraint: Any, stop: Any, data: Tree, rng: Any,
     batch_size: Any,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Json]:  # fmt: skip
     """Return what is about to run, on what."""
     return {
         "objective": _plain(objective),
@@ -80,7 +81,7 @@ def described(
     }
 
 
-def fingerprint(*arrays: Any) -> str:
+def fingerprint(*arrays: Array) -> str:
     """Return a digest of the content of arrays, to be compared with that of a later run.
 
     Parameters
@@ -102,7 +103,7 @@ def fingerprint(*arrays: Any) -> str:
     return digest.hexdigest()
 
 
-def _described(x: Any) -> dict[str, Any]:
+def _described(x: Array) -> dict[str, Json]:
     like = dense_like(x)
     return {
         "shape": list(map(int, x.shape)),
@@ -113,7 +114,7 @@ def _described(x: Any) -> dict[str, Any]:
     }
 
 
-def _leaves(params: Any) -> dict[str, Any]:
+def _leaves(params: Tree) -> dict[str, Json]:
     structure = Structure(params)
     leaves = structure.flatten(params, "params")
     return {
@@ -132,7 +133,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _plain(x: Any) -> Any:
+def _plain(x: Array) -> Json:
     # As JSON has it: dataclasses by their fields, numbers that are not finite as text.
     if x is None or isinstance(x, bool | int | str):
         return x

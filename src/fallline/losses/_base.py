@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -29,7 +30,7 @@ class Domain(NamedTuple):
         left = "(" if self.open_low or math.isinf(self.low) else "["
         return f"{left}{self.low:g}, {self.high:g}{')' if math.isinf(self.high) else ']'}"
 
-    def holds(self, x: Any) -> Any:
+    def holds(self, x: Array) -> Array:
         """Return where the elements of a NumPy array are in the domain."""
         if self.values is not None:
             return sum(x == value for value in self.values) > 0
@@ -76,7 +77,7 @@ class Loss:
         if self.reduction not in REDUCTIONS:
             raise _checks.unknown_name("reduction", str(self.reduction), REDUCTIONS)
 
-    def __call__(self, pred: Any, target: Any, weights: Any = None) -> Any:
+    def __call__(self, pred: Array, target: Array, weights: Array = None) -> Array:
         """Return the value.
 
         Parameters
@@ -103,7 +104,7 @@ class Loss:
         """
         return self._evaluate(pred, target, weights, value=True)[0]
 
-    def gradient(self, pred: Any, target: Any, weights: Any = None) -> Any:
+    def gradient(self, pred: Array, target: Array, weights: Array = None) -> Array:
         """Return the gradient of the value, or of each term, in `pred`: an array like `pred`.
 
         For complex predictions it is dL/dRe + i dL/dIm. Parameters and errors are those of
@@ -111,7 +112,9 @@ class Loss:
         """
         return self._evaluate(pred, target, weights, gradient=True)[1]
 
-    def value_and_gradient(self, pred: Any, target: Any, weights: Any = None) -> tuple[Any, Any]:
+    def value_and_gradient(
+        self, pred: Array, target: Array, weights: Array = None
+    ) -> tuple[Array, Array]:
         """Return the value and the gradient for little more than the cost of one of them.
 
         Parameters and errors are those of `__call__`.
@@ -120,7 +123,7 @@ class Loss:
 
     # -- what a loss defines --------------------------------------------------------------------
 
-    def _check(self, pred: Any, target: Any) -> None:
+    def _check(self, pred: Array, target: Array) -> None:
         """Check shapes and dtypes."""
         _checks.equal_shapes("target", target, pred)
         if self.rows and (pred.ndim == 0 or pred.shape[-1] == 0):
@@ -129,32 +132,38 @@ class Loss:
             msg = _checks.mismatch("target", "dtype", _arrays.dtype_name(target), "real")
             raise TypeError(msg)
 
-    def _complex_target(self, pred: Any) -> bool:
+    def _complex_target(self, pred: Array) -> bool:
         """Tell whether the target may be complex."""
         return False
 
-    def _numbers(self, xp: Any, pred: Any, target: Any) -> Any:
+    def _numbers(self, xp: Namespace, pred: Array, target: Array) -> Array:
         """Return the target in the precision of `pred`."""
         dtype = pred.dtype if _arrays.is_complex(target) else _arrays.compute_dtype(pred)
         return xp.astype(target, dtype, copy=False)
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         """Return the quantities that the value and the gradient share."""
         raise NotImplementedError
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         """Return the terms."""
         raise NotImplementedError
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         """Return the gradient of each element's term."""
         raise NotImplementedError
 
     # -- the rest -------------------------------------------------------------------------------
 
     def _evaluate(
-        self, pred: Any, target: Any, weights: Any, *, value: bool = False, gradient: bool = False
-    ) -> tuple[Any, Any]:
+        self,
+        pred: Array,
+        target: Array,
+        weights: Array,
+        *,
+        value: bool = False,
+        gradient: bool = False,
+    ) -> tuple[Array, Array]:
         pred, target = _arrays.unscalar(pred), _arrays.unscalar(target)
         _checks.floating("pred", pred, complex_too=self.complex_pred)
         _checks.same_kind("target", pred, target)
@@ -175,7 +184,7 @@ class Loss:
                 g = _arrays.cast(g if total is None else g / total, pred)
         return v, g
 
-    def _weights(self, xp: Any, pred: Any, weights: Any) -> tuple[Any, Any]:
+    def _weights(self, xp: Namespace, pred: Array, weights: Array) -> tuple[Array, Array]:
         # The weights, and what a mean divides by.
         shape = tuple(pred.shape[:-1] if self.rows else pred.shape)
         mean = self.reduction == "mean"
@@ -195,7 +204,7 @@ class Loss:
         each = math.prod(shape[weights.ndim :])
         return weights, xp.sum(weights) * each if mean else None
 
-    def _reduced(self, xp: Any, terms: Any, weights: Any, total: Any) -> Any:
+    def _reduced(self, xp: Namespace, terms: Array, weights: Array, total: Array) -> Array:
         if weights is not None:
             terms = _weighted(xp, terms, weights)
         if self.reduction != "none":
@@ -203,12 +212,12 @@ class Loss:
         return _arrays.unscalar(terms if total is None else terms / total)
 
 
-def _weighted(xp: Any, terms: Any, weights: Any) -> Any:
+def _weighted(xp: Namespace, terms: Array, weights: Array) -> Array:
     # Terms without weight are left out, because zero times NaN is NaN.
     weights = _beside(xp, weights, terms.ndim)
     return xp.where(weights == 0, xp.zeros_like(terms), terms * weights)
 
 
-def _beside(xp: Any, weights: Any, ndim: int) -> Any:
+def _beside(xp: Namespace, weights: Array, ndim: int) -> Array:
     # Weights of the leading axes, with the missing axes added.
     return xp.reshape(weights, weights.shape + (1,) * (ndim - weights.ndim))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from .._arrays._types import Array, Namespace
 from ._base import Domain, Loss
 
 
@@ -40,14 +40,14 @@ class BinaryCrossEntropy(Loss):
 
     domain = Domain(0.0, 1.0)
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return pred, target, xp.exp(-xp.abs(pred))
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         pred, target, power = shared
         return _ramp(xp, pred) - target * pred + xp.log1p(power)
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         # Without cancellation where the logistic function is close to 1.
         pred, y, power = shared
         return xp.where(pred > 0, (1 - y) - y * power, (1 - y) * power - y) / (1 + power)
@@ -85,14 +85,14 @@ class Hinge(Loss):
 
     domain = Domain(values=(-1.0, 1.0))
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return target, _ramp(xp, 1 - target * pred)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         _, short = shared
         return short
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         target, short = shared
         return -target * xp.sign(short)
 
@@ -127,11 +127,11 @@ class SquaredHinge(Hinge):
     array([0.25, 0.  ])
     """
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         _, short = shared
         return short * short
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         target, short = shared
         return -2 * target * short
 
@@ -170,19 +170,19 @@ class ModifiedHuber(Loss):
 
     domain = Domain(values=(-1.0, 1.0))
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         margin = target * pred
         return target, margin, _ramp(xp, 1 - margin)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         _, margin, short = shared
         return xp.where(margin < -1, -4 * margin, short * short)
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         target, margin, short = shared
         return target * xp.where(margin < -1, xp.full_like(short, -4), -2 * short)
 
 
-def _ramp(xp: Any, x: Any) -> Any:
+def _ramp(xp: Namespace, x: Array) -> Array:
     # max(x, 0); NaN stays NaN.
     return xp.where(x <= 0, xp.zeros_like(x), x)

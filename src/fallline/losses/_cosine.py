@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from .._arrays._types import Array, Namespace
 from ._base import Loss
 
 
@@ -38,23 +38,23 @@ class CosineDistance(Loss):
 
     rows = True
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         u, norm = _direction(xp, pred)
         w, _ = _direction(xp, target)
         return u, w, norm, xp.sum(u * w, axis=-1, keepdims=True)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         *_, cosine = shared
         return 1 - cosine[..., 0]
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         u, w, norm, cosine = shared
         zero = norm == 0
         across = (cosine * u - w) / xp.where(zero, xp.ones_like(norm), norm)
         return xp.where(zero, xp.zeros_like(across), across)
 
 
-def _direction(xp: Any, x: Any) -> tuple[Any, Any]:
+def _direction(xp: Namespace, x: Array) -> tuple[Array, Array]:
     # Rows of length 1, or 0, and their norms; scaled first so that squares cannot overflow.
     size = xp.max(xp.abs(x), axis=-1, keepdims=True)
     x = x / xp.where(size == 0, xp.ones_like(size), size)

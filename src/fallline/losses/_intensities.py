@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace
 from ._base import Domain, Loss
 
 
@@ -48,15 +48,15 @@ class AmplitudeError(Loss):
     domain = Domain(0.0)
     complex_pred = True
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         size = xp.abs(pred)
         return pred, size, size - xp.sqrt(target)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         *_, error = shared
         return error * error / 2
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         pred, size, error = shared
         zero = size == 0
         safe = xp.where(zero, xp.ones_like(size), size)
@@ -108,15 +108,15 @@ class PoissonIntensity(Loss):
         super().__post_init__()
         _checks.number("PoissonIntensity(background=)", self.background, 0.0, float("inf"))
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return pred, target, _arrays.abs2(pred) + self.background
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         _, target, mean = shared
         logs = xp.log(xp.where(target == 0, xp.ones_like(mean), mean))
         return mean - target * logs
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         pred, target, mean = shared
         zero = mean == 0
         factor = 2 - 2 * target / xp.where(zero, xp.ones_like(mean), mean)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from .._arrays._types import Array, Namespace
 from ._base import Domain, Loss
 
 
@@ -39,14 +39,14 @@ class Poisson(Loss):
 
     domain = Domain(0.0)
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return pred, target, xp.exp(pred)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         pred, target, mean = shared
         return mean - target * pred
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         _, target, mean = shared
         return mean - target
 
@@ -81,13 +81,13 @@ class Gamma(Loss):
 
     domain = Domain(0.0, open_low=True)
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return pred, target * xp.exp(-pred)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         pred, ratio = shared
         return pred + ratio
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         _, ratio = shared
         return 1 - ratio

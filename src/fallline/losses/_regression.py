@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace
 from ._base import Loss
 
 
@@ -40,17 +40,17 @@ class SquaredError(Loss):
 
     complex_pred = True
 
-    def _complex_target(self, pred: Any) -> bool:
+    def _complex_target(self, pred: Array) -> bool:
         return _arrays.is_complex(pred)
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return (pred - target,)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         (error,) = shared
         return _arrays.abs2(error)
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         (error,) = shared
         return 2 * error
 
@@ -83,13 +83,13 @@ class AbsoluteError(Loss):
     array([0.5, 0. ])
     """
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return (pred - target,)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         return xp.abs(*shared)
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         return xp.sign(*shared)
 
 
@@ -133,16 +133,16 @@ class Huber(Loss):
         super().__post_init__()
         _checks.positive("Huber(delta=)", self.delta)
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         error = pred - target
         size = xp.abs(error)
         return error, size, size <= self.delta
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         error, size, near = shared
         return xp.where(near, error * error / 2, self.delta * (size - self.delta / 2))
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         error, _, near = shared
         return xp.where(near, error, self.delta * xp.sign(error))
 
@@ -188,14 +188,14 @@ class Quantile(Loss):
         super().__post_init__()
         _checks.positive("Quantile(quantile=)", self.quantile, below=1.0)
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         error = pred - target
         sign = xp.sign(error)
         return error, sign / 2 + (0.5 - self.quantile) * xp.abs(sign)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         error, slope = shared
         return error * slope
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         return shared[1]

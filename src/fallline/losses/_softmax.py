@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace
 from ._base import Domain, Loss
 
 
@@ -50,7 +50,7 @@ class SoftmaxCrossEntropy(Loss):
     domain = Domain(0.0)
     rows = True
 
-    def _check(self, pred: Any, target: Any) -> None:
+    def _check(self, pred: Array, target: Array) -> None:
         if not _arrays.is_integer(target):
             super()._check(pred, target)
             return
@@ -61,12 +61,12 @@ class SoftmaxCrossEntropy(Loss):
         if _arrays.on_host(target):
             _checks.inside("target", target, Domain(0, pred.shape[-1] - 1))
 
-    def _shared(self, xp: Any, pred: Any, target: Any) -> tuple[Any, ...]:
+    def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         shifted = pred - xp.max(pred, axis=-1, keepdims=True)
         powers = xp.exp(shifted)
         return shifted, powers, xp.sum(powers, axis=-1, keepdims=True), target
 
-    def _numbers(self, xp: Any, pred: Any, target: Any) -> Any:
+    def _numbers(self, xp: Namespace, pred: Array, target: Array) -> Array:
         # Probabilities; NaN where a number is not one.
         pred = _arrays.widened(pred)
         if not _arrays.is_integer(target):
@@ -77,12 +77,12 @@ class SoftmaxCrossEntropy(Loss):
         valid = (labels >= 0) & (labels < pred.shape[-1])
         return xp.where(valid, xp.astype(labels == classes, pred.dtype), _arrays.nan(pred))
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         shifted, _, total, q = shared
         terms = q * (xp.log(total) - shifted)
         return xp.sum(xp.where(q == 0, xp.zeros_like(q), terms), axis=-1)
 
-    def _gradient(self, xp: Any, *shared: Any) -> Any:
+    def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         _, powers, total, q = shared
         return powers / total * xp.sum(q, axis=-1, keepdims=True) - q
 
@@ -121,11 +121,11 @@ class KLDivergence(SoftmaxCrossEntropy):
     0.0
     """
 
-    def _check(self, pred: Any, target: Any) -> None:
+    def _check(self, pred: Array, target: Array) -> None:
         _checks.floating("target", target, complex_too=False)
         super()._check(pred, target)
 
-    def _value(self, xp: Any, *shared: Any) -> Any:
+    def _value(self, xp: Namespace, *shared: Array) -> Array:
         shifted, _, total, q = shared
         positive = xp.where(q == 0, xp.ones_like(q), q)
         terms = q * (xp.log(positive) + xp.log(total) - shifted)

@@ -10,11 +10,10 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._memory import lendable
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Fun, Number, Tree
 
 
-def value_and_gradient(
-    loss: Callable[..., Any], via: str = "torch"
-) -> Callable[..., tuple[Any, Any]]:
+def value_and_gradient(loss: Fun, via: str = "torch") -> Callable[..., tuple[Any, Any]]:
     """Return a function of the value and the gradient, by automatic differentiation.
 
     Parameters
@@ -60,7 +59,7 @@ def value_and_gradient(
         raise ImportError(msg) from error
     differentiate = table[via]
 
-    def fun(x: Any, *args: Any) -> tuple[Any, Any]:
+    def fun(x: Array, *args: Any) -> tuple[Array, Array]:
         structure = Structure(x)
         leaves = structure.flatten(x, "x")
         for path, leaf in zip(structure.paths, leaves, strict=True):
@@ -83,7 +82,7 @@ def value_and_gradient(
     return fun
 
 
-def _converted(convert: Callable[[Any], Any], tree: Any) -> Any:
+def _converted(convert: Callable[[Array], Array], tree: Tree) -> Any:
     # A tree with its arrays converted; the rest stays.
     structure = Structure(tree)
     leaves = structure.flatten(tree, "args")
@@ -91,9 +90,9 @@ def _converted(convert: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def _torch(
-    torch: Any, loss: Callable[..., Any], structure: Structure, leaves: Sequence[Any], args: Any
+    torch: Any, loss: Fun, structure: Structure, leaves: Sequence[Array], args: Any
 ) -> tuple[Any, list[Any]]:
-    def convert(x: Any) -> Any:
+    def convert(x: Array) -> Any:
         return torch.from_dlpack(lendable(x))
 
     ours = [None if x is None else convert(x).requires_grad_() for x in leaves]
@@ -114,14 +113,14 @@ def _torch(
 
 
 def _jax(
-    jax: Any, loss: Callable[..., Any], structure: Structure, leaves: Sequence[Any], args: Any
+    jax: Any, loss: Fun, structure: Structure, leaves: Sequence[Array], args: Any
 ) -> tuple[Any, list[Any]]:
-    def convert(x: Any) -> Any:
+    def convert(x: Array) -> Any:
         if _arrays.on_host(x):
             return jax.numpy.array(lendable(x), copy=True)
         return jax.numpy.from_dlpack(x.copy())
 
-    def value_of(given: list[Any]) -> Any:
+    def value_of(given: list[Array]) -> Any:
         parts = iter(given)
         tree = structure.unflatten([None if x is None else next(parts) for x in leaves])
         value = loss(tree, *moved)
@@ -139,7 +138,7 @@ def _jax(
     return value, gradients
 
 
-def _check(is_array: bool, value: Any) -> None:
+def _check(is_array: bool, value: Number) -> None:
     if not is_array:
         msg = f"loss: returned a {type(value).__name__}, expected a 0-d array"
         raise TypeError(msg)

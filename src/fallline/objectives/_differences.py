@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _arrays
+from .._arrays._types import Array
 
 Vector = np.ndarray[Any, Any]
 
@@ -59,7 +60,7 @@ class Differences:
     """
 
     def __init__(
-        self, value: Callable[[Any], float], middle: float, p: Any, g: Any, epsilon: float,
+        self, value: Callable[[Any], float], middle: float, p: Array, g: Array, epsilon: float,
         grain: float,
     ) -> None:  # fmt: skip
         self._value, self.middle, self._p = value, middle, p
@@ -204,7 +205,7 @@ class Differences:
         return flipped
 
 
-def _reals(x: Any) -> Vector:
+def _reals(x: Array) -> Vector:
     # The real numbers of an array, the parts of a complex one beside each other.
     found = _arrays.to_numpy(x).reshape(-1)
     if _arrays.is_complex(x):

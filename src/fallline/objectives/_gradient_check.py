@@ -12,6 +12,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Number, Tree
 from ._differences import Differences, Seen
 
 
@@ -57,7 +58,7 @@ class GradientCheck:
 
 def check_gradient(
     fun: Callable[..., tuple[Any, Any]],
-    x0: Any,
+    x0: Tree,
     *,
     args: Sequence[Any] = (),
     directions: int = 3,
@@ -139,7 +140,7 @@ def check_gradient(
             g = _arrays.unscalar(g)
             _checks.gradient(place, p, g)
 
-        def value(x: Any, i: int = i) -> float:
+        def value(x: Array, i: int = i) -> float:
             return _value(fun(structure.unflatten([*leaves[:i], x, *leaves[i + 1 :]]), *args)[0])
 
         fine = _arrays.EPSILON[_arrays.dtype_name(p)]
@@ -157,7 +158,7 @@ def check_gradient(
     return replace(worst, leaves=found)
 
 
-def _precision(value: Any) -> tuple[float, float]:
+def _precision(value: Number) -> tuple[float, float]:
     # Of a value that an array holds: its precision, and how far integers are apart.
     value = _arrays.unscalar(value)
     if isinstance(value, int) or (_arrays.is_array(value) and _arrays.is_integer(value)):
@@ -166,7 +167,7 @@ def _precision(value: Any) -> tuple[float, float]:
     return _arrays.EPSILON.get(_arrays.dtype_name(value), 0.0) if known else 0.0, 0.0
 
 
-def _value(value: Any) -> float:
+def _value(value: Number) -> float:
     value = _arrays.unscalar(value)
     array = _arrays.is_array(value)
     if isinstance(value, complex) or (array and _arrays.is_complex(value)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _sparse, is_sparse
+from .._arrays._types import Array, Tree
 from ..losses import Gamma, KLDivergence, Loss, Poisson, SoftmaxCrossEntropy
 from ..penalties import Penalty
 
@@ -66,12 +67,12 @@ class LinearModel:
             raise TypeError(msg)
 
     @property
-    def beside(self) -> Any:
+    def beside(self) -> Array:
         """The penalty that `value_and_gradient` leaves out, as a tree like the parameters."""
         rest = None if self.penalty is None or self.penalty.smooth else self.penalty
         return {"weights": rest, **({"intercept": None} if self.fit_intercept else {})}
 
-    def initialize(self, X: Any, y: Any) -> dict[str, Any]:
+    def initialize(self, X: Array, y: Array) -> dict[str, Array]:
         """Return parameters of zeros.
 
         Parameters
@@ -105,7 +106,7 @@ class LinearModel:
             params["intercept"] = _arrays.full(like, 0.0, dtype, shape=shape[1:])
         return params
 
-    def decision(self, params: dict[str, Any], X: Any) -> Any:
+    def decision(self, params: dict[str, Array], X: Array) -> Array:
         """Return the linear prediction.
 
         Parameters
@@ -124,7 +125,7 @@ class LinearModel:
         z = X @ params["weights"]
         return z + params["intercept"] if self.fit_intercept else z
 
-    def predict(self, params: dict[str, Any], X: Any) -> Any:
+    def predict(self, params: dict[str, Array], X: Array) -> Array:
         """Return the linear prediction, or its exponential, the mean, for Poisson and Gamma.
 
         For cross-entropies these are logits: a positive one is class 1, the largest of several is
@@ -136,8 +137,8 @@ class LinearModel:
         return _arrays.namespace(z).exp(z) if isinstance(self.loss, Poisson | Gamma) else z
 
     def value_and_gradient(
-        self, params: dict[str, Any], X: Any, y: Any, weights: Any = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self, params: dict[str, Array], X: Array, y: Array, weights: Array = None
+    ) -> tuple[Array, dict[str, Array]]:
         """Return the loss with the smooth penalty, and its gradient.
 
         Parameters
@@ -173,12 +174,12 @@ class LinearModel:
             gradient["weights"] = gradient["weights"] + self.penalty.gradient(w)
         return value, gradient
 
-    def _unfit(self, place: str, x: Any) -> TypeError:
+    def _unfit(self, place: str, x: Array) -> TypeError:
         got, expected = _arrays.dtype_name(x), f"a real one for {type(self.loss).__name__}"
         return TypeError(_checks.mismatch(place, "dtype", got, expected))
 
 
-def _adjoint(X: Any, slope: Any, w: Any) -> Any:
+def _adjoint(X: Array, slope: Array, w: Array) -> Array:
     # The conjugate transpose of X times the slope, without a conjugate copy of X.
     if not _arrays.is_complex(slope):
         return X.T @ slope
@@ -186,13 +187,13 @@ def _adjoint(X: Any, slope: Any, w: Any) -> Any:
     return _real_as(xp.conj(X.T @ xp.conj(slope)), w)
 
 
-def _real_as(gradient: Any, p: Any) -> Any:
+def _real_as(gradient: Array, p: Array) -> Array:
     # Real parameters of complex data have a real gradient.
     real = _arrays.is_complex(gradient) and not _arrays.is_complex(p)
     return _arrays.namespace(gradient).real(gradient) if real else gradient
 
 
-def check_params(model: LinearModel, params: Any, X: Any) -> None:
+def check_params(model: LinearModel, params: Tree, X: Array) -> None:
     """Check that parameters fit a model and its data."""
     names = ["weights", *(["intercept"] if model.fit_intercept else [])]
     if not isinstance(params, Mapping) or sorted(params) != sorted(names):
@@ -207,6 +208,6 @@ def check_params(model: LinearModel, params: Any, X: Any) -> None:
             raise ValueError(_checks.mismatch(place, "shape", tuple(x.shape), shapes[name]))
 
 
-def dense_like(X: Any) -> Any:
+def dense_like(X: Array) -> Array:
     """Return an array of the library and dtype of X: itself, or the numbers of a sparse matrix."""
     return getattr(X, "data", X) if is_sparse(X) else X

@@ -9,6 +9,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks, _files, _looks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, FilePath, Json, Namespace, Number, Scalars, Tree
 from ..rules import Hyperparameter, Rule, bias_correction, hyper
 from . import _checkpoint, _saving
 from ._optimizer import Optimizer
@@ -21,10 +22,10 @@ class _Average(Rule):
 
     decay: Hyperparameter = hyper(default=0.999, high=1.0, below=True)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {"decay": self.decay, "new": 1 - self.decay}
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any) -> tuple[Any, ...]:
+    def formula(self, xp: Namespace, s: Scalars, p: Array, g: Array) -> tuple[Array, ...]:
         return (s.decay * p + s.new * g,)
 
 
@@ -73,14 +74,14 @@ class EMA:
     array([0.])
     """
 
-    def __init__(self, params: Any, decay: Any = 0.999, *, debias: bool = True) -> None:
+    def __init__(self, params: Tree, decay: Number = 0.999, *, debias: bool = True) -> None:
         self.source = params
         self._structure = Structure(params)
         leaves = self._structure.flatten(params, "params")
         if not callable(decay):
             decay = _checks.number("decay", decay, 0.0, 1.0, open_high=True)
         self.debias = debias and not callable(decay)
-        averages: list[Any] = []
+        averages: list[Array] = []
         for path, p in zip(self._structure.paths, leaves, strict=True):
             if p is None:
                 averages.append(None)
@@ -102,7 +103,7 @@ class EMA:
         """Number of updates."""
         return self._opt.step_count
 
-    def update(self, params: Any = None) -> None:
+    def update(self, params: Tree = None) -> None:
         """Take the parameters as they are now into the average.
 
         Parameters
@@ -127,7 +128,7 @@ class EMA:
         self.source = source
         self._weight = self._gathered(self._weight, self._opt.step_count - 1)
 
-    def _taken(self, i: int, p: Any) -> Any:
+    def _taken(self, i: int, p: Array) -> Tree:
         if (p is None) == self._given[i]:
             what = "an array" if p is None else "None"
             place = _checks.where("params", self._structure.paths[i])
@@ -135,7 +136,7 @@ class EMA:
             raise ValueError(msg)
         return _arrays.widened(p) if _arrays.is_array(p) else p
 
-    def _check(self, leaves: list[Any]) -> None:
+    def _check(self, leaves: list[Array]) -> None:
         # What is wrong with parameters, by their names: to the average they are gradients.
         averages = self._structure.flatten(self._opt.params, "params")
         for path, p, a in zip(self._structure.paths, leaves, averages, strict=True):
@@ -150,14 +151,14 @@ class EMA:
         return 1.0 - float(decay) * (1.0 - weight)
 
     @property
-    def params(self) -> Any:
+    def params(self) -> Tree:
         """The average, new arrays in the dtypes of the parameters; before an update, these."""
         now = self._structure.flatten(self.source, "params")
         if self.debias and self.step_count == 0:
             return self._structure.unflatten([p if p is None else _copy(p) for p in now])
         weight = self._weight
         found = self._structure.flatten(self._opt.params, "params")
-        result: list[Any] = []
+        result: list[Array] = []
         for p, a in zip(now, found, strict=True):
             if p is None:
                 result.append(None)
@@ -211,7 +212,7 @@ class EMA:
         if message := self._restore(source, now, kept, average):
             raise RuntimeError(message)
 
-    def _put(self, source: Any, targets: list[Any], values: list[Any]) -> None:
+    def _put(self, source: Any, targets: list[Array], values: list[Array]) -> None:
         # Give parameters other values: written, or the new arrays in the place of the old.
         replaced = {}
         for i, (target, value) in enumerate(zip(targets, values, strict=True)):
@@ -225,7 +226,9 @@ class EMA:
         if replaced:
             self._structure.assign(source, replaced)
 
-    def _restore(self, source: Any, now: list[Any], kept: list[Any], average: list[Any]) -> str:
+    def _restore(
+        self, source: Any, now: list[Array], kept: list[Array], average: list[Array]
+    ) -> str:
         # Give the parameters their values and places back; return what had changed, in words.
         held = [
             a if p is not None and _arrays.is_immutable(p) else p
@@ -248,14 +251,14 @@ class EMA:
         place = _checks.where("params", self._structure.paths[changed[0]])
         return f"{place}: was changed while the average was applied; it has its value of before"
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return a snapshot (copies) of the average, as `Optimizer.state_dict`."""
         return {**self._opt.state_dict(), "average": self._description()}
 
-    def _description(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, Json]:
         return {"debias": self.debias, "weight": self._weight}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Json]) -> None:
         """Restore what `state_dict` returned.
 
         Parameters
@@ -266,7 +269,7 @@ class EMA:
         bound = self._opt._current()
         self._load(_checkpoint.from_dict(bound, state_dict), state_dict)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: FilePath) -> None:
         """Write the average to a file, as `Optimizer.save`.
 
         Parameters
@@ -277,7 +280,7 @@ class EMA:
         opt = self._opt
         _saving.save(path, opt._ready(), opt._memory, more={"average": self._description()})
 
-    def load(self, path: Any) -> None:
+    def load(self, path: FilePath) -> None:
         """Restore what `save` wrote.
 
         Parameters
@@ -294,7 +297,7 @@ class EMA:
         with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
             self._load(_saving.snapshot(file), file.header)
 
-    def _load(self, snapshot: Any, saved: Any) -> None:
+    def _load(self, snapshot: Any, saved: Json) -> None:
         found = saved.get("average")
         if found is None:  # version 1, where it had to be loaded with the settings it was made with
             steps = _checks.count(f"{snapshot.place}: step_count", snapshot.steps)
@@ -308,5 +311,5 @@ class EMA:
         self._weight = weight
 
 
-def _copy(p: Any) -> Any:
+def _copy(p: Array) -> Tree:
     return _arrays.moved(p, p, p.dtype)

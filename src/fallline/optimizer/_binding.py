@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from .. import _arrays
 from .._arrays import _checks, _memory, _trees
+from .._arrays._types import Array, Tree
 from ..engine.trace import trace
 from ..rules import Rule
 from . import _sharded
@@ -59,7 +60,7 @@ class Binding:
 
     def __init__(
         self,
-        params: Any,
+        params: Tree,
         structure: _trees.Structure,
         rules: Sequence[Rule | None],
         *,
@@ -67,7 +68,7 @@ class Binding:
         options: StepOptions,
         step: int = 0,
         states: Sequence[LeafState | None] | None = None,
-        arrays: Sequence[Any] | None = None,
+        arrays: Sequence[Array] | None = None,
         before: Sequence[Rule | None] | None = None,
     ) -> None:
         self.params, self.structure, self.engine, self.options = params, structure, engine, options
@@ -99,7 +100,7 @@ class Binding:
         self.remembering = of_transforms(self.options)
         terms = any(not leaf.terms.empty for leaf in self.leaves)
         self.surrounded = terms or not self.options.trivial
-        self.last: list[Any] = []
+        self.last: list[Array] = []
         found = [leaf for leaf in self.leaves if leaf.p is not None]
         # Arrays whose shape or dtype a user may change in place.
         self.watched = [(leaf.p, leaf.shape, leaf.dtype) for leaf in found if leaf.host]
@@ -118,14 +119,14 @@ class Binding:
 
     def rebound(
         self,
-        params: Any,
+        params: Tree,
         structure: _trees.Structure,
         rules: Sequence[Rule | None],
         states: Sequence[LeafState | None],
         step: int,
         *,
         options: StepOptions | None = None,
-        arrays: Sequence[Any] | None = None,
+        arrays: Sequence[Array] | None = None,
         before: Sequence[Rule | None],
     ) -> Binding:
         """Return a binding of other things by the same engine."""
@@ -150,7 +151,7 @@ class Binding:
         )  # fmt: skip
 
     def with_params(
-        self, params: Any, structure: _trees.Structure, new: Sequence[Rule | None], state: str,
+        self, params: Tree, structure: _trees.Structure, new: Sequence[Rule | None], state: str,
         step: int, options: StepOptions,
     ) -> Binding:  # fmt: skip
         """Return a binding of other arrays; leaves are matched by path, `state` as in `rebind`."""
@@ -222,7 +223,7 @@ class Binding:
             programs[str(group.program or trace(group.plan, dtype))] = None
         return "\n\n".join(programs)
 
-    def check_gradients(self, gradients: list[Any]) -> None:
+    def check_gradients(self, gradients: list[Array]) -> None:
         """Check the gradients of all leaves, and put arrays in the place of NumPy's scalars.
 
         What is asked of the parameters in every step is asked here too.
@@ -267,7 +268,7 @@ class Binding:
             msg = f"{place}: is RowSparse, which does not go with {what}"
             raise TypeError(msg)
 
-    def calls(self, gradients: Sequence[Any], step: int) -> list[Any]:
+    def calls(self, gradients: Sequence[Array], step: int) -> list[Array]:
         """Return (group, scalars, leaves by number, gradients) for leaves that share a count."""
         calls = []
         for group in self.groups:
@@ -285,7 +286,7 @@ class Binding:
                 calls.append((group, fixed.scalars(count + 1), which, [taken[i] for i in which]))
         return calls
 
-    def replace(self, new: Mapping[int, Any]) -> None:
+    def replace(self, new: Mapping[int, Array]) -> None:
         """Put other arrays at some leaves into the caller's container."""
         if new:
             for index, p in new.items():
@@ -300,7 +301,7 @@ class Binding:
                     check_writable(leaf.name("params"), leaf.p)
 
 
-def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | None]:
+def rules(structure: _trees.Structure, params: Tree, rule: Tree) -> list[Rule | None]:
     """Return one rule for each leaf."""
     leaves = structure.flatten(params, "params")
     if callable(rule) and not isinstance(rule, type | Rule):
@@ -324,7 +325,7 @@ def rules(structure: _trees.Structure, params: Any, rule: Any) -> list[Rule | No
     ]
 
 
-def _layout(g: Any) -> tuple[Any, Any]:
+def _layout(g: Array) -> tuple[Any, Any]:
     # Of whatever is given for a frozen leaf, too.
     return getattr(g, "shape", None), getattr(g, "dtype", None)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array
 from ..rules import Rule
 from ..rules._abstract import AbstractRule
 from ._leaf import Leaf, LeafState
@@ -16,7 +17,7 @@ from ._leaf import Leaf, LeafState
 AROUND = ("master", "sum")
 
 
-def adopted(leaf: Leaf, p: Any) -> Leaf:
+def adopted(leaf: Leaf, p: Array) -> Leaf:
     """Return `leaf`, or one with its rule and state for an array that took its place."""
     if p is leaf.p:
         return leaf
@@ -87,7 +88,7 @@ def _identity(rule: Rule | None) -> Any:
 
 
 def carried(
-    leaf: Leaf, new: Rule | None, plan: AbstractRule | None, step_count: int, p: Any
+    leaf: Leaf, new: Rule | None, plan: AbstractRule | None, step_count: int, p: Array
 ) -> LeafState | None:
     """Return the state that `leaf` keeps under another rule; `None` if it must start afresh.
 
@@ -125,22 +126,22 @@ def carried(
     return LeafState({**fresh, **kept}, count, new, given=state.given and "sum" in kept)
 
 
-def started(p: Any, plan: AbstractRule, step_count: int) -> dict[str, Any]:
+def started(p: Array, plan: AbstractRule, step_count: int) -> dict[str, Array]:
     """Return the slots of a leaf that has not been updated."""
     with _arrays.guard(p)():
         return {name: x for name, x in plan._init_leaf(p, step_count).items() if name != "step"}
 
 
 def transformed(
-    f: Callable[[Any], Any], leaf: Leaf
-) -> tuple[Any, LeafState | None, dict[str, Any]]:
+    f: Callable[[Array], Array], leaf: Leaf
+) -> tuple[Any, LeafState | None, dict[str, Array]]:
     """Return ``f`` of a leaf's parameter, and its state and factors with ``f`` of each element's.
 
     A slot that stands for rows or columns is spread over the shape of the parameter, passed
     through `f`, and averaged back; a factor is spread and stays so.
     """
 
-    def apply(place: str, x: Any) -> Any:
+    def apply(place: str, x: Array) -> Array:
         y = f(x)
         _checks.same_kind(place, x, y)
         got, expected = _arrays.dtype_name(y), _arrays.dtype_name(x)
@@ -171,7 +172,9 @@ def transformed(
     return p, leaf.state.replaced(slots), factors
 
 
-def _averaged(place: str, apply: Callable[[str, Any], Any], x: Any, leaf: Leaf, p: Any) -> Any:
+def _averaged(
+    place: str, apply: Callable[[str, Array], Array], x: Array, leaf: Leaf, p: Array
+) -> Array:
     if x.ndim != leaf.p.ndim or any(
         a not in (1, b) for a, b in zip(x.shape, leaf.shape, strict=True)
     ):
@@ -186,9 +189,11 @@ def _averaged(place: str, apply: Callable[[str, Any], Any], x: Any, leaf: Leaf, 
     return _arrays.unscalar(xp.sum(y, axis=axes, keepdims=True)) / max(count, 1)
 
 
-def resized(place: str, fresh: dict[str, Any], old: LeafState, state: str, rule: Rule) -> LeafState:
+def resized(
+    place: str, fresh: dict[str, Array], old: LeafState, state: str, rule: Rule
+) -> LeafState:
     """Return kept state in the shape, in the dtype and on the device of fresh slots."""
-    result: dict[str, Any] = {}
+    result: dict[str, Array] = {}
     for name, new in fresh.items():
         x = old.slots[name]
         if _arrays.is_complex(x) and not _arrays.is_complex(new):
@@ -205,11 +210,11 @@ def resized(place: str, fresh: dict[str, Any], old: LeafState, state: str, rule:
     return LeafState(result, old.count, rule, given=old.given)
 
 
-def following(leaf: Leaf, state: LeafState, p: Any) -> LeafState | None:
+def following(leaf: Leaf, state: LeafState, p: Array) -> LeafState | None:
     """Return a frozen leaf's state for the array in its place, `None` if it does not fit that."""
     if leaf.shape != p.shape:
         return None
-    slots: dict[str, Any] = {}
+    slots: dict[str, Array] = {}
     for name, x in state.slots.items():
         if _arrays.is_complex(x) and not _arrays.is_complex(p):
             return None
@@ -219,7 +224,7 @@ def following(leaf: Leaf, state: LeafState, p: Any) -> LeafState | None:
     return state.replaced(slots)
 
 
-def _padded(x: Any, like: Any, place: str) -> Any:
+def _padded(x: Array, like: Array, place: str) -> Array:
     """Return `like` with `x` written over it from the origin, cropped where `x` is larger."""
     if x.ndim != like.ndim:
         msg = (

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _trees
+from .._arrays._types import Array, Json, Number, Tree
 from ..rules import Rule
 from ._binding import Binding, rules
 from ._carry import transformed
@@ -25,7 +26,7 @@ class Changes(Snapshots):
 
     __slots__ = ()
 
-    def _tree(self, leaves: Iterable[Any]) -> Any:
+    def _tree(self, leaves: Iterable[Array]) -> Tree:
         return self._bound.structure.unflatten(list(leaves))
 
     def _check_whole(self) -> None:
@@ -55,7 +56,7 @@ class Changes(Snapshots):
         return _trees.frozen(self._tree(leaf.rule for leaf in self._bound.leaves))
 
     @rule.setter
-    def rule(self, rule: Any) -> None:
+    def rule(self, rule: Tree) -> None:
         """Change rules."""
         old = self._ready()
         new = rules(old.structure, old.params, rule)
@@ -66,7 +67,7 @@ class Changes(Snapshots):
         self._spec = self._spec if same and leaf_by_leaf else rule
 
     @property
-    def learning_rate(self) -> Any:
+    def learning_rate(self) -> Tree:
         """The learning rate last used: one number, or keyed like params where it differs."""
         found = [row and row.get("learning_rate") for row in self._numbers()]
         rates = {rate for rate in found if rate is not None}
@@ -77,11 +78,11 @@ class Changes(Snapshots):
         msg = f"learning_rate: is read-only, got {value!r}; assign opt.rule to change it"
         raise AttributeError(msg)
 
-    def hyperparameters(self) -> Any:
+    def hyperparameters(self) -> Json:
         """Return the numbers last used, keyed like params: a dict for each leaf, or `None`."""
         return self._tree(self._numbers())
 
-    def _numbers(self) -> list[dict[str, Any] | None]:
+    def _numbers(self) -> list[dict[str, Number] | None]:
         self._memory.settle()
         last = self._memory.last
         return [
@@ -89,39 +90,39 @@ class Changes(Snapshots):
         ]
 
     @property
-    def penalty(self) -> Any:
+    def penalty(self) -> Tree:
         """The penalty, as it was given; assign another to change it."""
         return self._bound.options.penalty
 
     @penalty.setter
-    def penalty(self, penalty: Any) -> None:
+    def penalty(self, penalty: Tree) -> None:
         self._set_options(penalty=penalty)
 
     @property
-    def constraint(self) -> Any:
+    def constraint(self) -> Tree:
         """The constraint, as it was given; assign another to change it."""
         return self._bound.options.constraint
 
     @constraint.setter
-    def constraint(self, constraint: Any) -> None:
+    def constraint(self, constraint: Tree) -> None:
         self._set_options(constraint=constraint)
 
     @property
-    def rate_factors(self) -> Any:
+    def rate_factors(self) -> Tree:
         """The factors of the learning rate; assign others to change them."""
         return self._bound.options.rate_factors
 
     @rate_factors.setter
-    def rate_factors(self, factors: Any) -> None:
+    def rate_factors(self, factors: Array) -> None:
         self._set_options(rate_factors=factors)
 
     @property
-    def decay_factors(self) -> Any:
+    def decay_factors(self) -> Tree:
         """The factors of the weight decay; assign others to change them."""
         return self._bound.options.decay_factors
 
     @decay_factors.setter
-    def decay_factors(self, factors: Any) -> None:
+    def decay_factors(self, factors: Array) -> None:
         self._set_options(decay_factors=factors)
 
     def _set_options(self, **changes: Any) -> None:
@@ -132,9 +133,9 @@ class Changes(Snapshots):
     # -- changing arrays ----------------------------------------------------------------------
 
     def transform(
-        self, f: Callable[[Any], Any], leaves: Any = None, *, penalty: Any = _KEEP,
-        constraint: Any = _KEEP,
-    ) -> Any:  # fmt: skip
+        self, f: Callable[[Array], Array], leaves: Array = None, *, penalty: Tree = _KEEP,
+        constraint: Tree = _KEEP,
+    ) -> Tree:  # fmt: skip
         """Apply a function to parameters and to all state of their shape.
 
         Parameters
@@ -157,7 +158,7 @@ class Changes(Snapshots):
         options = bound.options.replaced(**_given(penalty=penalty, constraint=constraint))
         arrays, states = [leaf.p for leaf in bound.leaves], bound.states
         factors = {name: [getattr(leaf.terms, name) for leaf in bound.leaves] for name in FACTORS}
-        new: dict[int, Any] = {}
+        new: dict[int, Array] = {}
         for index in bound.structure.select(leaves, "leaves"):
             leaf = bound.leaves[index]
             if leaf.p is None:
@@ -193,8 +194,8 @@ class Changes(Snapshots):
         return after.params
 
     def rebind(
-        self, params: Any, *, state: str = "keep", rule: Any = _KEEP, penalty: Any = _KEEP,
-        constraint: Any = _KEEP, rate_factors: Any = _KEEP, decay_factors: Any = _KEEP,
+        self, params: Tree, *, state: str = "keep", rule: Tree = _KEEP, penalty: Tree = _KEEP,
+        constraint: Tree = _KEEP, rate_factors: Tree = _KEEP, decay_factors: Tree = _KEEP,
     ) -> None:  # fmt: skip
         """Bind other parameters: new, resized, added, removed or moved leaves.
 

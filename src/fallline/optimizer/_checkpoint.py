@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import _arrays
+from .._arrays._types import Array, Json, Tree
 from . import _describe, _remember
 from ._binding import Binding
 from ._leaf import Leaf
@@ -24,7 +25,7 @@ class Stored(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: str
-    read: Callable[[Any], Any]  # of the array in whose place it is to be
+    read: Callable[[Array], Array]  # of the array in whose place it is to be
     array: Any = None  # itself, if it is in memory
 
 
@@ -35,9 +36,9 @@ class SavedLeaf(NamedTuple):
     slots: dict[str, Stored] | None
     count: Any
     given: bool
-    rule: Any
+    rule: Tree
     maker: Any
-    factors: dict[str, Any]
+    factors: dict[str, Array]
 
 
 class Snapshot(NamedTuple):
@@ -50,7 +51,7 @@ class Snapshot(NamedTuple):
     transforms: Sequence[Any] | None
 
 
-def flow(bound: Binding, memory: StepMemory) -> dict[str, Any]:
+def flow(bound: Binding, memory: StepMemory) -> dict[str, Json]:
     """Return plain numbers: what later steps depend on, beside arrays."""
     found = _remember.remembering(bound.options, bound.leaves)
     states = _remember.states(found)
@@ -65,7 +66,7 @@ def flow(bound: Binding, memory: StepMemory) -> dict[str, Any]:
     }
 
 
-def of_leaf(leaf: Leaf, array: Callable[[str, Any], Any]) -> dict[str, Any]:
+def of_leaf(leaf: Leaf, array: Callable[[str, Array], Array]) -> dict[str, Array]:
     """Return what is kept of a leaf; `array` makes what stands for an array of a name."""
     state, terms = leaf.state, leaf.terms
     factors = {"rate": terms.rate, "decay": terms.decay}
@@ -84,7 +85,7 @@ def of_leaf(leaf: Leaf, array: Callable[[str, Any], Any]) -> dict[str, Any]:
     }
 
 
-def state_dict(bound: Binding, memory: StepMemory) -> dict[str, Any]:
+def state_dict(bound: Binding, memory: StepMemory) -> dict[str, Json]:
     """Return copies of everything that later steps depend on, with a description of the rules."""
     rows = [of_leaf(leaf, lambda _, x: _copy(x)) for leaf in bound.leaves]
     tree = bound.structure.unflatten
@@ -98,7 +99,7 @@ def state_dict(bound: Binding, memory: StepMemory) -> dict[str, Any]:
     }
 
 
-def from_dict(bound: Binding, saved: Any) -> Snapshot:
+def from_dict(bound: Binding, saved: Json) -> Snapshot:
     """Return the snapshot of a dict that `state_dict` returned, now or in version 1."""
     if not isinstance(saved, Mapping) or saved.get("version") not in (1, VERSION):
         msg = f"state_dict: is not a version {VERSION} state of an Optimizer"
@@ -121,7 +122,7 @@ def from_dict(bound: Binding, saved: Any) -> Snapshot:
 
 
 def _snapshot(
-    place: str, saved: Mapping[str, Any], rows: dict[str, SavedLeaf], transforms: Any
+    place: str, saved: Mapping[str, Json], rows: dict[str, SavedLeaf], transforms: Any
 ) -> Snapshot:
     found = saved["flow"]
     if not isinstance(found, Mapping) or {"calls", "given", "skipped"} - set(found):
@@ -141,7 +142,9 @@ def _snapshot(
     return Snapshot(place, saved["step_count"], found, rows, transforms)
 
 
-def _saved_leaf(place: str, row: Mapping[str, Any], stored: Callable[[str, Any], Any]) -> SavedLeaf:
+def _saved_leaf(
+    place: str, row: Mapping[str, Array], stored: Callable[[str, Array], Array]
+) -> SavedLeaf:
     state = row["state"]
     if state is not None and not isinstance(state, Mapping):
         msg = f"{place}: is a {type(state).__name__}, expected a dict of slots or None"
@@ -166,12 +169,12 @@ def _saved_leaf(place: str, row: Mapping[str, Any], stored: Callable[[str, Any],
     )
 
 
-def _in_memory(place: str, x: Any) -> Stored:
+def _in_memory(place: str, x: Array) -> Stored:
     if not _arrays.is_array(x):
         msg = f"{place}: is a {type(x).__name__}, expected an array"
         raise TypeError(msg)
 
-    def read(like: Any) -> Any:
+    def read(like: Array) -> Any:
         same = _arrays.library(x) == _arrays.library(like) and _arrays.device(x) == _arrays.device(
             like
         )
@@ -180,5 +183,5 @@ def _in_memory(place: str, x: Any) -> Stored:
     return Stored(tuple(x.shape), _arrays.dtype_name(x), read, x)
 
 
-def _copy(x: Any) -> Any:
+def _copy(x: Array) -> Any:
     return _arrays.moved(x, x, x.dtype)

@@ -7,15 +7,16 @@ of rules and schedules of this package by their names, and of nothing else.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from .. import _arrays, rules, schedules
 from .._arrays import _checks
+from .._arrays._types import Array, Fun, Json
 from ..rules import Rule
 
 
-def described(x: Any) -> Any:
+def described(x: Array) -> Any:
     """Return a value as JSON has it: numbers and text as they are, objects by class and fields."""
     if x is None or isinstance(x, bool | str):
         return x
@@ -34,19 +35,19 @@ def described(x: Any) -> Any:
         return {"object": getattr(x, "__qualname__", type(x).__qualname__)}
 
 
-def _fields(x: Any) -> dict[str, Any] | None:
+def _fields(x: Array) -> dict[str, Json] | None:
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         return {f.name: getattr(x, f.name) for f in dataclasses.fields(x) if f.init}
     # What remembers something keeps its numbers in its own state.
     return {} if hasattr(x, "state_dict") else None
 
 
-def class_of(description: Any) -> str:
+def class_of(description: Json) -> str:
     """Return the name of the class that a description is of."""
     return str(description.get("class", "")) if isinstance(description, dict) else ""
 
 
-def differences(place: str, saved: Any, bound: Any) -> Iterator[str]:
+def differences(place: str, saved: Json, bound: Array) -> Iterator[str]:
     """Tell where two descriptions differ, each as ``place is X, saved Y``."""
     if saved == bound:
         return
@@ -60,7 +61,7 @@ def differences(place: str, saved: Any, bound: Any) -> Iterator[str]:
     yield f"{place} is {shown(bound)}, saved {shown(saved)}"
 
 
-def shown(description: Any) -> str:
+def shown(description: Json) -> str:
     """Return a description as text."""
     if isinstance(description, dict) and "class" in description:
         fields = description.get("fields") or {}
@@ -70,7 +71,7 @@ def shown(description: Any) -> str:
     return repr(description)
 
 
-def rebuilt(place: str, description: Any, bound: Any, kept: list[str]) -> Any:
+def rebuilt(place: str, description: Json, bound: Array, kept: list[str]) -> Any:
     """Return the value of a description, by the classes of this package or of what is bound.
 
     Functions, arrays and objects of other classes are taken from what is bound; their places are
@@ -111,7 +112,7 @@ def rebuilt(place: str, description: Any, bound: Any, kept: list[str]) -> Any:
     return made
 
 
-def _class(name: str, bound: Any) -> Callable[..., Any] | None:
+def _class(name: str, bound: Array) -> Fun | None:
     if bound is not None and type(bound).__name__ == name:
         return type(bound)
     for module in (rules, schedules):

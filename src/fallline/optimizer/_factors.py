@@ -13,6 +13,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Number
 from ..rules import Rule
 
 # The fields that factors multiply.
@@ -20,7 +21,7 @@ RATE, DECAY = "learning_rate", "weight_decay"
 FIELDS = {"rate": RATE, "decay": DECAY}
 
 
-def checked(place: str, value: Any, p: Any) -> Any:
+def checked(place: str, value: Number, p: Array) -> Any:
     """Return a factor of a leaf: `None`, a float, or an array that broadcasts to the leaf."""
     if value is None:
         return None
@@ -39,7 +40,7 @@ def checked(place: str, value: Any, p: Any) -> Any:
     return value
 
 
-def gathered(structure: Structure, values: Sequence[Any], given: Any) -> Any:
+def gathered(structure: Structure, values: Sequence[Array], given: Array) -> Any:
     """Return the factors of all leaves as an option: as it was given, if none or that number."""
     found = [x for x in values if x is not None]
     number = isinstance(given, float | int) and not any(map(_arrays.is_array, found))
@@ -76,14 +77,14 @@ def multiplied(rule: Rule, factors: Mapping[str, float]) -> Rule:
     return with_fields(rule, **fields) if fields else rule
 
 
-def split(rule: Rule, t: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def split(rule: Rule, t: Number, names: tuple[str, ...]) -> dict[str, Array]:
     """Return the numbers of a rule, and how those that depend on rate and decay depend on them.
 
     For a number ``size`` that depends on the rate, ``size`` is its value at the rate zero and
     ``size/rate`` what one unit of the factor adds; ``size/decay`` and ``size/both`` likewise.
     """
     found = numbers(rule)
-    table: dict[tuple[float, ...], dict[str, Any]] = {}
+    table: dict[tuple[float, ...], dict[str, Array]] = {}
     corners = [(1.0, 1.0), (0.5, 1.0), (1.0, 0.5), (0.5, 0.5)]
     for rate, decay in corners:
         factors = {"rate": rate, "decay": decay}

@@ -8,6 +8,7 @@ from typing import Any
 from .. import _arrays, rules
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import Tree
 from ..rules import Rule
 from ._optimizer import Optimizer
 
@@ -59,7 +60,7 @@ SLOTS = {
 }
 
 
-def from_torch(torch_optimizer: Any, params: Any = None) -> Optimizer:
+def from_torch(torch_optimizer: Any, params: Tree = None) -> Optimizer:
     """Return an Optimizer with the rules and the state of one of torch.optim.
 
     Parameters
@@ -166,7 +167,7 @@ def _rule(name: str, group: dict[str, Any]) -> Rule:
     return rules.get(cls, **numbers)
 
 
-def _count(state: dict[str, Any]) -> int:
+def _count(state: dict[str, Tree]) -> int:
     # SGD and Muon do not count; what matters there is whether there was a step.
     if "step" in state:
         return int(_arrays.to_float(state["step"]))

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from .. import _arrays
 from .._arrays._pairs import Pair, PairNamespace, select
+from .._arrays._types import Array, Dtype, Namespace, Number, Scalars, Tree
 from ..rules import Rule, Slot
 from ..rules._abstract import AbstractRule, Read
 from . import _factors
@@ -48,16 +49,16 @@ class FusedRule(AbstractRule):
     """
 
     rule: Rule
-    transforms: tuple[Any, ...] = ()
-    penalty: Any = None
-    constraint: Any = None
+    transforms: tuple[Array, ...] = ()
+    penalty: Tree = None
+    constraint: Tree = None
     projects: bool = True
     guarded: bool = False
     master: bool = False
     accumulates: bool = False
     wide: bool = False
-    rate: Any = None
-    decay: Any = None
+    rate: Number = None
+    decay: Number = None
 
     @property
     def name(self) -> str:
@@ -91,14 +92,14 @@ class FusedRule(AbstractRule):
         return (*scale, *([Read("keep")] if self.guarded else []))
 
     @property
-    def arrays(self) -> list[tuple[str, Any]]:
+    def arrays(self) -> list[tuple[str, Array]]:
         """The constraint's arrays and those of factors, by name."""
         scalars = {} if self.constraint is None else self.constraint.scalars()
         found = [(f"constraint.{name}", x) for name, x in scalars.items() if _arrays.is_array(x)]
         return found + [(f"factor.{name}", x) for name, x in self.factors]
 
     @property
-    def factors(self) -> list[tuple[str, Any]]:
+    def factors(self) -> list[tuple[str, Array]]:
         """The factors that are arrays, as ``"rate"`` and ``"decay"``."""
         both = (("rate", self.rate), ("decay", self.decay))
         return [(name, x) for name, x in both if _arrays.is_array(x)]
@@ -108,7 +109,7 @@ class FusedRule(AbstractRule):
         """Whether step lengths differ between elements."""
         return self.rule.scales or _arrays.is_array(self.rate)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         """Return the scalars of the rule, and those of the other parts with prefixed names."""
         found = self._rule_scalars(t)
         for i, transform in enumerate(self.transforms):
@@ -126,7 +127,7 @@ class FusedRule(AbstractRule):
             found |= _prefixed("constraint.", scalars)
         return found
 
-    def _rule_scalars(self, t: Any) -> dict[str, Any]:
+    def _rule_scalars(self, t: Number) -> dict[str, Array]:
         both = {"rate": self.rate, "decay": self.decay}
         plain = {name: f for name, f in both.items() if isinstance(f, float)}
         rule = _factors.multiplied(self.rule, plain) if plain else self.rule
@@ -134,7 +135,7 @@ class FusedRule(AbstractRule):
             return dict(rule.scalars(t))
         return _factors.split(rule, t, tuple(name for name, _ in self.factors))
 
-    def factored(self, s: Any, arrays: dict[str, Any]) -> Any:
+    def factored(self, s: Scalars, arrays: dict[str, Array]) -> Any:
         """Return the scalars of the rule; those that depend on factors are arrays."""
         if not arrays:
             return s
@@ -150,12 +151,14 @@ class FusedRule(AbstractRule):
         """Whether the rule acts on each element by itself, as the other parts do."""
         return self.rule.elementwise
 
-    def at(self, step: Any) -> Self:
+    def at(self, step: Number) -> Self:
         """Return this with the schedules of the rule replaced by their values at a global step."""
         fixed = self.rule.at(step)
         return self if fixed is self.rule else dataclasses.replace(self, rule=fixed)
 
-    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def measure(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         """Return what the rule measures of the transformed gradient; `given` follows the slots."""
         if not self.rule.reads:
             return ()
@@ -170,11 +173,13 @@ class FusedRule(AbstractRule):
             g = self._masked(xp, self._of_constraint(s, arrays), w, g)
         return self.rule.measure(xp, s, w, g, *slots[:n])
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         """Return the new parameter and the new slots."""
         return self._composed(xp, s, (p, g, *slots), lambda s, *x: self.rule.formula(xp, s, *x))
 
-    def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
+    def _on_pairs(self, xp: Namespace, s: Scalars, *pairs: Pair) -> list[Pair]:
         outer = PairNamespace(xp)
         return list(self._composed(outer, s, pairs, lambda s, *x: self.rule._on_pairs(xp, s, *x)))
 
@@ -186,42 +191,48 @@ class FusedRule(AbstractRule):
     def _by_components(self) -> bool:
         return self.rule._by_components
 
-    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+    def _init_leaf(self, p: Array, step: int = 0) -> dict[str, Array]:
         # The rule starts its own slots.
         state = {**super()._init_leaf(p, step), **self.rule._init_leaf(p, step)}
         if self.master:
             state["master"] = _arrays.moved(p, p, _arrays.compute_dtype(p))
         return state
 
-    def _transformed(self, xp: Any, s: Any, g: Any, given: Iterator[Any]) -> Any:
+    def _transformed(self, xp: Namespace, s: Scalars, g: Array, given: Iterator[Array]) -> Array:
         for i, transform in enumerate(self.transforms):
             measured = [next(given)] if transform.measured else []
             g = transform.formula(xp, _Under(s, f"gradient{i}."), g, *measured)
         return g
 
-    def _held(self, xp: Any, p: Any, master: Any) -> Any:
+    def _held(self, xp: Namespace, p: Array, master: Array) -> Array:
         # The master copy, unless something else wrote into the parameter since the last step.
         rounded = xp.rounded(master)
         return xp.where(p == rounded, master, p)
 
-    def _measured(self, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def _measured(self, s: Scalars, p: Array, g: Array, *slots: Array) -> tuple[Array, ...]:
         if self.master:
             n, xp = len(self.rule.slots), Rounding(_arrays.namespace(p), p.dtype)
             held = self._held(xp, _arrays.widened(p), slots[n])
             slots = (*slots[:n], held, *slots[n + 1 :])
         return super()._measured(s, p, g, *slots)
 
-    def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+    def _widened(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> Sequence[Array]:
         return super()._widened(Rounding(xp, p.dtype) if self.master else xp, s, p, g, *slots)
 
-    def _masked(self, xp: Any, s: Any, p: Any, g: Any) -> Any:
+    def _masked(self, xp: Namespace, s: Scalars, p: Array, g: Array) -> Array:
         if self.rule.ascends:
             return -self.constraint.gradient_formula(xp, s, p, -g)
         return self.constraint.gradient_formula(xp, s, p, g)
 
     def _composed(
-        self, xp: Any, s: Any, arrays: Sequence[Any], rule: Callable[..., Sequence[Any]]
-    ) -> tuple[Any, ...]:
+        self,
+        xp: Namespace,
+        s: Scalars,
+        arrays: Sequence[Array],
+        rule: Callable[..., Sequence[Array]],
+    ) -> tuple[Array, ...]:
         p, g, *rest = arrays
         old = rest[: len(self.slots)]
         names = [read.name for read in self.reads]
@@ -255,11 +266,11 @@ class FusedRule(AbstractRule):
             result.append(_zeros(xp, old[-1]))
         return tuple(result)
 
-    def _part(self, factor: Any) -> Any:
+    def _part(self, factor: Array) -> Array:
         # A rule that updates real and imaginary parts by themselves sees real numbers.
         return factor.re if isinstance(factor, Pair) and self._by_components else factor
 
-    def _of_constraint(self, s: Any, reads: dict[str, Any]) -> Any:
+    def _of_constraint(self, s: Scalars, reads: dict[str, Array]) -> Any:
         # The constraint's scalars under their own names, arrays among them.
         prefix = "constraint."
         arrays = {n.removeprefix(prefix): x for n, x in reads.items() if n.startswith(prefix)}
@@ -270,7 +281,7 @@ class FusedRule(AbstractRule):
         )
 
 
-def _zeros(xp: Any, x: Any) -> Any:
+def _zeros(xp: Namespace, x: Array) -> Array:
     if isinstance(x, Pair) and x.im is not None:
         return Pair(xp.zeros_like(x.re).re, xp.zeros_like(x.im).re)
     return xp.zeros_like(x)
@@ -279,21 +290,23 @@ def _zeros(xp: Any, x: Any) -> Any:
 class _Under:
     # The scalars of a step whose names have a prefix.
 
-    def __init__(self, s: Any, prefix: str) -> None:
+    def __init__(self, s: Scalars, prefix: str) -> None:
         self._s, self._prefix = s, prefix
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._s, self._prefix + name)
 
 
-def _prefixed(prefix: str, scalars: dict[str, Any]) -> dict[str, Any]:
+def _prefixed(prefix: str, scalars: dict[str, Number]) -> dict[str, Array]:
     return {prefix + name: float(x) for name, x in scalars.items()}
 
 
 class _Factored:
     # The scalars of a step, some of which are arrays: affine functions of the factors.
 
-    def __init__(self, s: Any, terms: dict[str, frozenset[str]], arrays: dict[str, Any]) -> None:
+    def __init__(
+        self, s: Scalars, terms: dict[str, frozenset[str]], arrays: dict[str, Array]
+    ) -> None:
         self._s, self._terms, self._arrays = s, terms, arrays
 
     def __getattr__(self, name: str) -> Any:
@@ -310,12 +323,12 @@ class _Factored:
 class Rounding:
     """A namespace that can also round single precision to half precision and widen it again."""
 
-    def __init__(self, xp: Any, dtype: Any) -> None:
+    def __init__(self, xp: Namespace, dtype: Dtype) -> None:
         self._xp, self._dtype = xp, dtype
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._xp, name)
 
-    def rounded(self, x: Any) -> Any:
+    def rounded(self, x: Array) -> Array:
         """Return `x` as it would be after being stored in half precision."""
         return self._xp.astype(self._xp.astype(x, self._dtype), x.dtype)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import _arrays, engine
+from .._arrays._types import Array, Number
 from ._fused import FusedRule
 from ._leaf import Leaf
 from ._row_sparse import RowSparse
@@ -16,8 +17,8 @@ class Ready(NamedTuple):
     """New values of a leaf that are not written yet: of the parameter and the slots."""
 
     leaf: Leaf
-    arrays: list[Any]
-    rows: Any = None
+    arrays: list[Array]
+    rows: Array = None
 
 
 class Group:
@@ -51,14 +52,14 @@ class Group:
             self._runner = engine.make(self.engine, self.plan, self.program, arrays)
         return self._runner
 
-    def _held(self, leaf: Leaf) -> list[Any]:
+    def _held(self, leaf: Leaf) -> list[Array]:
         # The arrays that the runner writes: the leaf's own, or copies of them.
         if self.apart and not leaf.immutable:
             with leaf.guard():
                 return [_arrays.moved(x, x, x.dtype) for x in leaf.arrays]
         return leaf.arrays
 
-    def _read(self, leaf: Leaf) -> list[Any]:
+    def _read(self, leaf: Leaf) -> list[Array]:
         # Places for the numbers of a leaf, and the arrays that only are read.
         given = dict(self.plan.arrays) if isinstance(self.plan, FusedRule) else {}
         found = []
@@ -72,10 +73,10 @@ class Group:
 
     def fill(
         self,
-        scalars: Mapping[str, Any],
+        scalars: Mapping[str, Number],
         which: Sequence[int],
-        grads: Sequence[Any],
-        given: Sequence[Sequence[Any]],
+        grads: Sequence[Array],
+        given: Sequence[Sequence[Array]],
     ) -> None:
         """Measure leaves, and put the numbers and those that are given where the rule reads."""
         s = SimpleNamespace(**scalars)
@@ -95,7 +96,7 @@ class Group:
                         _arrays.write(held[first + k], number)
 
     def run_apart(
-        self, scalars: dict[str, Any], which: Sequence[int], grads: Sequence[Any], given: Any
+        self, scalars: dict[str, Number], which: Sequence[int], grads: Sequence[Array], given: Array
     ) -> list[Ready]:
         """Return the new values of some leaves; `given` as for `fill`."""
         runner = self.runner
@@ -116,8 +117,8 @@ class Group:
         return found
 
     def _ended(
-        self, leaf: Leaf, scalars: dict[str, Any], arrays: list[Any], numbers: Sequence[Any]
-    ) -> list[Any]:
+        self, leaf: Leaf, scalars: dict[str, Number], arrays: list[Array], numbers: Sequence[Array]
+    ) -> list[Array]:
         # With the penalty and the constraint that act on the whole leaf.
         if not self.ends:
             return arrays
@@ -135,7 +136,7 @@ class Group:
         return [found[name] for name in names]
 
     def run_rows(
-        self, scalars: dict[str, Any], i: int, g: RowSparse, numbers: Sequence[Any]
+        self, scalars: dict[str, Number], i: int, g: RowSparse, numbers: Sequence[Array]
     ) -> Ready:
         """Return the new values of some rows of a leaf."""
         leaf = self.leaves[i]

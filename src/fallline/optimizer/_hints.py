@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from .._arrays._types import Tree
 
 # Attributes that torch's and keras's optimizers have.
 ATTRIBUTES = {
@@ -21,7 +21,7 @@ def attribute(name: str) -> AttributeError:
     return AttributeError(f"Optimizer has no attribute {name!r}; {ATTRIBUTES[name]}", name=name)
 
 
-def check_no_groups(params: Any) -> None:
+def check_no_groups(params: Tree) -> None:
     """Check that params are not a list of torch's groups, which are dicts with ``"params"``."""
     if not isinstance(params, list) or not params:
         return

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays import _files
+from .._arrays._types import Array, FilePath
 from . import _saving
 from ._binding import Binding
 from ._optimizer import Optimizer
@@ -56,7 +57,7 @@ class Inner:
         """Check that no step was cut off while it wrote."""
         self._optimizer._check_whole()
 
-    def save(self, path: Any, more: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    def save(self, path: FilePath, more: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """Write the file that `Optimizer.save` writes, with other entries and arrays in it."""
         opt = self._optimizer
         _saving.save(path, opt._ready(), opt._memory, more=more, arrays=arrays)

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks, _memory
 from .._arrays._shards import is_sharded
+from .._arrays._types import Array, KeyPath
 from ..rules import Rule
 from ..rules._abstract import AbstractRule
 from ._row_sparse import RowSparse, put_rows
@@ -37,16 +38,16 @@ class LeafState:
     __slots__ = ("count", "given", "maker", "slots")
 
     def __init__(
-        self, slots: dict[str, Any], count: int, maker: Rule | None, *, given: bool = False
+        self, slots: dict[str, Array], count: int, maker: Rule | None, *, given: bool = False
     ) -> None:
         self.slots, self.count, self.maker, self.given = slots, count, maker, given
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, Array]:
         """The entries as a new dict, the arrays themselves."""
         return {**self.slots, "step": self.count}
 
-    def replaced(self, slots: dict[str, Any]) -> LeafState:
+    def replaced(self, slots: dict[str, Array]) -> LeafState:
         """Return this with other arrays in some slots."""
         return LeafState({**self.slots, **slots}, self.count, self.maker, given=self.given)
 
@@ -62,8 +63,8 @@ class Leaf:
     def __init__(
         self,
         index: int,
-        path: tuple[Any, ...],
-        p: Any,
+        path: KeyPath,
+        p: Array,
         rule: Rule | None,
         plan: AbstractRule | None,
         terms: LeafTerms,
@@ -92,13 +93,13 @@ class Leaf:
         return Leaf(self.index, self.path, self.p, self.rule, self.plan, self.terms, state)
 
     @property
-    def arrays(self) -> list[Any]:
+    def arrays(self) -> list[Array]:
         """The parameter and the state arrays, in the rule's order."""
         assert self.state is not None
         slots = self.state.slots
         return [self.p, *(slots[name] for name in self.names)]
 
-    def put(self, arrays: Sequence[Any], rows: Any = None) -> None:
+    def put(self, arrays: Sequence[Array], rows: Array = None) -> None:
         """Take new values of the parameter and the slots, or of some rows of these."""
         assert self.state is not None
         new = []
@@ -113,7 +114,7 @@ class Leaf:
             self.p = new[0]
             self.state.slots.update(zip(self.names, new[1:], strict=True))
 
-    def checked_gradient(self, g: Any) -> Any:
+    def checked_gradient(self, g: Array) -> Any:
         """Return a gradient as an array after a check of its library, device, dtype and shape."""
         if self.p is None:
             msg = f"{self.name('grads')}: is an array, but params has None there"
@@ -132,7 +133,7 @@ class Leaf:
         _checks.gradient(self.name("grads"), self.p, g)
         return g
 
-    def check_state(self, name: str, value: Any) -> None:
+    def check_state(self, name: str, value: Array) -> None:
         """Check a value for a state entry."""
         place = f"{self.name('state')}[{name!r}]"
         data = self.state.data if self.state is not None else {}
@@ -146,7 +147,7 @@ class Leaf:
         check_writable(place, value)
 
 
-def check_writable(place: str, x: Any) -> None:
+def check_writable(place: str, x: Array) -> None:
     """Check that an array can be written, element by element."""
     if not _arrays.is_writable(x):
         msg = f"{place}: is read-only; an Optimizer writes its arrays"
@@ -156,12 +157,12 @@ def check_writable(place: str, x: Any) -> None:
         raise ValueError(msg)
 
 
-def stepped(leaves: Sequence[Leaf]) -> list[Any]:
+def stepped(leaves: Sequence[Leaf]) -> list[Array]:
     """Return the parameters with a rule that can be made read-only: NumPy's."""
     return [leaf.p for leaf in leaves if leaf.rule is not None and isinstance(leaf.p, np.ndarray)]
 
 
-def still_writable(arrays: Sequence[Any]) -> bool:
+def still_writable(arrays: Sequence[Array]) -> bool:
     """Tell whether no array of `stepped` was made read-only since it was bound.
 
     The engines hold views of these arrays, which stay writable. This is asked in every step, and

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import _checks, _trees
+from .._arrays._types import Array, KeyPath, Number, Tree
 from ..gradients import Transform
 from . import _hints, _step
 from ._binding import Binding, rules
@@ -87,16 +88,16 @@ class Optimizer(Changes):
 
     def __init__(
         self,
-        params: Any,
-        rule: Any,
+        params: Tree,
+        rule: Tree,
         *,
         gradients: Sequence[Transform] = (),
-        penalty: Any = None,
-        constraint: Any = None,
+        penalty: Tree = None,
+        constraint: Tree = None,
         nonfinite: str = "propagate",
         master_weights: bool = False,
-        rate_factors: Any = None,
-        decay_factors: Any = None,
+        rate_factors: Tree = None,
+        decay_factors: Tree = None,
         engine: str = "auto",
     ) -> None:
         _hints.check_no_groups(params)
@@ -109,7 +110,7 @@ class Optimizer(Changes):
         found = rules(structure, params, rule)
         self._bound = Binding(params, structure, found, engine=engine, options=options)
 
-    def _start(self, spec: Any, memory: _step.StepMemory, *, unfinished: bool = False) -> None:
+    def _start(self, spec: Tree, memory: _step.StepMemory, *, unfinished: bool = False) -> None:
         self._spec, self._memory, self._unfinished = spec, memory, unfinished
         self._lock, self._owner = Lock(), 0
 
@@ -121,12 +122,12 @@ class Optimizer(Changes):
     # -- what is bound ------------------------------------------------------------------------
 
     @property
-    def params(self) -> Any:
+    def params(self) -> Tree:
         """The caller's own container, or array."""
         return self._bound.params
 
     @property
-    def state(self) -> Any:
+    def state(self) -> Tree:
         """State, leaf first: ``opt.state["w"]["m"]``; entries of a leaf can be replaced."""
         self._memory.settle()
         views = (
@@ -135,14 +136,14 @@ class Optimizer(Changes):
         )
         return _trees.frozen(self._tree(views))
 
-    def _leaf_at(self, path: tuple[Any, ...]) -> Any:
+    def _leaf_at(self, path: KeyPath) -> Any:
         self._memory.settle()
         for leaf in self._bound.leaves:
             if leaf.path == path:
                 return leaf
         raise KeyError(_checks.where("params", path))
 
-    def _assign(self, path: tuple[Any, ...], name: str, value: Any) -> None:
+    def _assign(self, path: KeyPath, name: str, value: Array) -> None:
         # Another binding, whole, or nothing.
         leaf = self._leaf_at(path)
         if name == "step" and leaf.state is not None:
@@ -167,7 +168,7 @@ class Optimizer(Changes):
         return self._memory.skipped
 
     @property
-    def gradient_norm(self) -> Any:
+    def gradient_norm(self) -> Number:
         """Norm of the last step's gradients before `ClipByGlobalNorm`, 0-d on their device.
 
         `None` before the first step and without such a transform. ``float(opt.gradient_norm)``
@@ -204,7 +205,7 @@ class Optimizer(Changes):
 
     # -- stepping -----------------------------------------------------------------------------
 
-    def step(self, grads: Any) -> Any:
+    def step(self, grads: Tree) -> Tree:
         """Update the parameters once.
 
         Parameters
@@ -252,7 +253,7 @@ class Optimizer(Changes):
             self._owner = 0
             self._lock.release()
 
-    def flush(self) -> Any:
+    def flush(self) -> Tree:
         """Step with the mean of the calls that `Accumulate` holds, fewer than its k.
 
         Returns

@@ -10,6 +10,7 @@ from typing import Any, Self
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, KeyPath, Tree
 from ..gradients import Accumulate, ClipByGlobalNorm, LossScale, Transform
 from ..penalties import as_penalty
 from ..rules import Rule
@@ -37,13 +38,13 @@ class StepOptions:
         Whether parameters in half precision have a copy in single.
     """
 
-    gradients: Any = ()
-    penalty: Any = None
-    constraint: Any = None
+    gradients: Array = ()
+    penalty: Tree = None
+    constraint: Tree = None
     nonfinite: str = "propagate"
     master_weights: Any = False
-    rate_factors: Any = None
-    decay_factors: Any = None
+    rate_factors: Tree = None
+    decay_factors: Tree = None
 
     def __post_init__(self) -> None:
         """Check each argument."""
@@ -102,7 +103,7 @@ class StepOptions:
 
     # -- when an Optimizer is made -------------------------------------------------------------
 
-    def terms(self, structure: Structure, params: Sequence[Any]) -> list[LeafTerms]:
+    def terms(self, structure: Structure, params: Sequence[Array]) -> list[LeafTerms]:
         """Return the terms of each leaf."""
         names = ("penalty", "constraint", "rate_factors", "decay_factors")
         columns = [structure.broadcast(getattr(self, name), name) for name in names]
@@ -124,7 +125,7 @@ class StepOptions:
             found.append(LeafTerms(penalty, constraint, rate, decay))
         return found
 
-    def plan(self, path: tuple[Any, ...], p: Any, rule: Rule, terms: LeafTerms) -> AbstractRule:
+    def plan(self, path: KeyPath, p: Array, rule: Rule, terms: LeafTerms) -> AbstractRule:
         """Return what runs on a leaf: a `FusedRule`, or the rule itself if nothing is fused."""
         half = _arrays.is_half(p)
         before, fused = self.split
@@ -147,7 +148,7 @@ class StepOptions:
         return composed if composed.adds else rule
 
     def plans(
-        self, structure: Structure, params: Sequence[Any], rules: Sequence[Rule | None]
+        self, structure: Structure, params: Sequence[Array], rules: Sequence[Rule | None]
     ) -> list[tuple[AbstractRule | None, LeafTerms]]:
         """Return what runs on each leaf, `None` if it is frozen, and the terms of the leaf."""
         found: list[tuple[AbstractRule | None, LeafTerms]] = []
@@ -161,7 +162,7 @@ class StepOptions:
         return found
 
 
-def _check_factors(path: tuple[Any, ...], rule: Rule, terms: LeafTerms) -> None:
+def _check_factors(path: KeyPath, rule: Rule, terms: LeafTerms) -> None:
     # Refuse factors that have no meaning for the rule of a leaf.
     for name, factor in (("rate", terms.rate), ("decay", terms.decay)):
         if factor is None:

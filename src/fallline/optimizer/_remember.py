@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from .. import _arrays
+from .._arrays._types import Array, Json
 from ..gradients import LossScale
 from ..rules import Rule
 from ._leaf import Leaf
@@ -22,9 +23,9 @@ from ._options import StepOptions
 MEMORY = ".memory"  # of a rule, in paths
 
 
-def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Any]:
+def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Json]:
     """Return what remembers something, by the path that leads to it."""
-    found: dict[str, Any] = {}
+    found: dict[str, Json] = {}
     for i, transform in enumerate(options.gradients):
         found |= _within(f"gradients[{i}]", transform, ())
     for leaf in leaves:
@@ -41,7 +42,7 @@ def of_transforms(options: StepOptions) -> list[Any]:
     return [x for transform in applied for _, x in _within("", transform, ())]
 
 
-def _within(path: str, x: Any, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+def _within(path: str, x: Array, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
     if id(x) in above or x is None or isinstance(x, type | str | bytes | int | float | complex):
         return
     if callable(getattr(x, "state_dict", None)) and callable(getattr(x, "load_state_dict", None)):
@@ -56,7 +57,7 @@ def _within(path: str, x: Any, above: tuple[int, ...]) -> Iterator[tuple[str, An
         yield path + MEMORY, x.memory
 
 
-def _parts(x: Any) -> Iterator[tuple[str, Any]]:
+def _parts(x: Array) -> Iterator[tuple[str, Array]]:
     if isinstance(x, Mapping):
         yield from ((f"[{key!r}]", part) for key, part in x.items())
     elif isinstance(x, tuple | list):
@@ -69,12 +70,12 @@ def _parts(x: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", part) for name, part in vars(x).items() if name[:2] != "__")
 
 
-def states(found: Mapping[str, Any]) -> dict[str, Any]:
+def states(found: Mapping[str, Json]) -> dict[str, Json]:
     """Return the state of each, as JSON has it."""
     return {path: plain(f"{path}.state_dict()", x.state_dict()) for path, x in found.items()}
 
 
-def plain(place: str, x: Any) -> Any:
+def plain(place: str, x: Array) -> Json:
     """Return plain numbers, text, lists and dicts for those of NumPy and other libraries.
 
     Raises
@@ -100,7 +101,7 @@ def plain(place: str, x: Any) -> Any:
     raise TypeError(msg)
 
 
-def check(place: str, found: Mapping[str, Any], saved: Any, classes: Any) -> None:
+def check(place: str, found: Mapping[str, Json], saved: Json, classes: Array) -> None:
     """Check that saved states are those of what is here, by path and by class."""
     if not isinstance(saved, Mapping) or set(saved) != set(found):
         theirs = sorted(map(str, saved)) if isinstance(saved, Mapping) else saved
@@ -113,7 +114,7 @@ def check(place: str, found: Mapping[str, Any], saved: Any, classes: Any) -> Non
             raise ValueError(msg)
 
 
-def load(place: str, found: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+def load(place: str, found: Mapping[str, Json], saved: Mapping[str, Json]) -> None:
     """Restore the state of each, or of none if one refuses its own."""
     before = [(x, x.state_dict()) for x in found.values()]
     for path, x in found.items():

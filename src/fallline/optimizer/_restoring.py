@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, FilePath
 from ..rules import Rule
 from . import _describe, _remember
 from ._binding import Binding
@@ -22,9 +23,9 @@ class Restored(NamedTuple):
     skipped: int
     writes: list[tuple[Any, Any]]
     states: list[LeafState | None]
-    params: dict[int, Any]
-    factors: list[dict[str, Any]]
-    remembered: dict[str, Any]
+    params: dict[int, Array]
+    factors: list[dict[str, Array]]
+    remembered: dict[str, Array]
     differ: list[str]
 
 
@@ -114,7 +115,7 @@ def _same_class(name: str, ours: Any, theirs: Any, place: str) -> None:
             _same_class(f"{name}.{field}", value, saved, place)
 
 
-def _remembered(bound: Binding, snapshot: Snapshot) -> dict[str, Any]:
+def _remembered(bound: Binding, snapshot: Snapshot) -> dict[str, Array]:
     here = _remember.remembering(bound.options, bound.leaves)
     flow = snapshot.flow
     rows = flow.get("gradients", [])
@@ -131,7 +132,7 @@ def _remembered(bound: Binding, snapshot: Snapshot) -> dict[str, Any]:
     return saved
 
 
-def _is_memory(path: Any) -> bool:
+def _is_memory(path: FilePath) -> bool:
     return isinstance(path, str) and path.endswith(_remember.MEMORY)
 
 
@@ -163,7 +164,7 @@ def _check_leaf(leaf: Leaf, saved: SavedLeaf, place: str) -> None:
             raise ValueError(msg)
 
 
-def _check_like(name: str, x: Stored, like: Any, place: str) -> None:
+def _check_like(name: str, x: Stored, like: Array, place: str) -> None:
     # A saved array may come from another library or device, but not in another shape or dtype.
     if x.shape != tuple(like.shape):
         msg = _checks.mismatch(name, "shape", x.shape, tuple(like.shape))
@@ -193,7 +194,7 @@ def _state(leaf: Leaf, saved: SavedLeaf, writes: list[tuple[Any, Any]]) -> LeafS
     return LeafState(slots, int(saved.count), maker, given=saved.given)
 
 
-def _like(place: str, p: Any, x: Stored) -> Any:
+def _like(place: str, p: Array, x: Stored) -> Any:
     # An array on the device of a parameter in the shape and dtype of a stored one.
     dtype = p.dtype if _arrays.dtype_name(p) == x.dtype else None
     dtype = dtype or getattr(_arrays.namespace(p), x.dtype, None)
@@ -216,8 +217,8 @@ def _maker(saved: SavedLeaf) -> Rule | None:
     return found if isinstance(found, Rule) else None
 
 
-def _read_factors(leaf: Leaf, saved: SavedLeaf) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _read_factors(leaf: Leaf, saved: SavedLeaf) -> dict[str, Array]:
+    found: dict[str, Array] = {}
     for name, x in saved.factors.items():
         if not isinstance(x, Stored):
             found[name] = float(x)

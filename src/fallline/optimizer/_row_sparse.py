@@ -9,6 +9,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._shards import is_sharded
+from .._arrays._types import Array
 
 
 class RowSparse:
@@ -49,14 +50,14 @@ class RowSparse:
 
     __slots__ = ("indices", "values")
 
-    def __init__(self, indices: Any, values: Any) -> None:
+    def __init__(self, indices: Array, values: Array) -> None:
         self.indices, self.values = indices, values
 
     def __repr__(self) -> str:
         """Return the number of rows and their shape."""
         return f"<RowSparse of {tuple(self.values.shape)}>"
 
-    def checked(self, place: str, p: Any) -> RowSparse:
+    def checked(self, place: str, p: Array) -> RowSparse:
         """Return this with each row once, after a check against a parameter."""
         if is_sharded(p):
             msg = f"{place}: is RowSparse, and the parameter is a DTensor, whose rows lie apart"
@@ -103,7 +104,7 @@ class RowSparse:
             return RowSparse(rows, total)
 
 
-def put_rows(x: Any, indices: Any, new: Any) -> Any:
+def put_rows(x: Array, indices: Array, new: Array) -> Array:
     """Return an array with other rows: itself, written, where arrays can be written."""
     if _arrays.is_immutable(x):
         return x.at[indices].set(new)
@@ -117,7 +118,7 @@ def put_rows(x: Any, indices: Any, new: Any) -> Any:
     return x
 
 
-def _summed(values: Any, place: Any, n: int) -> Any:
+def _summed(values: Array, place: Any, n: int) -> Array:
     """Return `n` rows, each the sum of those rows of `values` that have its place."""
     xp = _arrays.namespace(values)
     wide = _arrays.widened(values)

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _files
+from .._arrays._types import Array, FilePath, HostArray, Json, KeyPath, Tree
 from ._binding import Binding
 from ._checkpoint import Snapshot, Stored, _saved_leaf, _snapshot, flow, of_leaf
 from ._describe import described
@@ -26,7 +27,7 @@ VERSION = 2
 
 
 def save(
-    path: Any, bound: Binding, memory: StepMemory, *, more: Any = None, arrays: Any = None
+    path: FilePath, bound: Binding, memory: StepMemory, *, more: Any = None, arrays: Array = None
 ) -> None:
     """Write a snapshot to a file, and what else belongs to it.
 
@@ -45,7 +46,7 @@ def save(
     """
     members: dict[str, tuple[Any, str]] = {}
 
-    def stored(name: str, x: Any) -> str:
+    def stored(name: str, x: Array) -> str:
         free = name
         while free in members:  # keys that print alike
             free += "~"
@@ -59,7 +60,7 @@ def save(
             raise TypeError(msg + "what state_dict returns with torch.distributed.checkpoint")
         below = "/".join(map(member, leaf.path))
 
-        def named(kind: str, x: Any, below: str = below) -> str:
+        def named(kind: str, x: Array, below: str = below) -> str:
             first, _, rest = kind.partition("/")
             return stored("/".join(part for part in (first, below, rest) if part), x)
 
@@ -114,7 +115,7 @@ def snapshot(file: _files.Reader) -> Snapshot:
         return _snapshot(place, header, rows, header.get("gradients"))
 
 
-def to_stored(x: Any) -> np.ndarray[Any, Any]:
+def to_stored(x: Array) -> HostArray:
     """Return an array on the host as a file keeps it: bfloat16 as the integers of its bits."""
     host = x if isinstance(x, np.ndarray) else _arrays.to_numpy(x)
     if _arrays.dtype_name(x) != "bfloat16":
@@ -124,7 +125,7 @@ def to_stored(x: Any) -> np.ndarray[Any, Any]:
     return (np.ascontiguousarray(host).view(np.uint32) >> 16).astype(np.uint16).reshape(host.shape)
 
 
-def from_stored(x: np.ndarray[Any, Any], like: Any) -> np.ndarray[Any, Any]:
+def from_stored(x: HostArray, like: Array) -> HostArray:
     """Return what `to_stored` gave, with the values of the dtype of `like`."""
     if _arrays.dtype_name(like) != "bfloat16":
         return x
@@ -133,7 +134,7 @@ def from_stored(x: np.ndarray[Any, Any], like: Any) -> np.ndarray[Any, Any]:
     return widened(x)
 
 
-def widened(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def widened(x: HostArray) -> HostArray:
     """Return the integers of the bits of bfloat16 as single precision."""
     return (x.astype(np.uint32) << 16).view(np.float32).reshape(x.shape)
 
@@ -156,14 +157,14 @@ class CheckpointContents:
         All that the file says beside the arrays.
     """
 
-    params: dict[tuple[Any, ...], Any]
-    state: dict[tuple[Any, ...], dict[str, Any]]
+    params: dict[KeyPath, Array]
+    state: dict[KeyPath, dict[str, Tree]]
     step_count: int
-    rules: dict[tuple[Any, ...], Any]
-    header: dict[str, Any]
+    rules: dict[KeyPath, Any]
+    header: dict[str, Json]
 
 
-def read_checkpoint(path: Any) -> CheckpointContents:
+def read_checkpoint(path: FilePath) -> CheckpointContents:
     """Read a file that `Optimizer.save`, `EMA.save` or `callbacks.Checkpoint` wrote.
 
     No Optimizer is needed, and nothing of the file is run.
@@ -215,7 +216,7 @@ def read_checkpoint(path: Any) -> CheckpointContents:
             return CheckpointContents(params, state, header["step_count"], rules, header)
 
 
-def _path(row: dict[str, Any]) -> tuple[Any, ...]:
+def _path(row: dict[str, Array]) -> tuple[Any, ...]:
     # In version 1 only the printed form of a path was kept.
     keys: Sequence[Any] = row.get("path", [row["leaf"]])
     return tuple(key["key"] if isinstance(key, dict) else key for key in keys)

@@ -7,11 +7,11 @@ updated by itself. Numbers of whole gradients, for clipping, are put together fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _shards
 from .._arrays._trees import Structure
+from .._arrays._types import Array
 from ..rules import Rule
 from ._options import StepOptions
 from ._terms import LeafTerms
@@ -19,7 +19,7 @@ from ._terms import LeafTerms
 
 def check(
     structure: Structure,
-    params: Sequence[Any],
+    params: Sequence[Array],
     rules: Sequence[Rule | None],
     options: StepOptions,
 ) -> None:
@@ -44,9 +44,9 @@ def check(
                 raise TypeError(msg)
 
 
-def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[Any]:
+def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[Array]:
     # What acts on a leaf as a whole, or on arrays that are not distributed.
-    found: list[Any] = [rule] if rule.reads or not rule.elementwise else []
+    found: list[Array] = [rule] if rule.reads or not rule.elementwise else []
     found += [x for x in options.gradients if not x.elementwise]
     found += [x for x in terms.whole or () if x is not None]
     if terms.by_gradient:

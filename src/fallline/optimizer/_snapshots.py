@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from .. import _arrays
 from .._arrays import _checks, _files, _trees
+from .._arrays._types import Array, FilePath, Json, Tree
 from . import _checkpoint, _describe, _factors, _remember, _restoring, _saving
 from ._binding import Binding
 from ._checkpoint import Snapshot
@@ -25,20 +26,20 @@ class Snapshots:
 
     _bound: Binding
     _memory: StepMemory
-    _spec: Any
+    _spec: Tree
     _unfinished: bool
 
     def _ready(self) -> Binding:
         raise NotImplementedError
 
-    def _start(self, spec: Any, memory: StepMemory, *, unfinished: bool = False) -> None:
+    def _start(self, spec: Tree, memory: StepMemory, *, unfinished: bool = False) -> None:
         raise NotImplementedError
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return a snapshot (copies) of params, state and clocks, and what the rules are."""
         return _checkpoint.state_dict(self._ready(), self._memory)
 
-    def load_state_dict(self, state_dict: dict[str, Any], *, rules: str = "bound") -> None:
+    def load_state_dict(self, state_dict: dict[str, Json], *, rules: str = "bound") -> None:
         """Restore what `state_dict` returned, into the arrays of this Optimizer.
 
         Parameters
@@ -56,7 +57,7 @@ class Snapshots:
         bound = self._current()
         self._restore(bound, _checkpoint.from_dict(bound, state_dict), rules)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: FilePath) -> None:
         """Write params, state and clocks to a file, with a description of the rules.
 
         The file is an ``.npz`` with a JSON header, whose members bear the paths of the leaves. It
@@ -70,7 +71,7 @@ class Snapshots:
         """
         _saving.save(path, self._ready(), self._memory)
 
-    def load(self, path: Any, *, rules: str = "bound") -> None:
+    def load(self, path: FilePath, *, rules: str = "bound") -> None:
         """Restore what `save` wrote, into the arrays of this Optimizer.
 
         Parameters
@@ -130,7 +131,7 @@ class Snapshots:
 
     # -- copies -------------------------------------------------------------------------------
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Json]:
         """Return what pickle keeps."""
         self._memory.settle()
         bound = self._bound.adopted()
@@ -146,7 +147,7 @@ class Snapshots:
             "unfinished": self._unfinished,
         }
 
-    def __setstate__(self, saved: dict[str, Any]) -> None:
+    def __setstate__(self, saved: dict[str, Json]) -> None:
         """Bind the arrays again."""
         structure = _trees.Structure(saved["params"])
         spec = saved["spec"]
@@ -182,7 +183,7 @@ def _copied(state: LeafState) -> LeafState:
     return LeafState(slots, state.count, state.maker, given=state.given)
 
 
-def _importable(spec: Any) -> bool:
+def _importable(spec: Tree) -> bool:
     # Whether pickle can find a function again; rules and trees of rules are no functions.
     name = getattr(spec, "__qualname__", "")
     return not callable(spec) or isinstance(spec, type) or "<" not in name
@@ -209,7 +210,7 @@ def _with(bound: Binding, restored: Restored) -> Binding:
 
 def _saved_rules(bound: Binding, snapshot: Snapshot) -> list[Any]:
     kept: list[str] = []
-    found: list[Any] = []
+    found: list[Array] = []
     for leaf in bound.leaves:
         name, saved = leaf.name("rule"), snapshot.leaves.get(leaf.name("params"))
         rule = None if saved is None else saved.rule

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
+from .._arrays._types import Array, KeyPath
 from ._leaf import Leaf
 
 
@@ -18,21 +19,21 @@ class StateView(MutableMapping[str, Any]):
 
     def __init__(
         self,
-        path: tuple[Any, ...],
-        find: Callable[[tuple[Any, ...]], Leaf],
-        assign: Callable[[tuple[Any, ...], str, Any], None],
+        path: KeyPath,
+        find: Callable[[KeyPath], Leaf],
+        assign: Callable[[KeyPath, str, Array], None],
     ) -> None:
         self._path, self._find, self._assign = path, find, assign
 
     @property
-    def _data(self) -> dict[str, Any]:
+    def _data(self) -> dict[str, Array]:
         state = self._find(self._path).state
         return {} if state is None else state.data
 
     def __getitem__(self, name: str) -> Any:
         return self._data[name]
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: Array) -> None:
         self._assign(self._path, name, value)
 
     def __delitem__(self, name: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import _arrays
 from .._arrays import _reductions
+from .._arrays._types import Array
 from ..gradients import ClipByGlobalNorm
 from ._binding import Binding
 from ._group import Ready
@@ -56,7 +57,7 @@ class StepMemory:
     def __init__(self) -> None:
         self.steps = self.last = self.calls = self.skipped = 0
         self.awaited: Awaited | None = None
-        self.norm: Any = None
+        self.norm: Array = None
 
     def settle(self) -> None:
         """Take back the counts of a step that the device left out; wait for it if need be."""
@@ -78,7 +79,7 @@ class StepMemory:
         self.last = max(self.steps - 1, 0)
 
 
-def step(bound: Binding, memory: StepMemory, grads: list[Any], begin: Callable[[], None]) -> None:
+def step(bound: Binding, memory: StepMemory, grads: list[Array], begin: Callable[[], None]) -> None:
     """Make a step with all that surrounds the rules."""
     options, leaves = bound.options, bound.leaves
     memory.settle()
@@ -106,7 +107,7 @@ def discard(bound: Binding, memory: StepMemory) -> None:
 
 
 def _finish(
-    bound: Binding, memory: StepMemory, grads: list[Any], begin: Callable[[], None]
+    bound: Binding, memory: StepMemory, grads: list[Array], begin: Callable[[], None]
 ) -> None:
     options, leaves = bound.options, bound.leaves
     asked, grads = grads, [g.values if isinstance(g, RowSparse) else g for g in grads]
@@ -142,9 +143,9 @@ def _finish(
 
 def _rules(
     bound: Binding,
-    asked: Sequence[Any],
-    grads: list[Any],
-    keep: Any,
+    asked: Sequence[Array],
+    grads: list[Array],
+    keep: Array,
     memory: StepMemory,
     held: list[tuple[Any, Any]],
     begin: Callable[[], None],
@@ -169,7 +170,7 @@ def _rules(
         else:
             scales = fused[0].measure(grads)
     guarded = keep is not None and options.nonfinite == "skip"
-    given: list[list[Any]] = []
+    given: list[list[Array]] = []
     for i, g in enumerate(grads):
         numbers = [] if scales is None or g is None else [scales[i]]
         if guarded and g is not None:
@@ -194,8 +195,8 @@ def _rules(
 
 def run(
     bound: Binding,
-    grads: Sequence[Any],
-    given: Sequence[Sequence[Any]] | None,
+    grads: Sequence[Array],
+    given: Sequence[Sequence[Array]] | None,
     step: int,
     begin: Callable[[], None],
 ) -> None:
@@ -243,7 +244,7 @@ def run(
 # -- accumulation -------------------------------------------------------------------------------
 
 
-def _add(leaves: Sequence[Leaf], grads: Sequence[Any]) -> None:
+def _add(leaves: Sequence[Leaf], grads: Sequence[Array]) -> None:
     for leaf, g in zip(leaves, grads, strict=True):
         if g is not None:
             assert leaf.state is not None
@@ -253,8 +254,8 @@ def _add(leaves: Sequence[Leaf], grads: Sequence[Any]) -> None:
             leaf.state.given = True
 
 
-def _means(leaves: Sequence[Leaf], grads: Sequence[Any], k: int) -> list[Any]:
-    found: list[Any] = []
+def _means(leaves: Sequence[Leaf], grads: Sequence[Array], k: int) -> list[Array]:
+    found: list[Array] = []
     for leaf, g in zip(leaves, grads, strict=True):
         state = leaf.state
         if leaf.rule is None or state is None or (g is None and not state.given):
@@ -278,7 +279,7 @@ def _forget_sums(leaves: Sequence[Leaf]) -> None:
             leaf.state.given = False
 
 
-def _put(leaf: Leaf, value: Any) -> None:
+def _put(leaf: Leaf, value: Array) -> None:
     assert leaf.state is not None
     if leaf.immutable:
         leaf.state.slots["sum"] = value
@@ -289,7 +290,9 @@ def _put(leaf: Leaf, value: Any) -> None:
 # -- gradients ----------------------------------------------------------------------------------
 
 
-def _finite(options: StepOptions, leaves: Sequence[Leaf], grads: Sequence[Any]) -> tuple[bool, Any]:
+def _finite(
+    options: StepOptions, leaves: Sequence[Leaf], grads: Sequence[Array]
+) -> tuple[bool, Any]:
     """Look for numbers that are not finite, if anybody wants to know.
 
     Returns whether all are finite, as far as the host knows, and for arrays on a device the number
@@ -313,14 +316,14 @@ def _finite(options: StepOptions, leaves: Sequence[Leaf], grads: Sequence[Any]) 
     return True, keep
 
 
-def _not_finite(leaves: Sequence[Leaf], grads: Sequence[Any]) -> str:
+def _not_finite(leaves: Sequence[Leaf], grads: Sequence[Array]) -> str:
     for leaf, g in zip(leaves, grads, strict=True):
         if g is not None and not _arrays.to_numpy(_reductions.all_finite(g)):
             return f"{leaf.name('grads')}: is not finite everywhere"
     return "grads: are not finite once the scale of the loss is undone"
 
 
-def _with_slopes(leaves: Sequence[Leaf], grads: list[Any]) -> list[Any]:
+def _with_slopes(leaves: Sequence[Leaf], grads: list[Array]) -> list[Array]:
     # With the gradients of penalties that have no proximal point.
     for leaf in leaves:
         g = grads[leaf.index]

@@ -10,6 +10,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import Pair, PairNamespace, split
+from .._arrays._types import Array, KeyPath, Number, Scalars, Tree
 from ..rules import Rule
 from ..rules._abstract import AbstractRule
 from ._fused import FusedRule
@@ -29,10 +30,10 @@ class LeafTerms:
         Factors of the learning rate and of the weight decay; arrays broadcast to the leaf.
     """
 
-    penalty: Any = None
-    constraint: Any = None
-    rate: Any = None
-    decay: Any = None
+    penalty: Tree = None
+    constraint: Tree = None
+    rate: Number = None
+    decay: Number = None
 
     @property
     def empty(self) -> bool:
@@ -46,19 +47,19 @@ class LeafTerms:
         return p is not None and p.smooth and not p.elementwise
 
     @property
-    def fused_penalty(self) -> Any:
+    def fused_penalty(self) -> Array:
         """The penalty, if it is fused with the rule."""
         return self.penalty if self.penalty is not None and self.penalty.elementwise else None
 
     @property
-    def fused_constraint(self) -> Any:
+    def fused_constraint(self) -> Array:
         """The constraint, if it is fused with the rule; it never precedes a whole-leaf penalty."""
         waits = self.penalty is not None and not self.penalty.elementwise and not self.by_gradient
         one = self.constraint
         return one if getattr(one, "elementwise", False) and not waits else None
 
     @property
-    def known_constraint(self) -> Any:
+    def known_constraint(self) -> Array:
         """The constraint, if the rule's program needs it: it is fused, or masks gradients."""
         masks = getattr(self.constraint, "masks_gradient", False)
         return self.constraint if masks else self.fused_constraint
@@ -72,7 +73,7 @@ class LeafTerms:
         found = (self.penalty if whole else None), rest
         return None if found == (None, None) else found
 
-    def check(self, path: tuple[Any, ...], p: Any, rule: Rule) -> None:
+    def check(self, path: KeyPath, p: Array, rule: Rule) -> None:
         """Check that all terms suit a parameter and its rule."""
         place = _checks.where("penalty", path)
         scaled = rule.scales
@@ -91,8 +92,8 @@ class LeafTerms:
             _try(_checks.where("constraint", path), self.constraint, p)
 
     def applied(
-        self, plan: AbstractRule, scalars: dict[str, Any], arrays: dict[str, Any], start: Any
-    ) -> Any:
+        self, plan: AbstractRule, scalars: dict[str, Number], arrays: dict[str, Array], start: Array
+    ) -> Array:
         """Return the parameter after the penalty and the constraint that act on the whole leaf.
 
         Parameters
@@ -119,7 +120,7 @@ class LeafTerms:
         return _in_metric(penalty, constraint, p, lengths * gain, _arrays.widened(start))
 
 
-def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:
+def _try(place: str, f: Callable[[Array], Array], p: Array) -> None:
     # Check that a function returns an array like the parameter, before anything is written.
     try:
         with _arrays.guard(p)():
@@ -132,8 +133,8 @@ def _try(place: str, f: Callable[[Any], Any], p: Any) -> None:
 
 
 def _lengths(
-    plan: AbstractRule, rule: Rule, scalars: dict[str, Any], p: Any, slots: list[Any]
-) -> Any:
+    plan: AbstractRule, rule: Rule, scalars: dict[str, Number], p: Array, slots: list[Array]
+) -> Array:
     # For complex leaves a rule sees pairs here, as in its formula.
     xp = _arrays.namespace(p)
     factors = dict(plan.factors) if isinstance(plan, FusedRule) else {}
@@ -141,7 +142,7 @@ def _lengths(
     if paired:
         slots = [split(x) for x in slots]
         factors = {name: split(x) for name, x in factors.items()}
-    s: Any = SimpleNamespace(**scalars)
+    s: Scalars = SimpleNamespace(**scalars)
     if isinstance(plan, FusedRule):
         s = plan.factored(s, factors)
     found = rule.lengths(PairNamespace(xp) if paired else xp, s, *slots)
@@ -149,12 +150,12 @@ def _lengths(
     return xp.broadcast_to(found, p.shape) if _arrays.is_array(found) else found
 
 
-def _prox(penalty: Any, constraint: Any, x: Any, t: Any) -> Any:
+def _prox(penalty: Tree, constraint: Tree, x: Array, t: Number) -> Array:
     x = x if penalty is None else penalty.prox(x, t)
     return x if constraint is None else constraint(x)
 
 
-def _in_metric(penalty: Any, constraint: Any, x: Any, lengths: Any, z: Any) -> Any:
+def _in_metric(penalty: Tree, constraint: Tree, x: Array, lengths: Array, z: Array) -> Array:
     # The z of least 1/2 sum |z - x|^2 / lengths, with penalty and constraint, by accelerated
     # proximal gradients with a fixed number of iterations, so that nothing waits for the device.
     # They start where the step started, so that a solution stays one.

@@ -15,6 +15,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Tree
 from . import _restoring, _saving
 from ._checkpoint import Stored
 
@@ -38,21 +39,21 @@ class Writer:
     """
 
     def __init__(
-        self, params: Any, kinds: Mapping[str, type[Any]] | None = None, given: Any = ()
+        self, params: Tree, kinds: Mapping[str, type[Any]] | None = None, given: Array = ()
     ) -> None:
         self._structure, self._kinds, self._given = Structure(params), kinds or {}, given
         self._host = _arrays.on_host(first(self._structure, params))
-        self.arrays: dict[str, Any] = {}
+        self.arrays: dict[str, Array] = {}
         self._names: dict[int, str] = {}
 
-    def keep(self, name: str, x: Any) -> str:
+    def keep(self, name: str, x: Array) -> str:
         """Keep an array under a name, and return the name that it has."""
         if id(x) not in self._names:
             self._names[id(x)] = name
             self.arrays[name] = x
         return self._names[id(x)]
 
-    def pack(self, name: str, x: Any) -> Any:
+    def pack(self, name: str, x: Array) -> Any:
         """Return a value as JSON has it.
 
         Parameters
@@ -88,13 +89,13 @@ class Writer:
         msg = f"{name}: is {_checks.described(x)}, expected numbers, text, arrays, dicts or lists"
         raise TypeError(msg)
 
-    def _all(self, name: str, values: Any) -> list[Any]:
+    def _all(self, name: str, values: Array) -> list[Any]:
         return [self.pack(f"{name}/{i}", x) for i, x in enumerate(values)]
 
-    def _fields(self, x: Any) -> list[str]:
+    def _fields(self, x: Array) -> list[str]:
         return [f.name for f in dataclasses.fields(x) if f.name not in self._given]
 
-    def _leaves(self, x: Any) -> list[Any] | None:
+    def _leaves(self, x: Array) -> list[Any] | None:
         # Those of a tree of arrays like the parameters.
         if self._structure.is_leaf:
             return None
@@ -124,17 +125,17 @@ class Reader:
     """
 
     def __init__(
-        self, file: Any, params: Any, *, like: Any = None,
-        kinds: Mapping[str, type[Any]] | None = None, given: Mapping[str, Any] | None = None,
-        checked: Callable[[str, Any], Any] | None = None,
+        self, file: Any, params: Tree, *, like: Array = None,
+        kinds: Mapping[str, type[Any]] | None = None, given: Mapping[str, Array] | None = None,
+        checked: Callable[[str, Array], Array] | None = None,
     ) -> None:  # fmt: skip
         self._file, self._structure = file, Structure(params)
         self._like = first(self._structure, params) if like is None else like
         self._kinds, self._given = kinds or {}, given or {}
         self._checked = checked or (lambda name, value: value)
-        self._found: dict[str, Any] = {}
+        self._found: dict[str, Array] = {}
 
-    def read(self, x: Any) -> Any:
+    def read(self, x: Array) -> Any:
         """Return the value of which `Writer.pack` made this."""
         if not isinstance(x, dict):
             return x
@@ -170,6 +171,6 @@ class Reader:
         return found if ours else _arrays.moved(found, near, near.dtype)
 
 
-def first(structure: Structure, params: Any) -> Any:
+def first(structure: Structure, params: Tree) -> Any:
     """Return the first array of a tree."""
     return next(p for p in structure.flatten(params, "params") if p is not None)

@@ -9,9 +9,10 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Axes, HostArray
 
 
-def history(place: str, source: Any) -> Mapping[str, Any]:
+def history(place: str, source: Array) -> Mapping[str, Any]:
     """Return numbers by name: of a result, of a mapping, or of a sequence as ``"loss"``."""
     if isinstance(source, Mapping):
         inner = source.get("history")
@@ -22,7 +23,7 @@ def history(place: str, source: Any) -> Mapping[str, Any]:
     raise TypeError(msg)
 
 
-def curve(place: str, history: Mapping[str, Any], name: str) -> tuple[Any, Any]:
+def curve(place: str, history: Mapping[str, Any], name: str) -> tuple[Array, Array]:
     """Return the positions and the values of the numbers with a name."""
     if name not in history:
         raise _checks.unknown_name(f"name in {place}", name, history)
@@ -36,7 +37,7 @@ def curve(place: str, history: Mapping[str, Any], name: str) -> tuple[Any, Any]:
     return np.arange(first, first + len(y)), y
 
 
-def numbers(place: str, values: Any) -> np.ndarray[Any, Any]:
+def numbers(place: str, values: Array) -> HostArray:
     """Return numbers on the host, with one transfer for a list of arrays on a device."""
     if not _arrays.is_array(values):
         values = list(values)
@@ -53,7 +54,7 @@ def numbers(place: str, values: Any) -> np.ndarray[Any, Any]:
         raise TypeError(msg) from error
 
 
-def points(points: Any) -> tuple[np.ndarray[Any, Any], Any]:
+def points(points: Array) -> tuple[HostArray, Any]:
     """Return points on the host, and an array like those that the function takes."""
     if isinstance(points, Mapping):
         known = history("points", points)
@@ -70,7 +71,7 @@ def points(points: Any) -> tuple[np.ndarray[Any, Any], Any]:
     return places, like
 
 
-def window(places: Any) -> tuple[Any, Any]:
+def window(places: Array) -> tuple[Array, Array]:
     """Return the corners of what to show of points."""
     places = places[np.all(np.isfinite(places), axis=1)]
     low, high = places.min(axis=0), places.max(axis=0)
@@ -80,7 +81,7 @@ def window(places: Any) -> tuple[Any, Any]:
     return low - margin, high + margin
 
 
-def heights(fun: Callable[[Any], Any], like: Any, a: Any, b: Any) -> Any:
+def heights(fun: Callable[[Array], Array], like: Array, a: Array, b: Array) -> Axes:
     """Return the values of a function on a grid, NaN where they are not finite."""
     grid = np.stack(np.meshgrid(a, b), axis=-1).reshape(-1, 2)
     values = []

@@ -11,10 +11,11 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Axes
 from . import _axes, _curves
 
 
-def schedule(schedule: Any, steps: int, ax: Any = None, *, label: str | None = None) -> Any:
+def schedule(schedule: Any, steps: int, ax: Axes = None, *, label: str | None = None) -> Axes:
     """Draw a schedule before it is used.
 
     Parameters
@@ -62,7 +63,7 @@ def schedule(schedule: Any, steps: int, ax: Any = None, *, label: str | None = N
     return ax
 
 
-def rate_test(result: Any, ax: Any = None) -> Any:
+def rate_test(result: Any, ax: Axes = None) -> Axes:
     """Draw what `find_learning_rate` found.
 
     Parameters
@@ -111,15 +112,15 @@ def rate_test(result: Any, ax: Any = None) -> Any:
 
 
 def path(
-    fun: Callable[[Any], Any] | None,
-    points: Any,
-    ax: Any = None,
+    fun: Callable[[Array], Array] | None,
+    points: Array,
+    ax: Axes = None,
     *,
     label: str | None = None,
     limits: Sequence[Sequence[float]] | None = None,
     levels: int = 16,
     resolution: int = 100,
-) -> Any:
+) -> Axes:
     """Draw the path of a solver over the map of a function of two variables.
 
     Parameters
@@ -184,7 +185,9 @@ def path(
     return ax
 
 
-def _map(ax: Any, fun: Callable[[Any], Any], like: Any, levels: int, resolution: int) -> None:
+def _map(
+    ax: Axes, fun: Callable[[Array], Array], like: Array, levels: int, resolution: int
+) -> None:
     # Filled heights, light where it is low, and their lines.
     from matplotlib import colors
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
 from .._arrays import _checks
+from .._arrays._types import Array, Axes
 from . import _axes, _curves
 
 
-def loss_curves(source: Any, ax: Any = None, *, names: Iterable[str] | None = None) -> Any:
+def loss_curves(source: Array, ax: Axes = None, *, names: Iterable[str] | None = None) -> Axes:
     """Draw the losses of a run over its epochs or iterations.
 
     Parameters
@@ -72,13 +72,13 @@ def loss_curves(source: Any, ax: Any = None, *, names: Iterable[str] | None = No
 
 
 def compare(
-    runs: Any,
-    ax: Any = None,
+    runs: Array,
+    ax: Axes = None,
     *,
     name: str = "loss",
     over: str | None = None,
     minimum: float = 0.0,
-) -> Any:
+) -> Axes:
     """Compare one number of several runs.
 
     Parameters

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from .. import _arrays
 from .._arrays._pairs import Pair, PairNamespace, split
+from .._arrays._types import Array, Dtype, Namespace, Number, Scalars
 
 
 class Slot(NamedTuple):
@@ -51,19 +52,23 @@ class AbstractRule:
         """The inputs that `formula` takes after the slots: the results of `measure`."""
         return ()
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         """Return the numbers of a step by name; `t` counts the updates of the leaf, from 1."""
         raise NotImplementedError
 
-    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def measure(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         """Return numbers that depend on the whole leaf, such as norms: 0-d arrays on its device."""
         return ()
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         """Return the new parameter and the new slots."""
         raise NotImplementedError
 
-    def at(self, step: Any) -> Self:
+    def at(self, step: Number) -> Self:
         """Return this rule with its schedules replaced by their values at a global step."""
         raise NotImplementedError
 
@@ -93,16 +98,16 @@ class AbstractRule:
         """Tell whether a slot of a complex parameter is complex too."""
         return not slot.real or self._by_components
 
-    def _slot_dtype(self, slot: Slot, p: Any) -> Any:
+    def _slot_dtype(self, slot: Slot, p: Array) -> Dtype:
         paired = _arrays.is_complex(p) and self._slot_is_paired(slot)
         return p.dtype if paired else _arrays.compute_dtype(p)
 
-    def _slot_shape(self, slot: Slot, p: Any) -> tuple[int, ...]:
+    def _slot_shape(self, slot: Slot, p: Array) -> tuple[int, ...]:
         return tuple(p.shape if slot.shape is None else slot.shape(tuple(p.shape)))
 
-    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+    def _init_leaf(self, p: Array, step: int = 0) -> dict[str, Array]:
         """Return the state of a leaf before its first update."""
-        slots: dict[str, Any] = {}
+        slots: dict[str, Array] = {}
         for slot in self.slots:
             fill = slot.fill(step) if callable(slot.fill) else slot.fill
             dtype = self._slot_dtype(slot, p)
@@ -111,17 +116,21 @@ class AbstractRule:
             slots[slot.name] = _arrays.full(p, fill, dtype, shape=self._slot_shape(slot, p))
         return {**slots, "step": 0}
 
-    def _kernel(self, p: Any) -> Callable[..., Sequence[Any]]:
+    def _kernel(self, p: Array) -> Callable[..., Sequence[Array]]:
         """Return `formula` as it applies to leaves like `p`, with the same arguments."""
         if _arrays.is_complex(p):
             return self._joined
         return self.formula if p.dtype == _arrays.compute_dtype(p) else self._widened
 
-    def _widened(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+    def _widened(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> Sequence[Array]:
         dtype = _arrays.compute_dtype(p)
         return self.formula(xp, s, xp.astype(p, dtype), xp.astype(g, dtype), *slots)
 
-    def _joined(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> Sequence[Any]:
+    def _joined(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> Sequence[Array]:
         pairs = self._on_pairs(xp, s, *(split(x) for x in (p, g, *slots)))
         likes = (p, *slots)[: len(pairs)]
         return [
@@ -129,7 +138,7 @@ class AbstractRule:
             for x, like in zip(pairs, likes, strict=True)
         ]
 
-    def _on_pairs(self, xp: Any, s: Any, *pairs: Pair) -> list[Pair]:
+    def _on_pairs(self, xp: Namespace, s: Scalars, *pairs: Pair) -> list[Pair]:
         """Return the results of `formula` for complex arrays."""
         if not self._by_components:
             return list(self.formula(PairNamespace(xp), s, *pairs))
@@ -138,7 +147,7 @@ class AbstractRule:
         re, im = (self.formula(xp, s, *part) for part in zip(*parts, strict=True))
         return [Pair(*parts) for parts in zip(re, im, strict=True)]
 
-    def _measured(self, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def _measured(self, s: Scalars, p: Array, g: Array, *slots: Array) -> tuple[Array, ...]:
         """Return `measure` of a leaf of any dtype, on its device, as 0-d arrays."""
         xp, dtype = _arrays.namespace(p), _arrays.compute_dtype(p)
         if _arrays.is_complex(p) and self._by_components:

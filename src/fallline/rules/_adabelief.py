@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .._arrays._types import Array, Namespace, Scalars
 from ._base import Hyperparameter, hyper, weighted_abs2
 from ._descent import decayed
 from ._moments import MomentRule
@@ -59,7 +58,9 @@ class AdaBelief(MomentRule):
 
     eps: Hyperparameter = hyper(default=1e-16)
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, v: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g - m) + s.eps

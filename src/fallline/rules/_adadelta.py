@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, hyper, weighted_abs2
 from ._descent import decay_scalars, decayed
 
@@ -64,7 +63,7 @@ class Adadelta(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("v", real=True), Slot("u", real=True))
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "learning_rate": self.learning_rate,
             "rho": self.rho,
@@ -73,12 +72,14 @@ class Adadelta(Rule):
             **decay_scalars(self, self.learning_rate),
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, u: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, v: Array, u: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         v = s.rho * v + weighted_abs2(s.new, g)
         d = xp.sqrt(u + s.eps) / xp.sqrt(v + s.eps) * g
         u = s.rho * u + weighted_abs2(s.new, d)
         return p - s.learning_rate * d, v, u
 
-    def lengths(self, xp: Any, s: Any, v: Any, u: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, v: Array, u: Array) -> Array:
         return s.learning_rate * (xp.sqrt(u + s.eps) / xp.sqrt(v + s.eps))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import Pair, count
 from .._arrays._reductions import norm
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Read, Rule, Slot, hyper, weighted_abs2
 
 
@@ -74,7 +74,7 @@ class Adafactor(Rule):
     maximize: bool = False
     factored: bool = True
 
-    def suited(self, place: str, p: Any) -> Adafactor:
+    def suited(self, place: str, p: Array) -> Adafactor:
         """Return this rule as it applies to the axes and the precision of a leaf."""
         factored = self.factored and p.ndim > 1
         eps1 = self.eps1 or _arrays.EPSILON[_arrays.dtype_name(p)]
@@ -100,7 +100,7 @@ class Adafactor(Rule):
     def reads(self) -> tuple[Read, ...]:
         return () if self.factored else (Read("size"),)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         limit = 1.0 / _arrays.square_root(t)
         new = t**-self.beta2_decay
         rate = _arrays.choose(limit < self.learning_rate, limit, self.learning_rate)
@@ -115,7 +115,7 @@ class Adafactor(Rule):
             "shrink": 1 - self.learning_rate * self.weight_decay,
         }
 
-    def _moved(self, xp: Any, s: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def _moved(self, xp: Namespace, s: Scalars, g: Array, *slots: Array) -> tuple[Array, ...]:
         # The direction and the new slots.
         g = -g if self.maximize else g
         new = weighted_abs2(s.new, g)
@@ -131,10 +131,14 @@ class Adafactor(Rule):
         root = xp.sqrt(v)
         return g / xp.where(root > s.eps1, root, s.eps1), *slots
 
-    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def measure(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         return (_size(s, p, self._moved(xp, s, g, *slots)[0]),)
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         if self.factored:
             d, *slots_ = self._moved(xp, s, g, *slots)
             size = _size(s, p, d)
@@ -145,12 +149,12 @@ class Adafactor(Rule):
         return p - d * size, *slots_
 
 
-def _mean(xp: Any, x: Any, axis: int) -> Any:
+def _mean(xp: Namespace, x: Array, axis: int) -> Array:
     n = (x.re if isinstance(x, Pair) else x).shape[axis]
     return xp.sum(x, axis=axis, keepdims=True) / max(n, 1)
 
 
-def _size(s: Any, p: Any, d: Any) -> Any:
+def _size(s: Scalars, p: Array, d: Array) -> Array:
     # The length of the step, for the parameter before its decay and the direction.
     size, length = (norm(x) / math.sqrt(count(x)) for x in (p, d))
     size = _arrays.choose(size > s.eps2, size, s.eps2)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper
 from ._descent import decay_scalars, decayed
 
@@ -70,17 +69,17 @@ class Adagrad(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("v", real=True, fill=self.initial_accumulator),)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         rate = self.learning_rate / (1 + (t - 1) * self.learning_rate_decay)
         return {"rate": rate, "eps": self.eps, **decay_scalars(self, rate)}
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any) -> tuple[Any, ...]:
+    def formula(self, xp: Namespace, s: Scalars, p: Array, g: Array, v: Array) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         v = v + abs2(g)
         return p - s.rate * (g / self._divisor(xp, s, v)), v
 
-    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, v: Array) -> Array:
         return xp.sqrt(v + s.eps) if self.eps_inside_sqrt else xp.sqrt(v) + s.eps
 
-    def lengths(self, xp: Any, s: Any, v: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, v: Array) -> Array:
         return s.rate / self._divisor(xp, s, v)

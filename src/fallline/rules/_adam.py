@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import corrected_root, decayed
 from ._moments import MomentRule
@@ -75,7 +74,7 @@ class Adam(MomentRule):
         vmax = Slot("vmax", real=True, counted=False)
         return (*super().slots, vmax) if self.amsgrad else super().slots
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         correction = bias_correction(self.beta2, t)
         found = self._moment_scalars(t, correction)
         if self.eps_hat:
@@ -84,15 +83,15 @@ class Adam(MomentRule):
         return found
 
     def formula(
-        self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any, *vmax: Any
-    ) -> tuple[Any, ...]:
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, v: Array, *vmax: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
         vmax = tuple(xp.maximum(x, v) for x in vmax)
         return p - s.size * (m / self._divisor(xp, s, v, *vmax)), m, v, *vmax
 
-    def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, *v: Array) -> Array:
         return corrected_root(self, xp, s, v[-1])
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .._arrays._pairs import modulus
+from .._arrays._types import Array, Namespace, Scalars
 from ._base import Hyperparameter, Slot, hyper
 from ._descent import decayed
 from ._moments import MomentRule
@@ -62,11 +61,13 @@ class Adamax(MomentRule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"), Slot("u", real=True))
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, u: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, u: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         u = xp.maximum(s.beta2 * u, modulus(xp, g) + s.eps)
         return p - s.size * (m / u), m, u
 
-    def _divisor(self, xp: Any, s: Any, *u: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, *u: Array) -> Array:
         return u[0]

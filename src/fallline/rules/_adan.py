@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays
 from .._arrays._pairs import select
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 
 
@@ -68,7 +67,7 @@ class Adan(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"), Slot("d"), Slot("v", real=True), Slot("last"))
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         rate = self.learning_rate
         return {
             "first": _arrays.choose(t == 1, 1.0, 0.0),
@@ -86,8 +85,16 @@ class Adan(Rule):
         }
 
     def formula(
-        self, xp: Any, s: Any, p: Any, g: Any, m: Any, d: Any, v: Any, last: Any
-    ) -> tuple[Any, ...]:
+        self,
+        xp: Namespace,
+        s: Scalars,
+        p: Array,
+        g: Array,
+        m: Array,
+        d: Array,
+        v: Array,
+        last: Array,
+    ) -> tuple[Array, ...]:
         g = -g if self.maximize else g
         c = g - select(xp, s.first != 0.0, g, last)
         m = s.beta1 * m + s.new1 * g
@@ -96,8 +103,10 @@ class Adan(Rule):
         p = p - (s.size * m + s.ahead * d) / self._divisor(xp, s, v)
         return p / s.grow if self.weight_decay else p, m, d, v, g
 
-    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, v: Array) -> Array:
         return xp.sqrt(v) / s.root + s.eps
 
-    def lengths(self, xp: Any, s: Any, m: Any, d: Any, v: Any, last: Any) -> Any:
+    def lengths(
+        self, xp: Namespace, s: Scalars, m: Array, d: Array, v: Array, last: Array
+    ) -> Array:
         return s.size / self._divisor(xp, s, v)

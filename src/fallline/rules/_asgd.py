@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays
 from .._arrays._pairs import select
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, hyper
 from ._descent import descent
 
@@ -69,7 +68,7 @@ class ASGD(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("ax"),)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         before = t - 1
         rate = self.learning_rate / (1 + self.decay * self.learning_rate * before) ** self.power
         count = before - self.start
@@ -80,7 +79,9 @@ class ASGD(Rule):
             "weight_decay": self.weight_decay,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, ax: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, ax: Array
+    ) -> tuple[Array, ...]:
         g = descent(self, s, p, g)
         p = (s.shrink * p if self.decay else p) - s.learning_rate * g
         return p, select(xp, s.new == 1.0, p, ax + s.new * (p - ax))

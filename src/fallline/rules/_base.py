@@ -13,6 +13,7 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import abs2, weighted_abs2
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Namespace, Number, Scalars, Tree
 from ._abstract import AbstractRule, Read, Slot
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
@@ -36,8 +37,8 @@ __all__ = [
 class State(NamedTuple):
     """State of the pure form: the global step, and a tree with a dict for each leaf of params."""
 
-    step: Any
-    leaves: Any
+    step: Number
+    leaves: Array
 
 
 def hyper(default: float, *, low: float = 0.0, high: float = math.inf, below: bool = False) -> Any:
@@ -52,7 +53,7 @@ def option(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"option": True})
 
 
-def bias_correction(beta: Any, t: Any) -> Any:
+def bias_correction(beta: Number, t: Number) -> Number:
     """Return ``1 - beta**t``, the total weight of the terms of an average that started at zero."""
     return 1 - beta**t if isinstance(t, int) else _arrays.log1mexp_correction(beta, t)
 
@@ -161,7 +162,7 @@ class Rule(AbstractRule):
         """Return this rule with a new, empty memory of its own."""
         return self
 
-    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, *slots: Array) -> Array:
         """Return the step length of each element: how far a unit of gradient moves it.
 
         Penalties and constraints act in this metric. By default it is ``s.learning_rate`` for all
@@ -169,7 +170,7 @@ class Rule(AbstractRule):
         """
         return s.learning_rate
 
-    def gain(self, scalars: Mapping[str, Any]) -> float:
+    def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return how many times its `lengths` a constant gradient moves an element in the long run.
 
         1, but for momentum that adds up. A proximal step must be as long as the rule's, or both
@@ -192,13 +193,13 @@ class Rule(AbstractRule):
         """Whether steps go up the gradient."""
         return bool(getattr(self, "maximize", False))
 
-    def suited(self, place: str, p: Any) -> Self | Rule:
+    def suited(self, place: str, p: Array) -> Self | Rule:
         """Return the rule for a leaf: this one, or its companion if it does not suit the leaf."""
         return self
 
     # -- clocks ---------------------------------------------------------------------------------
 
-    def at(self, step: Any) -> Self:
+    def at(self, step: Number) -> Self:
         """Return this rule with its schedules replaced by their values at a global step."""
         if not self._schedules:
             return self
@@ -209,7 +210,7 @@ class Rule(AbstractRule):
                 fixed.__dict__[field.name] = self._read(field, step)
         return fixed
 
-    def _read(self, field: dataclasses.Field[Any], step: Any) -> Any:
+    def _read(self, field: dataclasses.Field[Any], step: Number) -> Any:
         # The value of a schedule; errors name the schedule and the step.
         schedule, place = getattr(self, field.name), f"{self._place(field.name)} at step {step}"
         try:
@@ -219,7 +220,7 @@ class Rule(AbstractRule):
             raise ValueError(msg) from error
         return self._checked(place, field, value)
 
-    def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
+    def hyperparameters(self, step: Number = 0) -> dict[str, Array]:
         """Return the numeric fields by name, with schedules evaluated at a global step."""
         return {
             field.name: self._read(field, step)
@@ -231,7 +232,7 @@ class Rule(AbstractRule):
 
     # -- the pure form ----------------------------------------------------------------------------
 
-    def init(self, params: Any) -> State:
+    def init(self, params: Tree) -> State:
         """Return the state of params before their first update.
 
         Parameters
@@ -253,7 +254,7 @@ class Rule(AbstractRule):
             leaves.append(None if p is None else self.suited(place, p)._init_leaf(p))
         return State(0, structure.unflatten(leaves))
 
-    def update(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
+    def update(self, *, params: Tree, grads: Tree, state: State) -> tuple[Tree, State]:
         """Return the params and the state after one step; nothing is written.
 
         Parameters
@@ -272,7 +273,7 @@ class Rule(AbstractRule):
         """
         return self._advance(params, grads, state, lambda new, _: new, keep=True)
 
-    def direction(self, *, params: Any, grads: Any, state: State) -> tuple[Any, State]:
+    def direction(self, *, params: Tree, grads: Tree, state: State) -> tuple[Array, State]:
         """Return the step, which is the new params minus the old ones, and the state after it.
 
         Use it to choose the step length yourself. The parameters are those of `update`. The step
@@ -282,13 +283,13 @@ class Rule(AbstractRule):
 
     def _advance(
         self,
-        params: Any,
-        grads: Any,
+        params: Tree,
+        grads: Tree,
         state: State,
-        result: Callable[[Any, Any], Any],
+        result: Callable[[Array, Array], Array],
         *,
         keep: bool,
-    ) -> tuple[Any, State]:
+    ) -> tuple[Tree, State]:
         structure = Structure(params)
         leaves = structure.flatten(params, "params")
         gradients = structure.flatten(grads, "grads")
@@ -313,12 +314,12 @@ class Rule(AbstractRule):
 
     def _leaf(
         self,
-        scalars: dict[str, Any],
-        p: Any,
-        g: Any,
-        state: dict[str, Any],
-        result: Callable[[Any, Any], Any],
-    ) -> tuple[Any, dict[str, Any]]:
+        scalars: dict[str, Number],
+        p: Array,
+        g: Array,
+        state: dict[str, Tree],
+        result: Callable[[Array, Array], Array],
+    ) -> tuple[Any, dict[str, Array]]:
         names = [slot.name for slot in self.slots]
         old = [state[name] for name in names]
         with _arrays.guard(p)():

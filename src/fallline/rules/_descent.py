@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arrays._types import Array, Namespace, Number, Scalars
 
-def decay_scalars(rule: Any, rate: Any) -> dict[str, Any]:
+
+def decay_scalars(rule: Any, rate: Number) -> dict[str, Array]:
     """Return the scalars that `descent` and `decayed` use, for a learning rate."""
     return {"weight_decay": rule.weight_decay, "shrink": 1 - rate * rule.weight_decay}
 
 
-def descent(rule: Any, s: Any, p: Any, g: Any) -> Any:
+def descent(rule: Any, s: Scalars, p: Array, g: Array) -> Array:
     """Return ``g``, negated if the rule maximizes, plus ``weight_decay * p`` if there is decay."""
     if rule.maximize:
         g = -g
@@ -19,7 +21,7 @@ def descent(rule: Any, s: Any, p: Any, g: Any) -> Any:
     return g
 
 
-def decayed(rule: Any, s: Any, p: Any, g: Any) -> tuple[Any, Any]:
+def decayed(rule: Any, s: Scalars, p: Array, g: Array) -> tuple[Array, Array]:
     """Return ``shrink * p`` and the gradient, or ``p`` and `descent`, as ``decoupled`` says."""
     if rule.decoupled and rule.weight_decay:
         return s.shrink * p, -g if rule.maximize else g
@@ -31,6 +33,6 @@ def summed(momentum: float, take: float = 1.0) -> float:
     return take / (1 - momentum) if momentum < 1 else 1.0
 
 
-def corrected_root(rule: Any, xp: Any, s: Any, v: Any) -> Any:
+def corrected_root(rule: Any, xp: Namespace, s: Scalars, v: Array) -> Array:
     """Return the root of a second moment, corrected for its start at zero, with the epsilons."""
     return xp.sqrt(v + s.inside if rule.eps_root else v) / s.root + s.eps

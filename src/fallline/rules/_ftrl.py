@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from .. import _arrays
 from .._arrays._pairs import modulus, select, sign
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper
 
 SMALLEST = 1e-30
@@ -88,7 +88,7 @@ class FTRL(Rule):
         n = Slot("n", real=True, fill=self.initial_accumulator)
         return (n, Slot("z")) if self.l1 else (n,)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         rate = self.learning_rate
         return {
             "scale": 1 / _arrays.choose(rate > SMALLEST, rate, SMALLEST),
@@ -99,7 +99,9 @@ class FTRL(Rule):
             "power": -self.learning_rate_power,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, n: Any, *z: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, n: Array, *z: Array
+    ) -> tuple[Array, ...]:
         g = -g if self.maximize else g
         n = n + abs2(g)
         h = self._curvature(xp, s, n)
@@ -111,10 +113,10 @@ class FTRL(Rule):
         new = select(xp, some, s.l1 * sign(xp, zeta), zeta)
         return select(xp, some, p - (g + (z[0] - new)) / h, 0.0), n, new
 
-    def _curvature(self, xp: Any, s: Any, n: Any) -> Any:
+    def _curvature(self, xp: Namespace, s: Scalars, n: Array) -> Array:
         root = xp.sqrt(n) if self.learning_rate_power == -0.5 else xp.pow(n, s.power)
         h = s.scale * (s.beta + root)
         return h + s.l2 if self.l2 else h
 
-    def lengths(self, xp: Any, s: Any, n: Any, *z: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, n: Array, *z: Array) -> Array:
         return 1.0 / self._curvature(xp, s, n)

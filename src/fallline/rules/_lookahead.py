@@ -9,6 +9,7 @@ from typing import Any, Self
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import select
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Read, Rule, Slot, hyper, option
 
 
@@ -64,7 +65,7 @@ class Lookahead(Rule, kw_only=False):
         inner: Rule = self.rule
         return inner
 
-    def suited(self, place: str, p: Any) -> Self:
+    def suited(self, place: str, p: Array) -> Self:
         """Return this rule around the form of the inner rule that suits a leaf."""
         inner = self._inner.suited(place, p)
         return self if inner is self.rule else dataclasses.replace(self, rule=inner)
@@ -74,7 +75,7 @@ class Lookahead(Rule, kw_only=False):
         inner = self._inner.owned()
         return self if inner is self.rule else dataclasses.replace(self, rule=inner)
 
-    def at(self, step: Any) -> Self:
+    def at(self, step: Number) -> Self:
         """Return this rule with the numbers of both rules at a global step."""
         fixed, inner = super().at(step), self._inner.at(step)
         if inner is self.rule:
@@ -83,7 +84,7 @@ class Lookahead(Rule, kw_only=False):
         twin.__dict__.update(fixed.__dict__, rule=inner)
         return twin
 
-    def hyperparameters(self, step: Any = 0) -> dict[str, Any]:
+    def hyperparameters(self, step: Number = 0) -> dict[str, Array]:
         """Return the numeric fields of both rules by name."""
         return {**self._inner.hyperparameters(step), **super().hyperparameters(step)}
 
@@ -106,7 +107,7 @@ class Lookahead(Rule, kw_only=False):
         """Whether the step lengths of the inner rule differ between elements."""
         return self._inner.scales
 
-    def gain(self, scalars: Mapping[str, Any]) -> float:
+    def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return that of the inner rule."""
         return self._inner.gain(scalars)
 
@@ -123,12 +124,12 @@ class Lookahead(Rule, kw_only=False):
     def reads(self) -> tuple[Read, ...]:
         return self._inner.reads
 
-    def _init_leaf(self, p: Any, step: int = 0) -> dict[str, Any]:
+    def _init_leaf(self, p: Array, step: int = 0) -> dict[str, Array]:
         slow = self._slot_dtype(self.slots[-1], p)
         inner = self._inner._init_leaf(p, step)
         return {**inner, "slow": _arrays.moved(p, p, slow)}
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         due, begins = (
             _arrays.choose(_arrays.remainder(n, self.k) == 0, 1.0, 0.0) for n in (t, t - 1)
         )
@@ -138,14 +139,18 @@ class Lookahead(Rule, kw_only=False):
             **{f"lookahead.{name}": value for name, value in own.items()},
         }
 
-    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def measure(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         return self._inner.measure(xp, s, p, g, *slots[: len(self._inner.slots)])
 
-    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, *slots: Array) -> Array:
         """Return the step lengths of the inner rule."""
         return self._inner.lengths(xp, s, *slots[:-1])
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         n = len(self._inner.slots)
         slow, reads = slots[n], slots[n + 1 :]
         # Both copies are equal when k steps begin, unless something wrote into the parameter.

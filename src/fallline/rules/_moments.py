@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _arrays
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper
 from ._descent import decay_scalars
 
@@ -28,10 +29,10 @@ class MomentRule(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"), Slot("v", real=True))
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return self._moment_scalars(t, bias_correction(self.beta2, t))
 
-    def _moment_scalars(self, t: Any, correction: Any) -> dict[str, Any]:
+    def _moment_scalars(self, t: Number, correction: Any) -> dict[str, Any]:
         """Return the scalars, given the bias correction of the second moment."""
         return {
             "beta1": self.beta1,
@@ -44,9 +45,9 @@ class MomentRule(Rule):
             **decay_scalars(self, self.learning_rate),
         }
 
-    def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, *v: Array) -> Array:
         """Return what the first moment is divided by, from the slots after it."""
         return xp.sqrt(v[0]) / s.root + s.eps
 
-    def lengths(self, xp: Any, s: Any, m: Any, *v: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, m: Array, *v: Array) -> Array:
         return s.size / self._divisor(xp, s, *v)

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import length, scaled
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, hyper, option
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -91,7 +92,7 @@ class Muon(Rule):
                 _checks.unlike(self._place("companion"), self.companion, "a rule or None")
             )
 
-    def suited(self, place: str, p: Any) -> Rule:
+    def suited(self, place: str, p: Array) -> Rule:
         """Return this rule for a real matrix, else the companion."""
         if p.ndim == 2 and not _arrays.is_complex(p):
             return self
@@ -113,7 +114,7 @@ class Muon(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("b"),)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "learning_rate": self.learning_rate,
             "momentum": self.momentum,
@@ -122,7 +123,7 @@ class Muon(Rule):
             "shrink": 1 - self.learning_rate * self.weight_decay,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, b: Any) -> tuple[Any, ...]:
+    def formula(self, xp: Namespace, s: Scalars, p: Array, g: Array, b: Array) -> tuple[Array, ...]:
         b = s.momentum * b + s.new * g
         x = s.new * g + s.momentum * b if self.nesterov else b
         rows, columns = x.shape

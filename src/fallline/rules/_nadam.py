@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from .. import _arrays
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, hyper, weighted_abs2
 from ._descent import decayed
 from ._moments import MomentRule
@@ -69,7 +70,7 @@ class NAdam(MomentRule):
     learning_rate: Hyperparameter = hyper(default=2e-3)
     momentum_decay: Hyperparameter = hyper(default=4e-3)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         # 1 - mu and 1 - product, so that single precision loses nothing where they are small.
         now, after = (
             1 - self.beta1 + self.beta1 * 0.5 * _arrays.power(BASE, n * self.momentum_decay)
@@ -80,14 +81,16 @@ class NAdam(MomentRule):
         old = self.learning_rate * (1 - after) / (gathered + (1 - gathered) * after)
         return {**super().scalars(t), "new": new, "old": old, "size": new + old}
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, v: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
         return p - (s.new * g + s.old * m) / self._divisor(xp, s, v), m, v
 
 
-def _gathered(beta: Any, decay: Any, t: Any) -> Any:
+def _gathered(beta: Number, decay: Number, t: Number) -> Any:
     # 1 - the product of beta (1 - q**i / 2) over i = 1 ... t, with q = 0.96**decay. The series of
     # the logarithm turns its sum into geometric sums, a few for any t, which may be a symbol.
     plain = isinstance(decay, float)
@@ -103,7 +106,7 @@ def _gathered(beta: Any, decay: Any, t: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _terms(decay: Any) -> list[tuple[Any, Any]]:
+def _terms(decay: Number) -> list[tuple[Any, Any]]:
     # (k log(q), q**k / (q**k - 1) / (k 2**k)), the smallest first.
     terms = []
     for k in range(52, 0, -1):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays
 from .._arrays._pairs import select
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import bias_correction, weighted_abs2
 from ._descent import decayed
 from ._moments import MomentRule
@@ -65,7 +64,7 @@ class RAdam(MomentRule):
     array([2.8])
     """
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         longest, length = 2 / (1 - self.beta2) - 1, _length(self.beta2, t)
         divides = length > 5
         above = _arrays.choose(divides, (length - 4) * (length - 2) * longest, 1.0)
@@ -77,17 +76,19 @@ class RAdam(MomentRule):
         found["divides"] = _arrays.choose(divides, 1.0, 0.0)
         return found
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, v: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
         return p - s.size * (m / self._divisor(xp, s, v)), m, v
 
-    def _divisor(self, xp: Any, s: Any, *v: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, *v: Array) -> Array:
         return select(xp, s.divides != 0.0, xp.sqrt(v[0]) + s.eps, xp.ones_like(v[0]))
 
 
-def _length(beta: Any, t: Any) -> Any:
+def _length(beta: Number, t: Number) -> Array:
     """Return the effective number of terms in the average of the second moment."""
     longest = 2 / (1 - beta) - 1
     if isinstance(t, int) or (isinstance(beta, float) and beta == 0):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, abs2, hyper, weighted_abs2
 from ._descent import decay_scalars, decayed, summed
 
@@ -86,11 +86,11 @@ class RMSprop(Rule):
             *((Slot("b", counted=False),) if self.momentum else ()),
         )
 
-    def gain(self, scalars: Mapping[str, Any]) -> float:
+    def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return the limit of the buffer for scaled gradients of one."""
         return summed(scalars["momentum"])
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "learning_rate": self.learning_rate,
             "rho": self.rho,
@@ -100,7 +100,9 @@ class RMSprop(Rule):
             **decay_scalars(self, self.learning_rate),
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, v: Any, *rest: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, v: Array, *rest: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         v = s.rho * v + weighted_abs2(s.new, g)
         slots = [v]
@@ -112,9 +114,9 @@ class RMSprop(Rule):
             slots.append(d)
         return p - s.learning_rate * d, *slots
 
-    def _divisor(self, xp: Any, s: Any, v: Any, *rest: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, v: Array, *rest: Array) -> Array:
         w = v - abs2(rest[0]) if self.centered else v
         return xp.sqrt(w + s.eps) if self.eps_inside_sqrt else xp.sqrt(w) + s.eps
 
-    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, *slots: Array) -> Array:
         return s.learning_rate / self._divisor(xp, s, *slots)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, hyper
 
 
@@ -73,7 +72,7 @@ class Rprop(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("size", real=True, fill=self.learning_rate), Slot("last"))
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "shrink": self.shrink,
             "grow": self.grow,
@@ -81,7 +80,9 @@ class Rprop(Rule):
             "maximum": self.maximum,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, size: Any, last: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, size: Array, last: Array
+    ) -> tuple[Array, ...]:
         g = -g if self.maximize else g
         c = g * last
         factor = xp.where(c > 0.0, s.grow, xp.where(c < 0.0, s.shrink, xp.ones_like(c)))
@@ -89,5 +90,5 @@ class Rprop(Rule):
         g = xp.where(c < 0.0, 0.0, g)
         return p - size * xp.sign(g), size, g
 
-    def lengths(self, xp: Any, s: Any, size: Any, last: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, size: Array, last: Array) -> Array:
         return size

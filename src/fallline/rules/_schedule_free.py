@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import _arrays
 from .._arrays import _checks, _trees
+from .._arrays._types import Array, Json, Namespace, Number, Scalars, Tree
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import descent
 
@@ -62,11 +63,11 @@ class Weights:
         """Keep the sum up to a number of completed steps."""
         self.sum = self._until(steps).after(self.schedule, steps)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return the sum as plain numbers."""
         return self.sum._asdict()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tree]) -> None:
         """Continue from what `state_dict` returned, or start afresh if it is empty."""
         new = WeightSum()
         if state:
@@ -158,7 +159,7 @@ class ScheduleFreeSGD(Rule):
         twin._check()
         return twin
 
-    def at(self, step: Any) -> Self:
+    def at(self, step: Number) -> Self:
         """Return this rule with its schedules replaced by numbers and the weights summed."""
         fixed = super().at(step)
         if not callable(self.learning_rate):
@@ -169,7 +170,7 @@ class ScheduleFreeSGD(Rule):
             fixed.__dict__["_span"] = self._weights.span(int(step))
         return fixed
 
-    def _traced_span(self, step: Any) -> Any:
+    def _traced_span(self, step: Number) -> Number:
         sums = [WeightSum()]
         for n in range(HORIZON):
             sums.append(sums[-1].after(self.learning_rate, n + 1))
@@ -177,7 +178,7 @@ class ScheduleFreeSGD(Rule):
         table = _arrays.namespace(step).asarray([x.span for x in sums[1:]])
         return table[last] + (step - last)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         share = 1 / _arrays.choose(self._span < t, self._span, t)
         rate = self.learning_rate
         return {
@@ -189,11 +190,13 @@ class ScheduleFreeSGD(Rule):
             "weight_decay": self.weight_decay,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, ahead: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, ahead: Array
+    ) -> tuple[Array, ...]:
         d = descent(self, s, p, g)
         return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d
 
-    def evaluation(self, params: Any, state: Any) -> Any:
+    def evaluation(self, params: Tree, state: Tree) -> Tree:
         """Return the average x, at which the model should be used.
 
         Parameters
@@ -281,7 +284,7 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("ahead", counted=False), Slot("v", real=True))
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             **super().scalars(t),
             "beta2": self.beta2,
@@ -290,7 +293,9 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
             "eps": self.eps,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         ahead, v = slots
         g = -g if self.maximize else g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
@@ -298,8 +303,8 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
         d = d + s.weight_decay * p if self.weight_decay else d
         return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d, v
 
-    def _divisor(self, xp: Any, s: Any, v: Any) -> Any:
+    def _divisor(self, xp: Namespace, s: Scalars, v: Array) -> Array:
         return xp.sqrt(v) / s.root + s.eps
 
-    def lengths(self, xp: Any, s: Any, *slots: Any) -> Any:
+    def lengths(self, xp: Namespace, s: Scalars, *slots: Array) -> Array:
         return s.learning_rate / self._divisor(xp, s, slots[1])

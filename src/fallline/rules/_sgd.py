@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from .. import _arrays
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, hyper
 from ._descent import decay_scalars, decayed, summed
 
@@ -43,10 +43,10 @@ class GradientDescent(Rule):
 
     learning_rate: Hyperparameter = hyper(default=1e-3)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {"learning_rate": self.learning_rate}
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any) -> tuple[Any, ...]:
+    def formula(self, xp: Namespace, s: Scalars, p: Array, g: Array) -> tuple[Array, ...]:
         return (p - s.learning_rate * g,)
 
 
@@ -111,11 +111,11 @@ class SGD(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("b"),) if self.momentum else ()
 
-    def gain(self, scalars: Mapping[str, Any]) -> float:
+    def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return the limit of the buffer for gradients of one."""
         return summed(scalars["momentum"], scalars["take"]) if self.momentum else 1.0
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "learning_rate": self.learning_rate,
             **decay_scalars(self, self.learning_rate),
@@ -124,7 +124,9 @@ class SGD(Rule):
             "take": _arrays.choose(t == 1, 1.0, 1 - self.dampening),
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         if not self.momentum:
             return (p - s.learning_rate * g,)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .._arrays._pairs import sign
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, hyper
 
 
@@ -56,7 +55,7 @@ class Lion(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"),)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "learning_rate": self.learning_rate,
             "beta1": self.beta1,
@@ -66,7 +65,7 @@ class Lion(Rule):
             "shrink": 1 - self.learning_rate * self.weight_decay,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any) -> tuple[Any, ...]:
+    def formula(self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array) -> tuple[Array, ...]:
         g = -g if self.maximize else g
         d = sign(xp, s.beta1 * m + s.new1 * g)
         m = s.beta2 * m + s.new2 * g
@@ -119,7 +118,7 @@ class SignSGD(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"),) if self.momentum else ()
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "learning_rate": self.learning_rate,
             "momentum": self.momentum,
@@ -127,7 +126,9 @@ class SignSGD(Rule):
             "shrink": 1 - self.learning_rate * self.weight_decay,
         }
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         g = -g if self.maximize else g
         slots = tuple(s.momentum * m + s.new * g for m in slots)
         p = s.shrink * p if self.weight_decay else p

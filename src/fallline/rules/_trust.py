@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays
 from .._arrays._reductions import norm
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Read, Rule, Slot, bias_correction, hyper, weighted_abs2
 from ._descent import corrected_root, descent
 
 
-def _ratio(p: Any, d: Any, factor: Any = 1.0, eps: Any = 0.0) -> Any:
+def _ratio(p: Array, d: Array, factor: Array = 1.0, eps: Number = 0.0) -> Array:
     # The factor times the norm of the parameter over that of the direction; 1 where either is 0.
     size, length = norm(p), norm(d)
     some = (size > 0.0) & (length > 0.0)
@@ -83,7 +82,7 @@ class LAMB(Rule):
     def reads(self) -> tuple[Read, ...]:
         return (Read("ratio"),)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         correction = bias_correction(self.beta2, t)
         return {
             "learning_rate": self.learning_rate,
@@ -99,18 +98,22 @@ class LAMB(Rule):
         }
 
     def _direction(
-        self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any, ratio: Any = None
-    ) -> tuple[Any, ...]:
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, v: Array, ratio: Array = None
+    ) -> tuple[Array, ...]:
         g = -g if self.maximize else g
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
         d = m / s.weight / corrected_root(self, xp, s, v)
         return (d + s.weight_decay * p if self.weight_decay else d), m, v
 
-    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def measure(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         return (_ratio(p, self._direction(xp, s, p, g, *slots)[0]),)
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         d, m, v = self._direction(xp, s, p, g, *slots)
         return p - s.learning_rate * (slots[-1] * d), m, v
 
@@ -175,7 +178,7 @@ class LARS(Rule):
     def reads(self) -> tuple[Read, ...]:
         return (Read("ratio"),)
 
-    def scalars(self, t: Any) -> dict[str, Any]:
+    def scalars(self, t: Number) -> dict[str, Number]:
         return {
             "learning_rate": self.learning_rate,
             "coefficient": self.trust_coefficient,
@@ -184,10 +187,14 @@ class LARS(Rule):
             "weight_decay": self.weight_decay,
         }
 
-    def measure(self, xp: Any, s: Any, p: Any, g: Any, *slots: Any) -> tuple[Any, ...]:
+    def measure(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, *slots: Array
+    ) -> tuple[Array, ...]:
         return (_ratio(p, descent(self, s, p, g), s.coefficient, s.eps),)
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, b: Any, ratio: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, b: Array, ratio: Array
+    ) -> tuple[Array, ...]:
         d = s.learning_rate * (ratio * descent(self, s, p, g))
         b = s.momentum * b + d
         return p - (s.momentum * b + d if self.nesterov else b), b

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from .._arrays._types import Array, Namespace, Scalars
 from ._base import Hyperparameter, Slot, abs2, hyper, weighted_abs2
 from ._descent import decayed
 from ._moments import MomentRule
@@ -64,7 +63,9 @@ class Yogi(MomentRule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"), Slot("v", real=True, fill=self.initial_accumulator))
 
-    def formula(self, xp: Any, s: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    def formula(
+        self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, v: Array
+    ) -> tuple[Array, ...]:
         p, g = decayed(self, s, p, g)
         m = s.beta1 * m + s.new1 * g
         # Where |g|^2 alone is infinite, the sign of the difference is still right.

@@ -10,9 +10,10 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Number
 
 # A constant, or any callable from the step to a float.
-ScheduleLike = float | Callable[[Any], Any]
+ScheduleLike = float | Callable[[Array], Array]
 
 
 class Schedule:
@@ -23,7 +24,7 @@ class Schedule:
     symbols differ, or where an integer may be too large for a symbol.
     """
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Number) -> Number:
         """Return the value at a step.
 
         Parameters
@@ -41,7 +42,7 @@ class Schedule:
         value = self._value(step)
         return value if _arrays.is_array(value) else float(value)
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -81,7 +82,7 @@ class Schedule:
             raise ValueError(_checks.unlike(place, steps, "increasing steps above 0"))
         object.__setattr__(self, name, steps)
 
-    def _inner(self, name: str, value: Any) -> Any:
+    def _inner(self, name: str, value: Number) -> Number:
         if callable(value):
             return value
         what = "a number or a schedule"
@@ -116,21 +117,21 @@ class Schedule:
             raise _checks.unknown_name(self._place(name), str(getattr(self, name)), options)
 
 
-def at(schedule: ScheduleLike, step: Any) -> Any:
+def at(schedule: ScheduleLike, step: Number) -> Number:
     """Return the value of a schedule or number at a step."""
     return schedule(step) if callable(schedule) else schedule
 
 
-def least(a: Any, b: Any) -> Any:
+def least(a: Array, b: Array) -> Number:
     """Return the smaller of two numbers, either of which may be a symbol."""
     return _arrays.choose(a < b, a, b)
 
 
-def line(start: Any, end: Any, share: Any) -> Any:
+def line(start: Number, end: Number, share: Number) -> Number:
     """Return the number at a share of the way between two others; exact at both ends."""
     return start * (1 - share) + end * share
 
 
-def half_cosine(start: Any, end: Any, share: Any) -> Any:
+def half_cosine(start: Number, end: Number, share: Number) -> Number:
     """Return the number at a share of the way between two others, along half a cosine."""
     return line(end, start, (1 + _arrays.cosine(math.pi * share)) / 2)

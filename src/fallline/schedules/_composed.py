@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Number
 from ._base import Schedule, ScheduleLike, at, line
 
 
@@ -52,7 +52,7 @@ class LinearWarmup(Schedule):
         self._counts("steps")
         self._numbers("start_factor", high=1.0)
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         share = _arrays.capped(step, self.steps) / _arrays.held(step, self.steps)
         rest = at(self.schedule, _arrays.since(step, self.steps))
         return line(self.start_factor, 1.0, share) * rest
@@ -99,11 +99,11 @@ class Piecewise(Schedule):
         self._lengths("values")
         self._flag("interpolate")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         starts = (0, *self.boundaries)
-        result: Any = self.values[0]
+        result: Number = self.values[0]
         for i, start in enumerate(starts):
-            value: Any = self.values[i]
+            value: Number = self.values[i]
             if self.interpolate and i < len(self.boundaries):
                 length = starts[i + 1] - start
                 gone = _arrays.capped(_arrays.since(step, start), length)
@@ -148,9 +148,9 @@ class Join(Schedule):
         self._increasing("boundaries")
         self._lengths("schedules")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         starts = (0, *self.boundaries)
-        result: Any = 0.0
+        result: Number = 0.0
         for i, (schedule, start) in enumerate(zip(self.schedules, starts, strict=True)):
             clock = _arrays.since(step, start)
             if i < len(self.boundaries):
@@ -190,8 +190,8 @@ class Product(Schedule):
         if not self.factors:
             raise ValueError(_checks.mismatch(self._place("factors"), "length", 0, "1 or more"))
 
-    def _value(self, step: Any) -> Any:
-        result: Any = 1.0
+    def _value(self, step: Number) -> Number:
+        result: Number = 1.0
         for factor in self.factors:
             result = result * at(factor, step)
         return result

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Number
 from ._base import Schedule, half_cosine, least, line
 
 
@@ -68,7 +68,7 @@ class CosineRestarts(Schedule):
             yield start, float(length)  # the last may be too long for the step's integers
             start, length = start + length, length * self.multiplier
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         if self.multiplier == 1:
             share = _arrays.remainder(step, self.steps) / _arrays.held(step, self.steps)
             return half_cosine(self.initial, self.minimum, share)
@@ -144,7 +144,7 @@ class OneCycle(Schedule):
             expected = f"a share of more than one of {self.steps} steps"
             raise ValueError(_checks.unlike(self._place("ascent"), self.ascent, expected))
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         low = self.maximum / self.div_factor
         final = low / self.final_div_factor
         between = half_cosine if self.shape == "cosine" else line
@@ -208,7 +208,7 @@ class Cyclic(Schedule):
         self._positive("decay")
         self._numbers("decay", high=1.0)
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         down = self.up if self.down is None else self.down
         whole = self.up + down
         place = _arrays.remainder(step, whole)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 from .. import _arrays
+from .._arrays._types import Number
 from ._base import Schedule, least
 
 
@@ -36,7 +36,7 @@ class Constant(Schedule):
         """Check the value."""
         self._numbers("value")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         return self.value
 
 
@@ -78,7 +78,7 @@ class Step(Schedule):
         self._counts("every")
         self._positive("factor")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         return self.initial * _arrays.power(self.factor, _arrays.periods(step, self.every))
 
 
@@ -118,7 +118,7 @@ class MultiStep(Schedule):
         self._increasing("milestones")
         self._positive("factor")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         reached = (_arrays.reached(step, milestone) for milestone in self.milestones)
         passed = sum(_arrays.choose(one, 1, 0) for one in reached)
         return self.initial * _arrays.power(self.factor, passed)
@@ -163,7 +163,7 @@ class Exponential(Schedule):
         self._positive("decay")
         self._counts("every")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         share = step / _arrays.held(step, self.every)
         return self.initial * _arrays.power(self.decay, share)
 
@@ -209,7 +209,7 @@ class InverseTime(Schedule):
         """Check the numbers."""
         self._numbers("initial", "decay", "power")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         return self.initial / (1 + self.decay * step) ** self.power
 
 
@@ -254,6 +254,6 @@ class InverseSqrt(Schedule):
         self._numbers("maximum")
         self._counts("warmup")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         t, warmup = step + 1.0, _arrays.held(step, self.warmup)
         return self.maximum * least(t / warmup, _arrays.square_root(warmup / t))

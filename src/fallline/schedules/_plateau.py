@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Number
 from ._base import Schedule
 
 # The state, by its name in state_dict.
@@ -99,10 +99,10 @@ class ReduceOnPlateau(Schedule):
         self.best = math.inf if self.mode == "min" else -math.inf
         self.bad = self.waiting = 0
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         return self.value
 
-    def update(self, metric: Any) -> float:
+    def update(self, metric: Number) -> float:
         """Record a metric, and lower the value if the metric has stopped improving.
 
         Parameters

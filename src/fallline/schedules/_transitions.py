@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 from .. import _arrays
+from .._arrays._types import Number
 from ._base import Schedule, half_cosine, line
 
 
@@ -53,7 +53,7 @@ class Polynomial(Schedule):
         self._counts("steps")
         self._positive("power")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         steps = _arrays.held(step, self.steps)
         left = (steps - _arrays.capped(step, self.steps)) / steps
         return line(self.final, self.initial, left**self.power)
@@ -106,6 +106,6 @@ class Cosine(Schedule):
         self._numbers("initial", "final")
         self._counts("steps")
 
-    def _value(self, step: Any) -> Any:
+    def _value(self, step: Number) -> Number:
         share = _arrays.capped(step, self.steps) / _arrays.held(step, self.steps)
         return half_cosine(self.initial, self.final, share)

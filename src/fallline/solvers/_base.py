@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from .._arrays import _checks
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Fun, Tree
 from ..penalties import L1, ElasticNet, as_penalty
 from ..stop import Condition, RelativeDecrease, RelativeGradient
 from ._objective import Objective
@@ -25,7 +26,7 @@ class Solver:
 
     _run: ClassVar[type[Run]]
 
-    def start(self, fun: Callable[..., Any] | None, x0: Any, **options: Any) -> Run:
+    def start(self, fun: Fun | None, x0: Tree, **options: Any) -> Run:
         """Evaluate the objective at `x0` and return a run, for loops of your own.
 
         Parameters
@@ -52,7 +53,7 @@ class Solver:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-def with_penalties(x0: Any, options: dict[str, Any]) -> dict[str, Any]:
+def with_penalties(x0: Tree, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run with functions in the place of penalties taken as such."""
     if options.get("penalty") is None:
         return options
@@ -62,7 +63,7 @@ def with_penalties(x0: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "penalty": structure.unflatten(found)}
 
 
-def _other(penalty: Any) -> str:
+def _other(penalty: Tree) -> str:
     return "OWLQN" if isinstance(penalty, L1 | ElasticNet) else "ProximalGradient"
 
 
@@ -87,8 +88,8 @@ class Run(ABC):
     proximal: ClassVar[bool] = False
     compares: bool = True  # values of the objective
     at: Trial
-    _before: Any = None  # the point before the last step
-    _d: Any = None  # the direction, of runs that search along one
+    _before: Array = None  # the point before the last step
+    _d: Array = None  # the direction, of runs that search along one
     _tried = 1.0  # the first step length of the last search
     _probe: tuple[float, float] | None = None  # and, if the objective is finite there, its slope
     _default_iterations: ClassVar[int] = 15000
@@ -99,13 +100,13 @@ class Run(ABC):
     def __init__(
         self,
         solver: Any,
-        fun: Callable[..., Any] | None,
-        x0: Any,
+        fun: Fun | None,
+        x0: Tree,
         *,
         args: Sequence[Any] = (),
-        gradient: Callable[..., Any] | None = None,
-        penalty: Any = None,
-        constraint: Any = None,
+        gradient: Fun | None = None,
+        penalty: Tree = None,
+        constraint: Tree = None,
         begin: bool = True,
     ) -> None:
         self.solver = solver
@@ -124,7 +125,7 @@ class Run(ABC):
             self._begin(self.space.pack(x0, "x0"))
             self._first_value = self.at.value
 
-    def _refuse(self, x0: Any, penalty: Any, constraint: Any) -> None:
+    def _refuse(self, x0: Tree, penalty: Tree, constraint: Tree) -> None:
         name = type(self.solver).__name__
         if constraint is not None:
             msg = f"constraint: {name} does not support constraints; use ProximalGradient"
@@ -134,11 +135,11 @@ class Run(ABC):
                 msg = f"penalty: {name} needs a smooth penalty, got {p!r}; use {_other(p)}"
                 raise ValueError(msg)
 
-    def _setup(self, penalty: Any, constraint: Any) -> None:  # noqa: B027
+    def _setup(self, penalty: Tree, constraint: Tree) -> None:  # noqa: B027
         """Take the penalties and constraints of a proximal solver: a hook."""
 
     @abstractmethod
-    def _begin(self, x: Any) -> None:
+    def _begin(self, x: Array) -> None:
         """Evaluate the objective where the run begins, and forget what was learned elsewhere."""
 
     @abstractmethod
@@ -147,7 +148,7 @@ class Run(ABC):
 
     @property
     @abstractmethod
-    def _vanishing(self) -> tuple[Any, float]:
+    def _vanishing(self) -> tuple[Array, float]:
         """What is to vanish, if that is not the gradient, and what it is to be divided by."""
 
     @property
@@ -164,12 +165,12 @@ class Run(ABC):
         return 4 * self.space.epsilon * abs(self.at.value)
 
     @property
-    def x(self) -> Any:
+    def x(self) -> Tree:
         """The current point."""
         return self.space.shown(self.at.x)
 
     @x.setter
-    def x(self, new: Any) -> None:
+    def x(self, new: Array) -> None:
         self._begin(self.space.pack(new, "x"))
 
     @property

@@ -9,10 +9,11 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, HostArray, Tree
 from ..constraints import Box
 
 
-def box(bounds: Any, x0: Any) -> Box:
+def box(bounds: Any, x0: Tree) -> Box:
     """Return SciPy's bounds as a `Box` of arrays like `x0`.
 
     Parameters
@@ -50,7 +51,7 @@ def box(bounds: Any, x0: Any) -> Box:
     return Box(*(_arrays.from_numpy(np.array(end, dtype), x0) for end in ends))
 
 
-def _spread(place: str, end: Any, x0: Any) -> np.ndarray[Any, Any]:
+def _spread(place: str, end: Array, x0: Tree) -> HostArray:
     end, shape = np.asarray(end, float), tuple(x0.shape)
     try:
         return np.broadcast_to(end, shape)
@@ -58,7 +59,7 @@ def _spread(place: str, end: Any, x0: Any) -> np.ndarray[Any, Any]:
         raise ValueError(_checks.mismatch(place, "shape", end.shape, shape)) from error
 
 
-def _pairs(bounds: Any, size: int, shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
+def _pairs(bounds: Any, size: int, shape: tuple[int, ...]) -> list[HostArray]:
     rows = list(bounds)
     if len(rows) != size:
         raise ValueError(_checks.mismatch("bounds", "length", len(rows), size))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .._arrays import _checks
+from .._arrays._types import Array
 from ._base import Solver
 from ._line_run import LineRun
 from ._search import Trial, strong_wolfe
@@ -33,7 +33,7 @@ class ConjugateGradientRun(LineRun):
         self._t = self._reach * square**-0.5 if square > 0 else 1.0
         self._fresh = True
 
-    def _measured(self, trial: Trial) -> Sequence[Any]:
+    def _measured(self, trial: Trial) -> Sequence[Array]:
         gradient = trial.gradient
         if self._d is None:
             return [gradient @ gradient]

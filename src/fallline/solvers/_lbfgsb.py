@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace, Number, Tree
 from ..constraints import Box
 from ._lbfgs import LBFGS
 from ._objective import Objective
@@ -21,35 +22,35 @@ class Bounds(Region):
 
     sloped: ClassVar[bool] = True
 
-    def __init__(self, xp: Any, low: Any, high: Any) -> None:
+    def __init__(self, xp: Namespace, low: Any, high: Any) -> None:
         self._xp, self._low, self._high = xp, low, high
 
-    def feasible(self, x: Any) -> Any:
+    def feasible(self, x: Array) -> Array:
         """Return the nearest point between the bounds."""
         return self._xp.minimum(self._xp.maximum(x, self._low), self._high)
 
-    def land(self, at: Trial, x: Any) -> Any:
+    def land(self, at: Trial, x: Array) -> Array:
         """Return the nearest point between the bounds."""
         return self.feasible(x)
 
-    def pseudo(self, x: Any, gradient: Any) -> Any:
+    def pseudo(self, x: Array, gradient: Array) -> Array:
         """Return the gradient without the elements that stay."""
         return self._free(x, gradient > 0, gradient < 0, gradient)
 
-    def bend(self, step: Any, change: Any) -> Any:
+    def bend(self, step: Number, change: Array) -> Array:
         """Return the change of the elements that moved: on their face the search goes on."""
         return self._xp.where(step == 0, self._xp.zeros_like(step), change)
 
-    def turn(self, d: Any, pseudo: Any) -> Any:
+    def turn(self, d: Array, pseudo: Array) -> Array:
         """Return the direction of the elements that do not stay."""
         return self._xp.where(pseudo == 0, self._xp.zeros_like(d), d)
 
-    def slopes(self, at: Trial, d: Any, trial: Trial) -> Sequence[Any]:
+    def slopes(self, at: Trial, d: Array, trial: Trial) -> Sequence[Array]:
         """Return the slopes along the path that bends where it meets a bound."""
         start = at.gradient @ self._free(at.x, d < 0, d > 0, d)
         return [start, trial.gradient @ self._free(trial.x, d < 0, d > 0, d)]
 
-    def _free(self, x: Any, down: Any, up: Any, values: Any) -> Any:
+    def _free(self, x: Array, down: Any, up: Any, values: Array) -> Array:
         # The values of the elements that can move; zero at a bound that would be crossed.
         xp = self._xp
         held = xp.logical_or(
@@ -58,7 +59,7 @@ class Bounds(Region):
         return xp.where(held, xp.zeros_like(values), values)
 
 
-def _between(objective: Objective, penalty: Any, constraint: Any) -> Bounds:
+def _between(objective: Objective, penalty: Tree, constraint: Tree) -> Bounds:
     # The bounds of the constraints; the penalties, which are smooth, join the objective.
     space = objective.space
     structure, xp = space.structure, space.xp
@@ -86,7 +87,7 @@ def _between(objective: Objective, penalty: Any, constraint: Any) -> Bounds:
     return Bounds(xp, lows, highs)
 
 
-def _ends(constraint: Any, place: str) -> tuple[Any, Any]:
+def _ends(constraint: Tree, place: str) -> tuple[Array, Array]:
     if isinstance(constraint, Box):
         low = -math.inf if constraint.low is None else constraint.low
         return low, math.inf if constraint.high is None else constraint.high
@@ -94,7 +95,7 @@ def _ends(constraint: Any, place: str) -> tuple[Any, Any]:
     raise ValueError(msg)
 
 
-def _bound(x: Any, bound: Any, place: str) -> Any:
+def _bound(x: Array, bound: Array, place: str) -> Array:
     if x is None:
         return None
     if not _arrays.is_array(bound):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._arrays._types import Array, HostArray, Tree
 from ._line_run import LineRun
 from ._search import Trial
 
@@ -30,12 +31,12 @@ class LimitedMemoryRun(LineRun):
         "_reach",
     )  # fmt: skip
 
-    def _setup(self, penalty: Any, constraint: Any) -> None:
+    def _setup(self, penalty: Tree, constraint: Tree) -> None:
         self._most = self.solver.pairs(self.space.size)
         self._rows = self.space.zeros(PAIRS + 2 * self._most)
         self._restrict(penalty, constraint)
 
-    def _restrict(self, penalty: Any, constraint: Any) -> None:
+    def _restrict(self, penalty: Tree, constraint: Tree) -> None:
         """Take the penalties and constraints of a proximal solver: a hook."""
 
     def _restart(self) -> None:
@@ -47,7 +48,7 @@ class LimitedMemoryRun(LineRun):
     def _forget(self) -> None:
         """Forget what else was learned: a hook."""
 
-    def _downhill(self, gradient: Any, square: float) -> float:
+    def _downhill(self, gradient: Array, square: float) -> float:
         # Forget all pairs; square: of the norm of the gradient. Returns the slope.
         self._slots: list[int] = []  # of the pairs, oldest first
         self._yy = np.zeros((0, 0))  # products of every y with every y
@@ -58,7 +59,7 @@ class LimitedMemoryRun(LineRun):
         self._first = self._reach * square**-0.5 if square > 0 else 1.0
         return -square
 
-    def _measured(self, trial: Trial) -> Sequence[Any]:
+    def _measured(self, trial: Trial) -> Sequence[Array]:
         if self._d is None:
             return [trial.steep @ trial.steep]
         self._fill(trial)
@@ -75,7 +76,7 @@ class LimitedMemoryRun(LineRun):
     def _moving(self, trial: Trial) -> Sequence[tuple[int, Any]]:
         """Return the rows below `PAIRS` that a trial changes, with their indices."""
 
-    def _along(self, trial: Trial) -> Sequence[Any]:
+    def _along(self, trial: Trial) -> Sequence[Array]:
         """Return what is measured before the products of the rows, 0-d: a hook."""
         return ()
 
@@ -86,7 +87,7 @@ class LimitedMemoryRun(LineRun):
     def _accepted(self, trial: Trial) -> None:
         """Take note of the trial to which the run is going to move: a hook."""
 
-    def _turn(self, d: Any, steep: Any) -> Any:
+    def _turn(self, d: Array, steep: Any) -> Array:
         """Return the part of a direction that may be taken: a hook."""
         return d
 
@@ -133,7 +134,7 @@ class LimitedMemoryRun(LineRun):
         self._square = float(products[GRADIENT, GRADIENT])
         return self._turned(trial.steep, g_s, g_y)
 
-    def _turned(self, gradient: Any, g_s: np.ndarray[Any, Any], g_y: np.ndarray[Any, Any]) -> float:
+    def _turned(self, gradient: Array, g_s: HostArray, g_y: HostArray) -> float:
         if not self._slots:
             return self._downhill(gradient, self._square)
         # Liu and Nocedal's two loops as one product (Byrd, Nocedal, Schnabel, theorem 2.2): with
@@ -156,9 +157,7 @@ class LimitedMemoryRun(LineRun):
         return float(slope)
 
 
-def _bordered(
-    a: np.ndarray[Any, Any], column: Any, row: Any, corner: float
-) -> np.ndarray[Any, Any]:
+def _bordered(a: HostArray, column: Array, row: Array, corner: float) -> HostArray:
     n = len(a)
     out = np.empty((n + 1, n + 1))
     out[:n, :n], out[:n, n], out[n, :n], out[n, n] = a, column, row, corner

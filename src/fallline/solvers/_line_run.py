@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from .._arrays._types import Array
 from ..stop._relative import least_fall
 from ._base import Run
 from ._search import NoProgress, Trial, no_step
@@ -16,12 +17,12 @@ from ._space import numbers
 class LineRun(Run):
     """A run that goes from point to point along directions, and searches how far."""
 
-    def _begin(self, x: Any) -> None:
+    def _begin(self, x: Array) -> None:
         self._d = self._before = None
         self.at = self._evaluated(0.0, self._feasible(x))
         self._restart()
 
-    def _feasible(self, x: Any) -> Any:
+    def _feasible(self, x: Array) -> Array:
         """Return where a run that is to begin at `x` may begin: a hook."""
         return x
 
@@ -33,7 +34,7 @@ class LineRun(Run):
     def _restart(self) -> None:
         """Forget what was learned of the curvature, and take the direction downhill."""
 
-    def _evaluated(self, t: float, x: Any) -> Trial:
+    def _evaluated(self, t: float, x: Array) -> Trial:
         value, gradient = self.objective(x)
         trial = Trial(t, math.nan, math.nan, x, gradient, pseudo=self._pseudo(x, gradient))
         penalty = self._penalty(x)
@@ -45,16 +46,16 @@ class LineRun(Run):
             self._take(trial)
         return trial
 
-    def _pseudo(self, x: Any, gradient: Any) -> Any:
+    def _pseudo(self, x: Array, gradient: Array) -> Array:
         """Return what is to vanish, if that is not the gradient: a hook."""
         return None
 
-    def _penalty(self, x: Any) -> Sequence[Any]:
+    def _penalty(self, x: Array) -> Sequence[Array]:
         """Return what is added to the objective, 0-d, or nothing: a hook."""
         return ()
 
     @abstractmethod
-    def _measured(self, trial: Trial) -> Sequence[Any]:
+    def _measured(self, trial: Trial) -> Sequence[Array]:
         """Return small arrays that are read together with the value."""
 
     @abstractmethod
@@ -69,7 +70,7 @@ class LineRun(Run):
             self._probe = (t, slope) if trial.finite else None
         return trial
 
-    def _land(self, x: Any) -> Any:
+    def _land(self, x: Array) -> Array:
         """Return where a step to `x` ends: a hook."""
         return x
 

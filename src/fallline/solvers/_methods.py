@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import rules
 from .._arrays import _checks
+from .._arrays._types import Fun, Method, Tree
 from ._base import Solver, with_penalties
 from ._conjugate import ConjugateGradient
 from ._lbfgs import LBFGS
@@ -33,7 +34,7 @@ _SCIPY = dict.fromkeys(
 ) | dict.fromkeys(["tnc", "slsqp", "trustconstr", "cobyla", "cobyqa"], "lbfgsb")
 
 
-def get(method: Any) -> Any:
+def get(method: Method) -> Any:
     """Return the solver or rule with this name; anything but a string is returned unchanged.
 
     Parameters
@@ -67,7 +68,7 @@ def get(method: Any) -> Any:
         raise _checks.unknown_name("method", method, [*_NAMES, *rules.names()]) from None
 
 
-def start(method: Any, fun: Callable[..., Any] | None, x0: Any, **options: Any) -> Any:
+def start(method: Method, fun: Fun | None, x0: Tree, **options: Any) -> Any:
     """Return a run of a solver, or of a rule.
 
     Parameters

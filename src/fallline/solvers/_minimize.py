@@ -8,6 +8,7 @@ from typing import Any
 from .. import stop as conditions
 from .._arrays import _checks
 from .._arrays._results import Result
+from .._arrays._types import Array, FilePath, Fun, Method, Tree
 from ..stop import Verdict
 from . import _methods, _resume
 from ._bounds import box
@@ -52,8 +53,8 @@ class MinimizeResult(Result):
     and `message` says how many problems ended for which reason.
     """
 
-    x: Any
-    fun: Any
+    x: Array
+    fun: Fun
     jac: Any
     gradient_norm: Any
     nit: Any
@@ -66,7 +67,7 @@ class MinimizeResult(Result):
     _named = ("history",)
 
 
-_RECORDED: dict[str, Callable[[Record], Any]] = {
+_RECORDED: dict[str, Callable[[Record], object]] = {
     "fun": lambda record: record.value,
     "gradient_norm": lambda record: record.gradient_norm,
     "nfev": lambda record: record.evaluations,
@@ -77,24 +78,24 @@ _RECORDED: dict[str, Callable[[Record], Any]] = {
 
 
 def minimize(
-    fun: Callable[..., Any] | None,
-    x0: Any,
+    fun: Fun | None,
+    x0: Tree,
     *,
-    method: Any = "lbfgs",
-    gradient: Callable[..., Any] | None = None,
-    penalty: Any = None,
-    constraint: Any = None,
+    method: Method = "lbfgs",
+    gradient: Fun | None = None,
+    penalty: Tree = None,
+    constraint: Tree = None,
     bounds: Any = None,
     stop: conditions.Condition | None = None,
     max_iterations: int | None = None,
-    callback: Callable[[Record], Any] | None = None,
+    callback: Callable[[Record], object] | None = None,
     record: Sequence[str] = ("fun",),
     args: Sequence[Any] = (),
     check_every: int | None = None,
     batched: bool = False,
     callbacks: Sequence[Any] = (),
     progress: bool = False,
-    resume: Any = None,
+    resume: FilePath | None = None,
 ) -> MinimizeResult:
     r"""Minimize a function of an array, or of a tree of arrays.
 
@@ -271,7 +272,7 @@ def check_condition(stop: Any) -> None:
         raise TypeError(msg)
 
 
-def _recorder(name: str) -> Callable[[Record], Any]:
+def _recorder(name: str) -> Callable[[Record], object]:
     if name not in _RECORDED:
         raise _checks.unknown_name("record", name, _RECORDED)
     return _RECORDED[name]

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import callbacks
 from .. import stop as conditions
+from .._arrays._types import Array, FilePath, Method, RunView, Tree
 from ..callbacks._base import is_true
 from ..stop import Verdict
 from ..stop._watch import fill
@@ -17,7 +18,7 @@ from ._base import INTERRUPTED
 from ._record import Record
 from ._rule_run import copied
 
-Keep = dict[str, Callable[[Record], Any]]
+Keep = dict[str, Callable[[Record], object]]
 
 
 class Monitor:
@@ -43,7 +44,7 @@ class Monitor:
         self,
         epsilon: float,
         stop: Any,
-        callback: Callable[[Record], Any] | None,
+        callback: Callable[[Record], object] | None,
         keep: Keep,
         view: View,
         hooks: Sequence[callbacks.Callback],
@@ -58,7 +59,7 @@ class Monitor:
         # What the conditions remembered before they judged the last record.
         self.memory = copy.deepcopy(self._memory)
         self.best: Any = None
-        self.last: Any = None
+        self.last: Array = None
 
     def __call__(self, record: Record, *, first: bool = False) -> Verdict | None:
         """Record an iteration, and return why to stop if there is a reason."""
@@ -101,7 +102,7 @@ class Monitor:
         return Verdict(INTERRUPTED, False, 98)
 
 
-def _said(callback: Callable[[Any], Any], seen: Any) -> Any:
+def _said(callback: Callable[[Array], Array], seen: Any) -> Any:
     try:
         return callback(seen)
     except StopIteration:
@@ -139,7 +140,7 @@ class View:
 
     monitor: Monitor
 
-    def __init__(self, run: Any, method: Any, epochs: int | None) -> None:
+    def __init__(self, run: RunView, method: Method, epochs: int | None) -> None:
         self._run, self._method, self.epochs = run, method, epochs
         self.optimizer = run.optimizer
         self.verdict: Verdict | None = None
@@ -153,11 +154,11 @@ class View:
         self.history.update(loss=record.value, gradient_norm=record.gradient_norm)
 
     @property
-    def params(self) -> Any:
+    def params(self) -> Tree:
         """The point."""
         return self._record.x
 
-    def copied(self) -> Any:
+    def copied(self) -> Tree:
         """Return a copy of the point."""
         return copied(self._run.space.structure, self._record.x)
 
@@ -173,7 +174,7 @@ class View:
         """
         self.verdict = self.verdict or Verdict(message, status == 0, status)
 
-    def save(self, path: Any, *, more: Any = None, arrays: Any = None) -> None:
+    def save(self, path: FilePath, *, more: Any = None, arrays: Array = None) -> None:
         """Write a file from which `minimize` can continue.
 
         Parameters
@@ -185,7 +186,7 @@ class View:
         """
         _resume.save(path, self._run, self._method, self.monitor, more=more, arrays=arrays)
 
-    def save_later(self, path: Any) -> None:
+    def save_later(self, path: FilePath) -> None:
         """Write the file after all callbacks of this iteration have been called.
 
         Parameters
@@ -201,7 +202,7 @@ class View:
             self.save(self._paths.pop(0))
 
 
-def hooks(given: Sequence[Any], progress: bool) -> list[callbacks.Callback]:
+def hooks(given: Sequence[Array], progress: bool) -> list[callbacks.Callback]:
     """Return the callbacks of a run, after checking that they suit `minimize`.
 
     Parameters

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .._arrays import _checks
+from .._arrays._types import Array, Fun, Tree
 from ._space import AbstractSpace, Space
 
 
@@ -32,12 +33,12 @@ class Objective:
 
     def __init__(
         self,
-        fun: Callable[..., Any] | None,
-        x0: Any,
+        fun: Fun | None,
+        x0: Tree,
         *,
         args: Sequence[Any] = (),
-        gradient: Callable[..., Any] | None = None,
-        penalty: Any = None,
+        gradient: Fun | None = None,
+        penalty: Tree = None,
         space: type[AbstractSpace] = Space,
     ) -> None:
         if gradient is None if fun is None else not callable(fun):
@@ -54,13 +55,13 @@ class Objective:
         self.penalties = penalties
         self._penalised = any(p is not None for p in penalties)
 
-    def __call__(self, x: Any) -> tuple[Any, Any]:
+    def __call__(self, x: Array) -> tuple[Any, Any]:
         """Return the value, as the space has it, and the gradient, a new vector."""
         value, gradient = self.at_tree(self.space.unpack(x))
         gradient = self.space.pack(gradient, "gradient")
         return self.space.value(value), gradient
 
-    def at_tree(self, tree: Any) -> tuple[Any, Any]:
+    def at_tree(self, tree: Tree) -> tuple[Any, Any]:
         """Return the value and the gradient at a tree, as `fun` gave them."""
         space = self.space
         self.evaluations += 1

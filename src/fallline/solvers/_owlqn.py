@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Namespace, Tree
 from ..penalties import L1, L2, ElasticNet
 from ._lbfgs import LBFGS
 from ._objective import Objective
@@ -18,17 +18,17 @@ from ._search import Trial
 class Orthants(Region):
     """The orthant of a step is that of the point, or of the pseudo-gradient where that is 0."""
 
-    def __init__(self, xp: Any, weights: Any) -> None:
+    def __init__(self, xp: Namespace, weights: Array) -> None:
         self._xp, self._weights = xp, weights
 
-    def land(self, at: Trial, x: Any) -> Any:
+    def land(self, at: Trial, x: Array) -> Array:
         """Return a point at which no element has changed its sign: it is 0 instead."""
         xp = self._xp
         side = xp.where(at.x == 0, -xp.sign(at.pseudo), xp.sign(at.x))
         inside = xp.logical_or(x * side > 0, self._weights == 0)
         return xp.where(inside, x, xp.zeros_like(x))
 
-    def pseudo(self, x: Any, gradient: Any) -> Any:
+    def pseudo(self, x: Array, gradient: Array) -> Array:
         """Return the gradient of the side on which the objective falls, 0 if it rises on both."""
         xp, w = self._xp, self._weights
         right, left = gradient + w, gradient - w
@@ -36,17 +36,17 @@ class Orthants(Region):
         still = xp.where(right < 0, right, xp.where(left > 0, left, zero))
         return xp.where(x > 0, right, xp.where(x < 0, left, still))
 
-    def turn(self, d: Any, pseudo: Any) -> Any:
+    def turn(self, d: Array, pseudo: Array) -> Array:
         """Return the elements of a direction that go down."""
         downhill = self._xp.logical_or(d * pseudo < 0, self._weights == 0)
         return self._xp.where(downhill, d, self._xp.zeros_like(d))
 
-    def penalty(self, x: Any) -> Sequence[Any]:
+    def penalty(self, x: Array) -> Sequence[Array]:
         """Return the weighted sum of magnitudes."""
         return [self._xp.sum(self._weights * self._xp.abs(x))]
 
 
-def _weighted(objective: Objective, penalty: Any, constraint: Any) -> Orthants:
+def _weighted(objective: Objective, penalty: Tree, constraint: Tree) -> Orthants:
     # The weights of the L1 parts of penalties; what is smooth of them joins the objective.
     if constraint is not None:
         msg = "constraint: OWLQN does not support constraints; use ProximalGradient"
@@ -65,7 +65,7 @@ def _weighted(objective: Objective, penalty: Any, constraint: Any) -> Orthants:
     return Orthants(space.xp, space.pack(structure.unflatten(weights), "penalty"))
 
 
-def _split(penalty: Any, place: str) -> tuple[Any, Any]:
+def _split(penalty: Tree, place: str) -> tuple[Array, Array]:
     # The weight of the L1 part, which may be an array, and the smooth part.
     if penalty is None or penalty.smooth:
         return 0.0, penalty

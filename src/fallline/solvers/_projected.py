@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from .._arrays._types import Array, Number, Tree
 from ._limited_memory import CHANGE, DIRECTION, GRADIENT, PAIRS, LimitedMemoryRun
 from ._search import NoProgress, Trial, no_step, strong_wolfe
 
@@ -17,31 +18,31 @@ class Region(ABC):
 
     sloped: ClassVar[bool] = False  # whether the slopes of the path of a search are known
 
-    def feasible(self, x: Any) -> Any:
+    def feasible(self, x: Array) -> Array:
         """Return where a run that is to begin at `x` may begin: a hook."""
         return x
 
     @abstractmethod
-    def land(self, at: Trial, x: Any) -> Any:
+    def land(self, at: Trial, x: Array) -> Array:
         """Return where a step from `at` to `x` ends."""
 
     @abstractmethod
-    def pseudo(self, x: Any, gradient: Any) -> Any:
+    def pseudo(self, x: Array, gradient: Array) -> Array:
         """Return the pseudo-gradient: zero where no feasible direction goes down."""
 
     @abstractmethod
-    def turn(self, d: Any, pseudo: Any) -> Any:
+    def turn(self, d: Array, pseudo: Array) -> Array:
         """Return the part of a direction that may be taken."""
 
-    def bend(self, step: Any, change: Any) -> Any:
+    def bend(self, step: Number, change: Array) -> Array:
         """Return the part of the gradient's change that tells of the curvature: a hook."""
         return change
 
-    def penalty(self, x: Any) -> Sequence[Any]:
+    def penalty(self, x: Array) -> Sequence[Array]:
         """Return what is added to the objective, 0-d, or nothing: a hook."""
         return ()
 
-    def slopes(self, at: Trial, d: Any, trial: Trial) -> Sequence[Any]:
+    def slopes(self, at: Trial, d: Array, trial: Trial) -> Sequence[Array]:
         """Return the slopes of the path along `d` at its start and at a trial: a hook."""
         return ()
 
@@ -52,26 +53,26 @@ class ProjectedRun(LimitedMemoryRun):
     proximal = True
     remembers = (*LimitedMemoryRun.remembers, "_idle", "_lowest", "_least")
 
-    def _restrict(self, penalty: Any, constraint: Any) -> None:
+    def _restrict(self, penalty: Tree, constraint: Tree) -> None:
         self._region: Region = self.solver._region(self.objective, penalty, constraint)
 
     def _forget(self) -> None:
         self._idle = 0  # iterations in a row with neither a lowest value nor a least gradient
         self._lowest = self._least = math.inf
 
-    def _feasible(self, x: Any) -> Any:
+    def _feasible(self, x: Array) -> Array:
         return self._region.feasible(x)
 
-    def _land(self, x: Any) -> Any:
+    def _land(self, x: Array) -> Array:
         return self._region.land(self.at, x)
 
-    def _pseudo(self, x: Any, gradient: Any) -> Any:
+    def _pseudo(self, x: Array, gradient: Array) -> Array:
         return self._region.pseudo(x, gradient)
 
-    def _penalty(self, x: Any) -> Sequence[Any]:
+    def _penalty(self, x: Array) -> Sequence[Array]:
         return self._region.penalty(x)
 
-    def _turn(self, d: Any, steep: Any) -> Any:
+    def _turn(self, d: Array, steep: Any) -> Array:
         return self._region.turn(d, steep)
 
     def _moving(self, trial: Trial) -> Sequence[tuple[int, Any]]:
@@ -79,7 +80,7 @@ class ProjectedRun(LimitedMemoryRun):
         change = self._region.bend(step, trial.gradient - self.at.gradient)
         return (DIRECTION, step), (CHANGE, change), (GRADIENT, trial.pseudo)
 
-    def _along(self, trial: Trial) -> Sequence[Any]:
+    def _along(self, trial: Trial) -> Sequence[Array]:
         slope = self.at.pseudo @ self._rows[DIRECTION, :]
         return [slope, *self._region.slopes(self.at, self._d, trial)]
 

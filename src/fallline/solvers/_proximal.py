@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .._arrays import _checks
+from .._arrays._types import Array, Number, Tree
 from ..stop import RelativeGradient
 from ._base import Run, Solver
 from ._search import NoProgress, Trial, no_step
@@ -18,9 +18,9 @@ from ._space import numbers
 
 @dataclass
 class _Start:  # of a step
-    x: Any
+    x: Array
     smooth: float
-    gradient: Any
+    gradient: Array
 
 
 class ProximalRun(Run):
@@ -31,7 +31,7 @@ class ProximalRun(Run):
     proximal = True
     default_stop = RelativeGradient()
 
-    def _setup(self, penalty: Any, constraint: Any) -> None:
+    def _setup(self, penalty: Tree, constraint: Tree) -> None:
         structure = self.space.structure
         penalties = structure.broadcast(penalty, "penalty")
         self._constraints = structure.broadcast(constraint, "constraint")
@@ -47,7 +47,7 @@ class ProximalRun(Run):
                 msg = f"{place}: {c!r} beside {p!r}: both must act on each element by itself"
                 raise ValueError(msg)
 
-    def _map(self, vector: Any, t: float) -> Any:
+    def _map(self, vector: Array, t: float) -> Array:
         # P: the proximal point of t times the penalty, then the projection.
         if not any(x is not None for x in (*self._penalties, *self._constraints)):
             return vector
@@ -62,16 +62,16 @@ class ProximalRun(Run):
                 leaves[i] = c(leaves[i])
         return self.space.pack(structure.unflatten(leaves), "constraint")
 
-    def _penalty(self, vector: Any) -> Any:
+    def _penalty(self, vector: Array) -> Number:
         # The value of the penalties that are not smooth.
         leaves = self.space.structure.flatten(self.space.unpack(vector), "x")
         pairs = zip(self._penalties, leaves, strict=True)
         values = [p.value(x) for p, x in pairs if p is not None and p.valued and x is not None]
         return sum(values[1:], values[0]) if values else None
 
-    def _begin(self, x: Any) -> None:
-        self._before: Any = None
-        self._previous: Any = None
+    def _begin(self, x: Array) -> None:
+        self._before: Array = None
+        self._previous: Array = None
         self._theta, self._d, self._bent = 0.0, None, False
         x = self._map(x, 0.0)
         value, gradient = self.objective(x)
@@ -96,7 +96,7 @@ class ProximalRun(Run):
         return self.solver.step_size is None
 
     @property
-    def _vanishing(self) -> tuple[Any, float]:
+    def _vanishing(self) -> tuple[Array, float]:
         return self.at.pseudo, self.at.t or 1.0
 
     @property
@@ -202,7 +202,7 @@ class FixedStepRun(ProximalRun):
         norm = peak / t if math.isfinite(steep) else math.nan
         return Trial(t, value + sum(more), math.nan, z, self._ahead[1], None, norm, step)
 
-    def _look(self, y: Any, arrays: Sequence[Any]) -> list[float]:
+    def _look(self, y: Array, arrays: Sequence[Array]) -> list[float]:
         # Evaluate where the next step begins, and read what this one was.
         value, gradient = self.objective(y)
         self._ahead = y, gradient
@@ -210,7 +210,7 @@ class FixedStepRun(ProximalRun):
         return [float(x) for x in got]
 
 
-def _elementwise(constraint: Callable[[Any], Any]) -> bool:
+def _elementwise(constraint: Callable[[Array], Array]) -> bool:
     return bool(getattr(constraint, "elementwise", False))
 
 

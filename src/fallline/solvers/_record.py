@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from .._arrays._types import Array, Tree
 from ..stop._seen import Seen
 from ._space import AbstractSpace
 
@@ -40,26 +41,26 @@ class Record(Seen):
     evaluations: int
     step_length: float
     _space: AbstractSpace
-    _x: Any
-    _gradient: Any
-    _before: Any
-    shortened: Any = False
-    _steep: Any = None  # what is to vanish, if that is not the gradient, times `_unit`
+    _x: Array
+    _gradient: Array
+    _before: Array
+    shortened: Array = False
+    _steep: Array = None  # what is to vanish, if that is not the gradient, times `_unit`
     _unit: float = 1.0
     _outlook: tuple[float, float] = (0.0, 0.0)  # of the run
     _valued: bool = True  # else there is no function to give a value
 
     @property
-    def x(self) -> Any:
+    def x(self) -> Tree:
         """The point; its arrays are read-only, or copies if the library has none such."""
         return self._space.shown(self._x)
 
     @property
-    def gradient(self) -> Any:
+    def gradient(self) -> Tree:
         """The gradient, like `x`."""
         return self._space.shown(self._gradient)
 
-    def scaled_gradient(self) -> Any:
+    def scaled_gradient(self) -> Array:
         """Return the largest product of `gradient_norm`'s elements and the point's, as at least 1.
 
         This synchronises with the device.

@@ -15,6 +15,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks, _files
 from .._arrays._trees import Structure
+from .._arrays._types import Array, FilePath, Json, Method, Number, RunView, Tree
 from ..optimizer import _describe, _saving
 from ..optimizer._inner import Inner
 from ..optimizer._values import Reader, Writer
@@ -30,9 +31,14 @@ _ENTRIES = ("method", "evaluations", "stop", "history", "callbacks", "best", "la
 
 
 def save(
-    path: Any, run: Any, method: Any, look: Any, *, more: Mapping[str, Any] | None = None,
-    arrays: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
+    path: FilePath,
+    run: RunView,
+    method: Method,
+    look: Any,
+    *,
+    more: Mapping[str, Json] | None = None,
+    arrays: Mapping[str, Array] | None = None,
+) -> None:
     """Write a file.
 
     Parameters
@@ -85,7 +91,7 @@ def save(
     _files.write(path, _saving.KIND, _saving.VERSION, header, stored)
 
 
-def load(path: Any, run: Any, method: Any, look: Any) -> list[tuple[Any, Any]]:
+def load(path: FilePath, run: RunView, method: Method, look: Any) -> list[tuple[Any, Any]]:
     """Go on from a file: put what it holds into a run that has not begun.
 
     Returns the callbacks of which the file knows something, with that.
@@ -132,9 +138,9 @@ def load(path: Any, run: Any, method: Any, look: Any) -> list[tuple[Any, Any]]:
     return matched(look.hooks, states)
 
 
-def _reader(file: Any, space: Any) -> tuple[Reader, Callable[[str, Any], Any]]:
+def _reader(file: Any, space: Any) -> tuple[Reader, Callable[[str, Array], Array]]:
     # What a file says of itself is compared with the vectors of the run.
-    def checked(name: str, value: Any) -> Any:
+    def checked(name: str, value: Number) -> Any:
         if value is not None and name in _VECTORS and tuple(value.shape) != (space.size,):
             raise file.error(f"its {name.strip('_')} is not of the size of x0")
         return value
@@ -145,7 +151,7 @@ def _reader(file: Any, space: Any) -> tuple[Reader, Callable[[str, Any], Any]]:
     return reader, checked
 
 
-def _like(space: Any) -> Any:
+def _like(space: Any) -> Array:
     return space.structure.unflatten(space._like)
 
 
@@ -164,12 +170,14 @@ def matched(hooks: Sequence[Any], states: Sequence[tuple[str, Any]]) -> list[tup
     return pairs
 
 
-def _described(method: Any) -> Any:
+def _described(method: Method) -> Any:
     # The rules of an Optimizer are described in the file anyway.
     return _describe.described(method) if isinstance(method, Solver) else None
 
 
-def _compare(path: Any, file: Any, saved: Any, run: Any, method: Any, look: Any) -> None:
+def _compare(
+    path: FilePath, file: Any, saved: Json, run: RunView, method: Method, look: Any
+) -> None:
     # Check that a file is of the same method, of the same arrays, and records the same numbers.
     place, described = f"resume: {str(path)!r}", _described(method)
     if saved["method"] != described:
@@ -198,14 +206,14 @@ def _compare(path: Any, file: Any, saved: Any, run: Any, method: Any, look: Any)
                 raise _files.FileError(f"{place}: {what}")
 
 
-def _memory(saved: Any, look: Any) -> Any:
+def _memory(saved: Json, look: Any) -> Any:
     # What the conditions knew, if they are the same; others begin afresh.
     if saved["condition"] != _describe.described(look.stop):
         return look.memory
     return _checks.like_numbers("resume: stop", look.memory, saved["memory"])
 
 
-def _leaves(structure: Structure, tree: Any) -> list[tuple[str, tuple[Any, ...], Any]]:
+def _leaves(structure: Structure, tree: Tree) -> list[tuple[str, tuple[Any, ...], Any]]:
     # The name of a member, the path and the array of each leaf.
     leaves = structure.flatten(tree, "x")
     return [
@@ -214,7 +222,7 @@ def _leaves(structure: Structure, tree: Any) -> list[tuple[str, tuple[Any, ...],
     ]
 
 
-def _series(writer: Writer, space: Any, name: str, values: list[Any]) -> Any:
+def _series(writer: Writer, space: Any, name: str, values: list[Array]) -> Array:
     # What the history keeps of one name: numbers, or trees.
     place = f"minimize/history/{name}"
     if name == "x":
@@ -222,9 +230,9 @@ def _series(writer: Writer, space: Any, name: str, values: list[Any]) -> Any:
     return writer.pack(place, np.asarray(values) if values else [])
 
 
-def _listed(reader: Reader, space: Any, name: str, x: Any) -> list[Any]:
+def _listed(reader: Reader, space: Any, name: str, x: Array) -> list[Array]:
     found = reader.read(x)
     if name == "x":
         return [space.shown(row) for row in found]
-    values: list[Any] = found if isinstance(found, list) else found.tolist()
+    values: list[Array] = found if isinstance(found, list) else found.tolist()
     return values

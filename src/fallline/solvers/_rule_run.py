@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .. import _arrays
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Fun, Tree
 from ..optimizer import Optimizer
 from ._objective import Objective
 from ._record import Record
@@ -30,12 +30,12 @@ class RuleRun:
 
     def __init__(
         self,
-        rule: Any,
-        fun: Callable[..., Any] | None,
-        x0: Any,
+        rule: Tree,
+        fun: Fun | None,
+        x0: Tree,
         *,
-        penalty: Any = None,
-        constraint: Any = None,
+        penalty: Tree = None,
+        constraint: Tree = None,
         begin: bool = True,
         **options: Any,
     ) -> None:
@@ -57,7 +57,7 @@ class RuleRun:
             constraint=structure.unflatten(constraints),
         )
         self.iteration = 0
-        self._seen: Any = None
+        self._seen: Array = None
         if begin:
             self._evaluate()
 
@@ -106,7 +106,7 @@ class RuleRun:
         )  # fmt: skip
 
 
-def copied(structure: Structure, tree: Any) -> Any:
+def copied(structure: Structure, tree: Tree) -> Tree:
     """Return a tree of copies of its arrays; those that cannot be written stay."""
     leaves = structure.flatten(tree, "x")
     return structure.unflatten(

@@ -11,12 +11,13 @@ import numpy as np
 
 from .. import stop
 from .._arrays import _checks
+from .._arrays._types import Array, Fun, Method, Tree
 from . import _methods
 from ._minimize import MinimizeResult, minimize
 from ._record import Record
 
 
-def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., MinimizeResult]:
+def scipy_method(method: Method = "lbfgs", **options: Any) -> Callable[..., MinimizeResult]:
     """Return a method for ``scipy.optimize.minimize``.
 
     Parameters
@@ -43,14 +44,14 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
     chosen = _methods.get(method)
 
     def run(
-        fun: Callable[..., Any],
-        x0: Any,
+        fun: Fun,
+        x0: Tree,
         args: Any = (),
         *,
         jac: Any = None,
         bounds: Any = None,
         constraints: Any = (),
-        callback: Callable[..., Any] | None = None,
+        callback: Fun | None = None,
         tol: float | None = None,
         maxiter: int | None = None,
         **others: Any,
@@ -72,10 +73,10 @@ def scipy_method(method: Any = "lbfgs", **options: Any) -> Callable[..., Minimiz
         x0 = np.asarray(x0, dtype=np.result_type(x0, np.float32))
 
         # Like SciPy's own methods these hand out copies: the function may write into its point.
-        def value(x: Any, *more: Any) -> Any:
+        def value(x: Array, *more: Any) -> Array:
             return fun(np.copy(x), *more)
 
-        def gradient(x: Any, *more: Any) -> Any:
+        def gradient(x: Array, *more: Any) -> Tree:
             return np.asarray(jac(np.copy(x), *more), dtype=x0.dtype)
 
         return minimize(value, x0, method=chosen, gradient=gradient, args=args, **given)
@@ -94,7 +95,7 @@ _ELSEWHERE = {
 }
 
 
-def _refuse(constraints: Any, others: dict[str, Any]) -> None:
+def _refuse(constraints: Any, others: dict[str, Array]) -> None:
     # The arguments and options that say something which is not known here.
     arguments = {"constraints": constraints, "hess": None, "hessp": None}
     for name, value in {**arguments, **others}.items():
@@ -109,7 +110,7 @@ def _refuse(constraints: Any, others: dict[str, Any]) -> None:
         raise ValueError(msg)
 
 
-def _called(callback: Callable[..., Any]) -> Callable[[Record], Any]:
+def _called(callback: Fun) -> Callable[[Record], object]:
     # By SciPy's protocol the name of the only parameter tells what a callback wants.
     try:
         wants = set(inspect.signature(callback).parameters)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .._arrays._types import Array
+
 UNBOUNDED = "the objective falls without bound along a line"
 
 
@@ -17,11 +19,11 @@ class Trial:
     t: float
     value: float
     slope: float
-    x: Any = None
-    gradient: Any = None
-    measured: Any = None
+    x: Array = None
+    gradient: Array = None
+    measured: Array = None
     norm: float = math.nan
-    pseudo: Any = None
+    pseudo: Array = None
     shortened: bool = False
     path: Any = ()
 
@@ -31,7 +33,7 @@ class Trial:
         return math.isfinite(self.value) and math.isfinite(self.slope)
 
     @property
-    def steep(self) -> Any:
+    def steep(self) -> Array:
         """What is to vanish: the pseudo-gradient, or the gradient where there is none."""
         return self.gradient if self.pseudo is None else self.pseudo
 

@@ -17,6 +17,7 @@ from .. import _arrays
 from .._arrays import _checks
 from .._arrays._shards import is_sharded
 from .._arrays._trees import Structure
+from .._arrays._types import Array, HostArray, Number, Tree
 
 _BLOCK = 8192  # columns; 23 rows of them are 1.5 MB
 
@@ -41,7 +42,7 @@ class AbstractSpace(ABC):
         Number of their rows.
     """
 
-    def __init__(self, x0: Any) -> None:
+    def __init__(self, x0: Tree) -> None:
         self.structure = Structure(x0)
         self._like = self.structure.flatten(x0, "x0")
         arrays = [(i, p) for i, p in enumerate(self._like) if p is not None]
@@ -73,46 +74,46 @@ class AbstractSpace(ABC):
         self.size = end
 
     @abstractmethod
-    def _length(self, p: Any) -> int:
+    def _length(self, p: Array) -> int:
         """Return how many rows a leaf has."""
 
     @abstractmethod
-    def _flat(self, x: Any) -> Any:
+    def _flat(self, x: Array) -> Array:
         """Return a leaf as rows."""
 
     @abstractmethod
-    def _shaped(self, piece: Any, p: Any) -> Any:
+    def _shaped(self, piece: Array, p: Array) -> Array:
         """Return rows in the shape of a leaf."""
 
     @abstractmethod
-    def peak(self, vector: Any) -> Any:
+    def peak(self, vector: Array) -> Array:
         """Return the largest magnitude of a problem's elements, on their device; NaN beside one."""
 
     @abstractmethod
-    def value(self, value: Any) -> Any:
+    def value(self, value: Number) -> Array:
         """Return what `fun` gave for the value, after a check where that is not done later."""
 
     @abstractmethod
-    def penalty(self, penalty: Any, leaf: Any) -> Any:
+    def penalty(self, penalty: Tree, leaf: Array) -> Tree:
         """Return the value of a penalty."""
 
     @abstractmethod
-    def read(self, number: Any) -> Any:
+    def read(self, number: Array) -> Any:
         """Return a number in the form that records have."""
 
     @abstractmethod
-    def lengths(self, step: Any, x: Any) -> tuple[Any, Any]:
+    def lengths(self, step: Number, x: Array) -> tuple[Any, Any]:
         """Return the Euclidean norms of a step and of a point, as numbers of a record."""
 
     @abstractmethod
-    def broken(self, numbers: Sequence[Any]) -> Any:
+    def broken(self, numbers: Sequence[Array]) -> Any:
         """Return whether one of the numbers of a record is not finite."""
 
     @abstractmethod
-    def not_finite(self, norm: Any, gradient: Any, iteration: Any) -> str:
+    def not_finite(self, norm: Array, gradient: Array, iteration: Any) -> str:
         """Return in words what is not finite where something is."""
 
-    def pack(self, tree: Any, argument: str) -> Any:
+    def pack(self, tree: Tree, argument: str) -> Array:
         """Return a tree as a new vector, after a check against x0."""
         if self._simple and self._fits(tree):
             return self._flat(self.xp.astype(tree, self.dtype, copy=True))
@@ -134,11 +135,11 @@ class AbstractSpace(ABC):
             return self.xp.astype(pieces[0], self.dtype, copy=True)
         return self.xp.concat([self.xp.astype(x, self.dtype, copy=False) for x in pieces])
 
-    def _fits(self, x: Any) -> bool:
+    def _fits(self, x: Array) -> bool:
         p = self.like
         return self.host and type(x) is type(p) and x.dtype == p.dtype and x.shape == p.shape
 
-    def unpack(self, vector: Any) -> Any:
+    def unpack(self, vector: Array) -> Tree:
         """Return a vector as a tree like x0, of views where they are possible."""
         if self._simple and vector.dtype == self.like.dtype:
             return self.structure.unflatten([self._shaped(vector, self.like)])
@@ -149,12 +150,12 @@ class AbstractSpace(ABC):
             ]
         )
 
-    def shown(self, vector: Any) -> Any:
+    def shown(self, vector: Array) -> Tree:
         """Return a vector as a tree through which it cannot be changed."""
         leaves = self.structure.flatten(self.unpack(vector), "x")
         return self.structure.unflatten([p if p is None else _arrays.shielded(p) for p in leaves])
 
-    def _leaf(self, p: Any, piece: Any, paired: bool) -> Any:
+    def _leaf(self, p: Array, piece: Array, paired: bool) -> Array:
         if paired:
             half = piece.shape[0] // 2
             re, im = (self._shaped(x, p) for x in (piece[:half, ...], piece[half:, ...]))
@@ -166,32 +167,32 @@ class AbstractSpace(ABC):
 class Space(AbstractSpace):
     """The vectors that stand for trees like `x0`."""
 
-    def _length(self, p: Any) -> int:
+    def _length(self, p: Array) -> int:
         return math.prod(p.shape)
 
-    def _flat(self, x: Any) -> Any:
+    def _flat(self, x: Array) -> Array:
         return self.xp.reshape(x, (-1,))
 
-    def _shaped(self, piece: Any, p: Any) -> Any:
+    def _shaped(self, piece: Array, p: Array) -> Array:
         return self.xp.reshape(piece, p.shape)
 
-    def peak(self, vector: Any) -> Any:
+    def peak(self, vector: Array) -> Array:
         """Return the largest magnitude of a vector, 0-d on its device; NaN if there is one."""
         return self.xp.max(self.xp.abs(vector)) if self.size else self.xp.sum(vector)
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Number) -> Array:
         """Return the value as it is: `numbers` checks it."""
         return value
 
-    def penalty(self, penalty: Any, leaf: Any) -> Any:
+    def penalty(self, penalty: Tree, leaf: Array) -> Tree:
         """Return the value of a penalty, 0-d."""
         return penalty.value(leaf)
 
-    def read(self, number: Any) -> float:
+    def read(self, number: Array) -> float:
         """Return a number on the host, which synchronises with the device."""
         return float(numbers(self, 0.0, [number])[1])
 
-    def lengths(self, step: Any, x: Any) -> tuple[float, float]:
+    def lengths(self, step: Number, x: Array) -> tuple[float, float]:
         """Return two Euclidean norms on the host, which synchronises with the device once."""
         xp = self.xp
         squares = numbers(self, 0.0, [xp.sum(step * step), xp.sum(x * x)])[1:]
@@ -201,18 +202,18 @@ class Space(AbstractSpace):
         """Return whether one of some numbers is not finite."""
         return not all(map(math.isfinite, numbers))
 
-    def not_finite(self, norm: float, gradient: Any, iteration: int) -> str:
+    def not_finite(self, norm: float, gradient: Array, iteration: int) -> str:
         """Return the value, or the leaf of the gradient, that is not finite."""
         leaf = self._worst(gradient)
         what = "value" if math.isfinite(norm) or leaf is None else f"gradient{leaf}"
         return f"the {what} is not finite in iteration {iteration}"
 
-    def zeros(self, rows: int) -> Any:
+    def zeros(self, rows: int) -> Array:
         """Return a matrix of zeros with a row for each of some vectors."""
         with _arrays.on_device(self.like):
             return self.xp.zeros((rows, self.size), dtype=self.dtype, **_arrays.placed(self.like))
 
-    def products(self, rows: Any, n: int) -> Any:
+    def products(self, rows: Array, n: int) -> Array:
         """Return the inner products of the first `n` rows with all, (n, rows)."""
         if not self.host or self.size <= 2 * _BLOCK:
             return rows[:n, :] @ rows.T
@@ -223,7 +224,7 @@ class Space(AbstractSpace):
             out += block[:n] @ block.T
         return out
 
-    def _worst(self, vector: Any) -> str | None:
+    def _worst(self, vector: Array) -> str | None:
         # The name below x0 of the first leaf of a vector that is not finite, if any.
         for span, path in zip(self._spans, self.structure.paths, strict=True):
             if not np.isfinite(_arrays.to_numpy(vector[span])).all():
@@ -231,7 +232,7 @@ class Space(AbstractSpace):
         return None
 
 
-def numbers(space: Space, value: Any, measured: Sequence[Any]) -> np.ndarray[Any, Any]:
+def numbers(space: Space, value: Number, measured: Sequence[Array]) -> HostArray:
     """Return a value of the objective and other small arrays as one vector on the host.
 
     This synchronises with the device once, whatever the number of arrays.
@@ -254,7 +255,7 @@ def numbers(space: Space, value: Any, measured: Sequence[Any]) -> np.ndarray[Any
     return _read(space, [space.xp.astype(value, space.dtype, copy=False), *measured])
 
 
-def _read(space: Space, arrays: Sequence[Any]) -> np.ndarray[Any, Any]:
+def _read(space: Space, arrays: Sequence[Array]) -> HostArray:
     if not arrays:
         return np.zeros(0)
     if space.host:

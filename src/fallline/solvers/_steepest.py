@@ -6,9 +6,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .._arrays import _checks
+from .._arrays._types import Array
 from ._base import Solver
 from ._line_run import LineRun
 from ._search import Trial, armijo, strong_wolfe
@@ -29,7 +29,7 @@ class SteepestDescentRun(LineRun):
         self._d = -self.at.gradient
         self.at.slope = -square
 
-    def _measured(self, trial: Trial) -> Sequence[Any]:
+    def _measured(self, trial: Trial) -> Sequence[Array]:
         square = trial.gradient @ trial.gradient
         return [square] if self._d is None else [trial.gradient @ self._d, square]
 

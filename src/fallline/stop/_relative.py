@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Number
 from ._conditions import Condition, Epsilon, Findings, Judge, Memory, Verdict
 from ._seen import Seen
 
@@ -133,7 +133,7 @@ class RelativeDecrease(Condition):
         return judge
 
 
-def _counted(truth: Any) -> Any:
+def _counted(truth: Array) -> Number:
     # 1 or 0.
     if not _arrays.is_array(truth):
         return int(truth)

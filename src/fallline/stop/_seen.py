@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from .._arrays._types import Number
+
 
 class Seen:
     """Base of what stands for an iteration: records, and their like in loops and epochs.
@@ -23,7 +25,7 @@ class Seen:
         How far the objective and the point have to go yet, where the steps of a run do not tell.
     """
 
-    value: Any
+    value: Number
     gradient_norm: Any
     iteration: Any
     evaluations: Any
@@ -35,7 +37,7 @@ class Seen:
         """Return the norms of the last step and of the point; a step without end if unknown."""
         return inf, inf
 
-    def scaled_gradient(self) -> Any:
+    def scaled_gradient(self) -> Number:
         """Return the largest product of the gradient and the point, infinite if unknown."""
         return inf
 

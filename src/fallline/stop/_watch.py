@@ -11,6 +11,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks, _looks, _reductions
 from .._arrays._trees import Structure
+from .._arrays._types import Array, Json, Number, Tree
 from ._seen import Seen
 
 
@@ -41,12 +42,12 @@ class Watch:
     (0.0625, 5, 'the objective is at most 0.1', True)
     """
 
-    def __init__(self, condition: Any, every: int = 1) -> None:
+    def __init__(self, condition: Array, every: int = 1) -> None:
         self.condition, self.every = condition, _checks.count("every", every, 1)
         self.verdict: Any = None
         self.calls = 0
         self._before: Any = None
-        self._epsilon, self._memory = 2.0**-52, dict[str, Any]()
+        self._epsilon, self._memory = 2.0**-52, dict[str, Json]()
         self._judge = condition._judge(lambda: self._epsilon, self._memory)
 
     def __repr__(self) -> str:
@@ -58,7 +59,9 @@ class Watch:
         """Return how a copy is made: its judges have a memory of their own."""
         return _made, (self.condition, self.every, self.state_dict(), self.verdict)
 
-    def __call__(self, value: Any = None, *, gradient: Any = None, params: Any = None) -> bool:
+    def __call__(
+        self, value: Number = None, *, gradient: Array = None, params: Tree = None
+    ) -> bool:
         """Record an iteration, and return whether to stop.
 
         Parameters
@@ -97,11 +100,11 @@ class Watch:
                 self._before = look.copied() if ahead else None
         return self.verdict is not None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Json]:
         """Return what the condition remembers, as plain numbers."""
         return {"calls": self.calls, "memory": copy.deepcopy(self._memory)}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Json]) -> None:
         """Continue from a state; time counts up to the last check before it was saved.
 
         Parameters
@@ -121,14 +124,14 @@ class Watch:
         self.verdict = self._before = None
 
 
-def _made(condition: Any, every: int, state: dict[str, Any], verdict: Any) -> Watch:
+def _made(condition: Array, every: int, state: dict[str, Tree], verdict: Any) -> Watch:
     watch = Watch(condition, every)
     watch.load_state_dict(state)
     watch.verdict = verdict
     return watch
 
 
-def fill(memory: dict[str, Any], saved: Mapping[str, Any]) -> None:
+def fill(memory: dict[str, Json], saved: Mapping[str, Json]) -> None:
     """Put saved numbers into the memory of judges, in place: they hold these dicts."""
     for key, x in saved.items():
         if isinstance(x, dict):
@@ -150,7 +153,9 @@ class Iteration(Seen):
         The leaves of params in the iteration before.
     """
 
-    def __init__(self, value: Any, gradient: Any, params: Any, calls: int, before: Any) -> None:
+    def __init__(
+        self, value: Number, gradient: Array, params: Tree, calls: int, before: Any
+    ) -> None:
         self._given, self._before = {"gradient": gradient, "params": params}, before
         self._value, self.iteration, self.evaluations = value, calls - 1, calls
 
@@ -220,17 +225,17 @@ class Iteration(Seen):
                 _checks.floating(place, x)
                 yield place, _arrays.detached(x)
 
-    def copied(self) -> list[Any]:
+    def copied(self) -> list[Array]:
         """Return copies of the leaves of params, on their device."""
         return [_arrays.moved(p, p, p.dtype) for _, p in self.leaves("params")]
 
 
-def _minus(x: Any, y: Any) -> Any:
+def _minus(x: Array, y: Array) -> Number:
     with _arrays.guard(x)():
         return _arrays.unscalar(_arrays.widened(x) - _arrays.widened(y))
 
 
-def _scaled(place: str, g: Any, p: Any) -> Any:
+def _scaled(place: str, g: Array, p: Array) -> Number:
     _checks.equal_shapes(place, g, p)
     with _arrays.guard(p)():
         xp = _arrays.namespace(p)
@@ -241,7 +246,7 @@ def _scaled(place: str, g: Any, p: Any) -> Any:
         return _arrays.unscalar(xp.stack(products))
 
 
-def _largest(leaves: list[Any]) -> float:
+def _largest(leaves: list[Array]) -> float:
     # The largest part of several arrays, put together on the device of the first.
     found = [_looks.largest_part(x) for x in leaves]
     if not found:
@@ -252,5 +257,5 @@ def _largest(leaves: list[Any]) -> float:
         return _arrays.to_float(_arrays.unscalar(largest))
 
 
-def _norm(leaves: list[Any]) -> float:
+def _norm(leaves: list[Array]) -> float:
     return _reductions.hypotenuse([_arrays.to_float(_reductions.norm(x)) for x in leaves])

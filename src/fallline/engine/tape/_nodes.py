@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._arrays._types import Array
+
 
 class UnrecordableError(TypeError):
     """A formula does something that cannot be recorded; its steps are made one by one."""
@@ -38,5 +40,5 @@ class Source:
 
     ends: Any
     columns: Any
-    numbers: Any
+    numbers: Array
     width: int

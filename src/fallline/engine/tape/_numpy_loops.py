@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._arrays._types import Array
 from ._nodes import UnrecordableError
 
 # The name of the capsule tells which structure is inside.
@@ -119,7 +120,7 @@ def _pointer(owner: Any) -> int:
     return int(get(owner, KNOWN))
 
 
-def _trials(ufunc: Any, dtypes: str) -> Iterator[tuple[list[Any], list[int], Any, Any]]:
+def _trials(ufunc: Any, dtypes: str) -> Iterator[tuple[list[Array], list[int], Any, Any]]:
     # Operands, of which `None` is the result; lengths and strides; the result as NumPy has it.
     given = [_fixed(dtype, shift) for shift, dtype in enumerate(dtypes)]
     item = given[0].itemsize
@@ -145,13 +146,13 @@ def _fixed(dtype: str, shift: int) -> Any:
     return steps > 0 if dtype == "?" else (steps / 7).astype(dtype)
 
 
-def _call(loop: Loop, operands: Sequence[Any], lengths: list[int], strides: list[int]) -> int:
+def _call(loop: Loop, operands: Sequence[Array], lengths: list[int], strides: list[int]) -> int:
     addresses = [x.ctypes.data for x in operands]
     tables = [np.asarray(row, np.int64) for row in (addresses, lengths, strides)]
     function = _PROTOTYPE(loop.function)
     return int(function(loop.context, *(table.ctypes.data for table in tables), loop.data))
 
 
-def _bits(x: Any) -> bytes:
+def _bits(x: Array) -> bytes:
     # NaN counts as one number, since its bits are not promised.
     return np.where(x == x, x, np.nan).tobytes()

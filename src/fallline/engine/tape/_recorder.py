@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._arrays._types import Array, Dtype, Fun, Number
 from .._layout import is_plain
 from ..program import UFUNCS, Program
 from . import _numpy_loops
@@ -27,15 +28,15 @@ class Recorder:
         The dtype of all numbers.
     """
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: Dtype) -> None:
         self.dtype = np.dtype(dtype)
         self.nodes: list[Node] = []
-        self.scalars: list[tuple[Any, str | float]] = []
+        self.scalars: list[tuple[Number, str | float]] = []
         self.writes: list[tuple[int, int]] = []
         self.xp = RecordedNamespace(self)
         self._known: dict[Any, int] = {}
 
-    def _node(self, op: str, args: tuple[int, ...], dtype: Any, size: int, detail: Any) -> int:
+    def _node(self, op: str, args: tuple[int, ...], dtype: Dtype, size: int, detail: Any) -> int:
         self.nodes.append(Node(op, args, np.dtype(dtype), size, detail))
         return len(self.nodes) - 1
 
@@ -46,14 +47,14 @@ class Recorder:
 
     # -- numbers that exist already -----------------------------------------------------------
 
-    def memory(self, x: Any) -> Recorded:
+    def memory(self, x: Array) -> Recorded:
         """Return the record of a NumPy array that the tape reads, and may write, in place."""
         if x.dtype != self.dtype or not is_plain(x):
             msg = "an array is not contiguous, or of another dtype"
             raise UnrecordableError(msg)
         return Recorded(self, self._once(("memory", id(x)), "memory", x.size, x), x.shape)
 
-    def rows(self, x: Any, count: int) -> Recorded:
+    def rows(self, x: Array, count: int) -> Recorded:
         """Return the next rows of an array, in the order that is given to `Tape.run`."""
         self.memory(x)
         size = count * (x.size // max(len(x), 1))
@@ -70,7 +71,7 @@ class Recorder:
 
     # -- operations ---------------------------------------------------------------------------
 
-    def ufunc(self, name: str, *operands: Any) -> Recorded:
+    def ufunc(self, name: str, *operands: Array) -> Recorded:
         """Return the result of a ufunc on arrays and numbers."""
         args = [self.operand(x) for x in operands]
         loop = _numpy_loops.find(name, "".join(self.nodes[a].dtype.char for a in args))
@@ -78,7 +79,7 @@ class Recorder:
         node = self._node(name, tuple(args), loop.result, math.prod(shape), loop)
         return Recorded(self, node, shape)
 
-    def where(self, condition: Any, x: Any, y: Any) -> Recorded:
+    def where(self, condition: Array, x: Array, y: Array) -> Recorded:
         """Return x where the condition holds, else y."""
         args = tuple(self.operand(a) for a in (condition, x, y))
         shape = _broadcast((condition, x, y))
@@ -88,7 +89,7 @@ class Recorder:
             raise UnrecordableError(msg)
         return Recorded(self, self._node("where", args, self.dtype, math.prod(shape), None), shape)
 
-    def total(self, x: Any) -> Recorded:
+    def total(self, x: Array) -> Recorded:
         """Return the sum of all elements."""
         if x.ndim > 1:
             msg = "sums of several axes are not recorded"
@@ -98,7 +99,7 @@ class Recorder:
         detail = _numpy_loops.find("add", self.dtype.char * 2)
         return Recorded(self, self._node("sum", (x.node,), self.dtype, 1, detail), ())
 
-    def matmul(self, a: Any, b: Any) -> Recorded:
+    def matmul(self, a: Array, b: Array) -> Recorded:
         """Return the product of a matrix and a vector."""
         if not (isinstance(b, Recorded) and a.ndim == 2 and b.shape == a.shape[1:]):
             msg = "products are recorded of a matrix and a vector"
@@ -127,7 +128,7 @@ class Recorder:
         if program.dtype != self.dtype.name or any(x.parts != 1 for x in program.arrays):
             msg = "rules are recorded for real numbers of one precision"
             raise UnrecordableError(msg)
-        done: list[Any] = []
+        done: list[Array] = []
         for op, args in program.lines:
             if op == "load":
                 done.append(arrays[args[0]])
@@ -146,7 +147,7 @@ class Recorder:
         place = self.scalars.index((key, name))
         return Recorded(self, self._once(("scalar", place), "scalar", 1, place), ())
 
-    def operand(self, x: Any) -> int:
+    def operand(self, x: Array) -> int:
         """Return the node of an array or of a number."""
         if isinstance(x, Recorded) and x.recorder is self and not x.transposed:
             return x.node
@@ -156,7 +157,7 @@ class Recorder:
         raise UnrecordableError(msg)
 
 
-def _broadcast(operands: Any) -> tuple[int, ...]:
+def _broadcast(operands: Array) -> tuple[int, ...]:
     shapes = {x.shape for x in operands if isinstance(x, Recorded)}
     if len(shapes - {()}) > 1:
         msg = "arrays of different shapes are not recorded"
@@ -164,8 +165,8 @@ def _broadcast(operands: Any) -> tuple[int, ...]:
     return max(shapes, key=len)
 
 
-def _method(name: str, *, swapped: bool = False) -> Callable[..., Any]:
-    def method(self: Recorded, *other: Any) -> Any:
+def _method(name: str, *, swapped: bool = False) -> Fun:
+    def method(self: Recorded, *other: Array) -> Any:
         operands = (*other, self) if swapped else (self, *other)
         return self.recorder.ufunc(name, *operands)
 
@@ -212,7 +213,7 @@ class Recorded:
             raise UnrecordableError(msg)
         return Recorded(self.recorder, self.node, self.shape[::-1], not self.transposed)
 
-    def __matmul__(self, other: Any) -> Recorded:
+    def __matmul__(self, other: Array) -> Recorded:
         return self.recorder.matmul(self, other)
 
     def _refuse(self, *_: Any) -> Any:
@@ -250,7 +251,7 @@ class SparseRows:
         count = self.shape[self.transposed]
         return SparseRows(self.recorder, self.source, count, not self.transposed)
 
-    def __matmul__(self, other: Any) -> Recorded:
+    def __matmul__(self, other: Array) -> Recorded:
         return self.recorder.matmul(self, other)
 
 
@@ -267,36 +268,36 @@ class RecordedNamespace:
     def __getattr__(self, name: str) -> Callable[..., Recorded]:
         return lambda *operands: self._recorder.ufunc(UFUNCS.get(name, name), *operands)
 
-    def where(self, condition: Any, x: Any, y: Any) -> Any:
+    def where(self, condition: Array, x: Array, y: Array) -> Array:
         """Return x where the condition holds, else y."""
         return self._recorder.where(condition, x, y)
 
-    def sum(self, x: Any, axis: int | None = None) -> Any:
+    def sum(self, x: Array, axis: int | None = None) -> Array:
         """Return the sum of all elements."""
         return self._recorder.total(x)
 
-    def astype(self, x: Any, dtype: Any, copy: bool = True) -> Any:
+    def astype(self, x: Array, dtype: Dtype, copy: bool = True) -> Array:
         """Return the array, which must have this dtype."""
         if x.dtype != dtype:
             msg = "other dtypes are not recorded"
             raise UnrecordableError(msg)
         return x
 
-    def reshape(self, x: Any, shape: Any) -> Any:
+    def reshape(self, x: Array, shape: Any) -> Array:
         """Return the array, which must have this shape."""
         if tuple(shape) != x.shape:
             msg = "other shapes are not recorded"
             raise UnrecordableError(msg)
         return x
 
-    def zeros_like(self, x: Any) -> float:
+    def zeros_like(self, x: Array) -> float:
         """Return the number 0, which acts like an array of zeros."""
         return 0.0
 
-    def ones_like(self, x: Any) -> float:
+    def ones_like(self, x: Array) -> float:
         """Return the number 1."""
         return 1.0
 
-    def full_like(self, x: Any, value: float) -> float:
+    def full_like(self, x: Array, value: float) -> float:
         """Return the number."""
         return float(value)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from ..._arrays._types import Array, Dtype, Number
 from .. import _compile
 from ._nodes import UnrecordableError
 from ._recorder import Recorded, Recorder
@@ -44,7 +44,7 @@ class Tape:
         self._scalars = writer.scalars
         self._kept = [node.detail for node in recorder.nodes]  # whose addresses are in lines
 
-    def run(self, order: Any, first: int, count: int, scalars: Any, outcome: Outcome) -> None:
+    def run(self, order: Array, first: int, count: int, scalars: Number, outcome: Outcome) -> None:
         """Run the tape on the next rows, once for each row of `scalars`.
 
         Parameters
@@ -83,12 +83,12 @@ class Outcome:
         The dtype of the values.
     """
 
-    def __init__(self, times: int, dtype: Any) -> None:
+    def __init__(self, times: int, dtype: Dtype) -> None:
         self.all_values, self.done = np.empty(times, dtype), np.zeros(1, np.int64)
         self.whole = True
 
     @property
-    def values(self) -> Any:
+    def values(self) -> Array:
         """The values of the completed runs."""
         return self.all_values[: int(self.done[0])]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._arrays._types import Array
 from . import _numpy_loops
 from ._nodes import Node
 from ._recorder import Recorder
@@ -189,7 +190,7 @@ def _line(
     return line
 
 
-def _aligned(size: int) -> Any:
+def _aligned(size: int) -> Array:
     memory = np.zeros(size + ALIGNED, np.uint8)
     shift = -memory.ctypes.data % ALIGNED
     return memory[shift : shift + size]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
+from ..._arrays._types import Array, Fun, Method, Tree
 from ...penalties import L2
 from ...stop import Condition, NonFinite, Verdict
 from .._base import INTERRUPTED, Solver
@@ -28,7 +29,7 @@ _RUNS: dict[type[Solver], type[BatchedRun]] = {
 
 
 def start_batch(
-    method: Any, fun: Callable[..., Any], x0: Any, *, constraint: Any = None, **options: Any
+    method: Method, fun: Fun, x0: Tree, *, constraint: Tree = None, **options: Any
 ) -> BatchedRun | BatchedRuleRun:
     """Return a run of many problems side by side.
 
@@ -63,9 +64,9 @@ def finish(
     stop: Condition | None,
     max_iterations: int,
     every: int,
-    callback: Callable[[Record], Any] | None,
-    keep: dict[str, Callable[[Record], Any]],
-) -> dict[str, Any]:
+    callback: Callable[[Record], object] | None,
+    keep: dict[str, Callable[[Record], object]],
+) -> dict[str, Array]:
     """Advance a batch until every problem has ended.
 
     Parameters
@@ -109,8 +110,8 @@ class BatchMonitor:
         run: BatchedRun | BatchedRuleRun,
         stop: Condition | None,
         max_iterations: int,
-        callback: Callable[[Record], Any] | None,
-        keep: dict[str, Callable[[Record], Any]],
+        callback: Callable[[Record], object] | None,
+        keep: dict[str, Callable[[Record], object]],
     ) -> None:
         self._run, self._most, self._callback, self._keep = run, max_iterations, callback, keep
         epsilon = run.space.epsilon
@@ -122,7 +123,7 @@ class BatchMonitor:
         self._ended = 0
         self._read: Any = None
         self._best: Stand | None = None
-        self._seen: Any = -1
+        self._seen: Array = -1
 
     def __call__(self) -> bool:
         """Judge the problems, freeze those that have ended, and tell whether some go on."""
@@ -149,7 +150,7 @@ class BatchMonitor:
                 run.freeze(self._codes == 0, broken, best)
         return ended < codes.size
 
-    def _judged(self, record: Record) -> tuple[Stand, Any]:
+    def _judged(self, record: Record) -> tuple[Stand, Array]:
         # Returns the best points, and which problems were found not finite.
         run, xp, at = self._run, self._run.space.xp, self._run.at
         best = at if self._best is None else self._best
@@ -179,7 +180,7 @@ class BatchMonitor:
         self._read = _arrays.to_numpy(self._codes)
         return True
 
-    def _mark(self, holds: Any, verdict: Verdict) -> None:
+    def _mark(self, holds: Array, verdict: Verdict) -> None:
         if holds is False:
             return
         if verdict not in self._verdicts:
@@ -188,7 +189,7 @@ class BatchMonitor:
         xp, new = self._run.space.xp, (self._codes == 0) & holds
         self._codes = self._codes + code * xp.astype(new, xp.int32)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Array]:
         """Return the entries of a `MinimizeResult`."""
         space, at, codes = self._run.space, self._run.at, self._read - 1
         good = np.array([v.success for v in self._verdicts], dtype=bool)[codes]

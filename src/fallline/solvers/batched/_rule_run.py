@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ... import _arrays
+from ..._arrays._types import Array, Tree
 from ...constraints import Constraint
 from ...optimizer import Optimizer
 from .._objective import Objective
@@ -23,7 +22,7 @@ class BatchedRuleRun:
 
     default_stop, _default_iterations = RuleRun.default_stop, RuleRun._default_iterations
 
-    def __init__(self, rule: Any, objective: Objective, x0: Any, constraint: Any = None):
+    def __init__(self, rule: Tree, objective: Objective, x0: Tree, constraint: Tree = None):
         self.objective, self.space = objective, objective.space
         structure = self.space.structure
         constraints = structure.broadcast(constraint, "constraint")
@@ -39,7 +38,7 @@ class BatchedRuleRun:
         self.limit: int | None = None
         self.ticks = self._seen = 0
         self._guard = _arrays.guard(self.space.like)
-        self._left: list[Any] | None = None  # where the frozen problems are
+        self._left: list[Array] | None = None  # where the frozen problems are
         self._evaluate()
         self.at = self._stand()
         xp, value = self.space.xp, self.at.value
@@ -62,7 +61,7 @@ class BatchedRuleRun:
             self._x = structure.unflatten(leaves)
         self._value, self._gradient = self.objective.at_tree(self._x)
 
-    def _mixed(self, p: Any, left: Any) -> Any:
+    def _mixed(self, p: Array, left: Array) -> Array:
         xp = self.space.xp
         running = xp.reshape(self.running, (self.space.problems, *(1,) * (p.ndim - 1)))
         return xp.where(running, p, left)
@@ -95,11 +94,11 @@ class BatchedRuleRun:
             self.space, at.x, at.gradient, self._before,
         )  # fmt: skip
 
-    def at_precision(self) -> Any:
+    def at_precision(self) -> Array:
         """Return that no problem is stuck by rounding."""
         return self.stuck
 
-    def freeze(self, running: Any, back: Any, best: Stand) -> None:
+    def freeze(self, running: Array, back: Array, best: Stand) -> None:
         """Freeze all problems but the running ones; some go back to a better point."""
         self.running = running
         self.at = chosen(self.space.xp, back, best, self.at)

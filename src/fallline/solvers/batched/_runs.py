@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 from ... import _arrays
+from ..._arrays._types import Array, Number, Scalars, Tree
 from ...stop import Condition
 from .._base import Run
 from .._lbfgs import LBFGS
@@ -34,7 +35,9 @@ class BatchedRun(ABC):
     default_stop: ClassVar[Condition | None] = Run.default_stop
     _default_iterations: ClassVar[int] = Run._default_iterations
 
-    def __init__(self, solver: Any, objective: Objective, x0: Any, constraint: Any = None) -> None:
+    def __init__(
+        self, solver: Any, objective: Objective, x0: Tree, constraint: Tree = None
+    ) -> None:
         self.solver, self.objective, self.space = solver, objective, objective.space
         if constraint is not None:
             msg = f"constraint: {type(solver).__name__} does not support constraints"
@@ -56,19 +59,19 @@ class BatchedRun(ABC):
             self._search = self._begin(self._first(square))
             self._tried = self._search.t
 
-    def _stand(self, x: Any) -> Stand:
+    def _stand(self, x: Array) -> Stand:
         value, gradient = self.objective(x)
         with self._guard():
             return Stand(x, value, gradient, self.space.peak(gradient))
 
-    def _first(self, square: Any) -> Any:
+    def _first(self, square: Array) -> Array:
         # As long as the step before, at first of length 1.
         xp = self.space.xp
         length = self._reach / xp.sqrt(xp.where(square > 0, square, 1.0 + self._zero))
         return xp.where(square > 0, length, 1.0 + self._zero)
 
     @abstractmethod
-    def _begin(self, t: Any) -> Any:
+    def _begin(self, t: Number) -> Array:
         """Return searches from where the problems stand."""
 
     @property
@@ -76,7 +79,7 @@ class BatchedRun(ABC):
         return Point(self._zero, self.at.value, self._slope)
 
     @property
-    def _noise(self) -> Any:
+    def _noise(self) -> Array:
         return 4 * self.space.epsilon * self.space.xp.abs(self.at.value)
 
     @abstractmethod
@@ -112,8 +115,8 @@ class BatchedRun(ABC):
 
     @abstractmethod
     def _turn(
-        self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
-    ) -> tuple[Any, Any]:
+        self, accepted: Array, failed: Array, old: Stand, new: Stand, trial: Point
+    ) -> tuple[Array, Array]:
         """Take other directions; return for which problems, and the first step lengths."""
 
     def look(self) -> Record:
@@ -124,14 +127,14 @@ class BatchedRun(ABC):
             self.space, at.x, at.gradient, self._before, self._shortened,
         )  # fmt: skip
 
-    def at_precision(self) -> Any:
+    def at_precision(self) -> Array:
         """Return whether rounding alone explains that no step lowers a problem."""
         xp, at = self.space.xp, self.at
         moved = self.space.dot(xp.abs(at.gradient), xp.abs(at.x))
         gain = xp.abs(self._slope) * self._tried
         return gain <= 100 * (self._noise + self.space.epsilon * moved)
 
-    def freeze(self, running: Any, back: Any, best: Stand) -> None:
+    def freeze(self, running: Array, back: Array, best: Stand) -> None:
         """Freeze all problems but the running ones; some go back to a better point."""
         self.running = running
         self.at = chosen(self.space.xp, back, best, self.at)
@@ -140,9 +143,9 @@ class BatchedRun(ABC):
 class CurvaturePair(NamedTuple):
     """A step and the change of the gradient along it, and one over their product, zero for none."""
 
-    s: Any
-    y: Any
-    rho: Any
+    s: Scalars
+    y: Array
+    rho: Array
 
 
 class BatchedLBFGSRun(BatchedRun):
@@ -159,15 +162,15 @@ class BatchedLBFGSRun(BatchedRun):
         self._gamma = 1.0 + self._zero
         self._fresh = self.running
 
-    def _begin(self, t: Any) -> Any:
+    def _begin(self, t: Number) -> Array:
         return begin_wolfe(self.space.xp, self._start, t)
 
     def _judged(self, trial: Point) -> Outcome:
         return strong_wolfe(self.space.xp, self._search, self._start, trial, noise=self._noise)
 
     def _turn(
-        self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
-    ) -> tuple[Any, Any]:
+        self, accepted: Array, failed: Array, old: Stand, new: Stand, trial: Point
+    ) -> tuple[Array, Array]:
         xp, dot = self.space.xp, self.space.dot
         y = new.gradient - old.gradient
         sy, yy = trial.t * dot(y, self._d), dot(y, y)
@@ -187,7 +190,7 @@ class BatchedLBFGSRun(BatchedRun):
         self._slope = xp.where(turned, slope, self._slope)
         return turned, xp.where(self._fresh, self._first(square), 1.0 + self._zero)
 
-    def _remember(self, bent: Any, new: CurvaturePair) -> None:
+    def _remember(self, bent: Array, new: CurvaturePair) -> None:
         xp, history = self.space.xp, self.solver.pairs(self.space.size)
         void = self._zero
         old = [CurvaturePair(s, y, xp.where(self._fresh, void, rho)) for s, y, rho in self._pairs]
@@ -198,7 +201,7 @@ class BatchedLBFGSRun(BatchedRun):
             longer = longer[1:]
         self._pairs = [chosen(xp, bent, a, b) for a, b in zip(longer, old, strict=True)]
 
-    def _direction(self, gradient: Any) -> Any:
+    def _direction(self, gradient: Array) -> Array:
         dot, steps = self.space.dot, []
         q = gradient
         for s, y, rho in reversed(self._pairs):
@@ -223,10 +226,10 @@ class BatchedSteepestDescentRun(BatchedRun):
         older = _arrays.full(self._zero, -math.inf, self._zero.dtype, shape)
         self._values = self._after(older, self.at.value)
 
-    def _after(self, values: Any, last: Any) -> Any:
+    def _after(self, values: Array, last: Array) -> Array:
         return self.space.xp.concat([values, last[None, :]], axis=0)
 
-    def _begin(self, t: Any) -> Any:
+    def _begin(self, t: Number) -> Array:
         size = self.solver.step_size
         if size == "wolfe":
             return begin_wolfe(self.space.xp, self._start, t)
@@ -245,8 +248,8 @@ class BatchedSteepestDescentRun(BatchedRun):
         return Outcome(self._search, self.running, ~self.running)
 
     def _turn(
-        self, accepted: Any, failed: Any, old: Stand, new: Stand, trial: Point
-    ) -> tuple[Any, Any]:
+        self, accepted: Array, failed: Array, old: Stand, new: Stand, trial: Point
+    ) -> tuple[Array, Array]:
         xp, t, before = self.space.xp, trial.t, self._slope
         square = self.space.dot(new.gradient, new.gradient)
         if self.solver.step_size == "barzilai-borwein":

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple, TypeVar
 
+from ..._arrays._types import Array, Namespace, Number
+
 T = TypeVar("T")
 
 
-def chosen(xp: Any, mask: Any, a: T, b: T) -> T:
+def chosen(xp: Namespace, mask: Array, a: T, b: T) -> T:
     """Return `a` where the mask holds, else `b`: arrays, or tuples of them."""
     if not isinstance(a, tuple) or not isinstance(b, tuple):
         result: T = xp.where(mask, a, b)
@@ -23,9 +25,9 @@ def chosen(xp: Any, mask: Any, a: T, b: T) -> T:
 class Point(NamedTuple):
     """A step length, the value and the slope there."""
 
-    t: Any
-    value: Any
-    slope: Any
+    t: Number
+    value: Array
+    slope: Array
 
 
 class Wolfe(NamedTuple):
@@ -35,36 +37,36 @@ class Wolfe(NamedTuple):
     trial is `low` once more, to be taken as it is.
     """
 
-    t: Any
-    trials: Any
+    t: Number
+    trials: Array
     low: Point
     high: Point
-    bracketed: Any
-    tilted: Any
-    least: Any
-    largest: Any
-    wall: Any
-    width: Any
-    before: Any
-    again: Any
+    bracketed: Array
+    tilted: Array
+    least: Array
+    largest: Array
+    wall: Array
+    width: Array
+    before: Array
+    again: Array
 
 
 class Halving(NamedTuple):
     """A search of `armijo`: the next step length, and how many there were."""
 
-    t: Any
-    trials: Any
+    t: Number
+    trials: Array
 
 
 class Outcome(NamedTuple):
     """The next state of a search, and where it ended, well or badly."""
 
     search: Any
-    accepted: Any
-    failed: Any
+    accepted: Array
+    failed: Array
 
 
-def begin_wolfe(xp: Any, start: Point, t: Any) -> Wolfe:
+def begin_wolfe(xp: Namespace, start: Point, t: Number) -> Wolfe:
     """Return searches that begin at `start`, whose `t` is zero, with first step lengths."""
     trials = xp.zeros_like(t, dtype=xp.int32)
     yes, no = xp.ones_like(t, dtype=xp.bool), xp.zeros_like(t, dtype=xp.bool)
@@ -72,18 +74,18 @@ def begin_wolfe(xp: Any, start: Point, t: Any) -> Wolfe:
     return Wolfe(t, trials, start, start, no, yes, start.t, 5.0 * t, far, far, far, no)
 
 
-def begin_halving(xp: Any, t: Any) -> Halving:
+def begin_halving(xp: Namespace, t: Number) -> Halving:
     """Return searches that begin with first step lengths."""
     return Halving(t, xp.zeros_like(t, dtype=xp.int32))
 
 
 def armijo(
-    xp: Any,
+    xp: Namespace,
     s: Halving,
     start: Point,
     trial: Point,
     *,
-    reference: Any,
+    reference: Array,
     c1: float = 1e-4,
     most: int = 40,
 ) -> Outcome:
@@ -101,12 +103,12 @@ def armijo(
 
 
 def strong_wolfe(
-    xp: Any,
+    xp: Namespace,
     s: Wolfe,
     start: Point,
     trial: Point,
     *,
-    noise: Any,
+    noise: Array,
     c1: float = 1e-3,
     c2: float = 0.9,
     most: int = 30,
@@ -137,15 +139,15 @@ def strong_wolfe(
     return Outcome(after, accepted, over & ~again)
 
 
-def _nearer(xp: Any, s: Wolfe, t: Any, trials: Any) -> tuple[Wolfe, Any]:
+def _nearer(xp: Namespace, s: Wolfe, t: Number, trials: Array) -> tuple[Wolfe, Array]:
     # After a trial that was too far: the next state, and whether there is nothing between.
     nearer = s.low.t + 0.1 * (t - s.low.t)
     return s._replace(t=nearer, trials=trials, wall=t), (nearer == s.low.t) | (nearer == t)
 
 
 def _narrowed(
-    xp: Any, s: Wolfe, trial: Point, trials: Any, test: Any, enough: Any
-) -> tuple[Wolfe, Any]:
+    xp: Namespace, s: Wolfe, trial: Point, trials: Array, test: Array, enough: Array
+) -> tuple[Wolfe, Array]:
     # After a trial that is not good enough: the next state, and whether nothing is left.
     tilted = s.tilted & ~(enough & (trial.slope >= 0))
     tilt = xp.where(tilted & (trial.value <= s.low.value) & ~enough, test, xp.zeros_like(test))
@@ -179,8 +181,14 @@ def _narrowed(
 
 
 def _interpolated(
-    xp: Any, low: Point, high: Point, trial: Point, least: Any, largest: Any, bracketed: Any
-) -> Any:
+    xp: Namespace,
+    low: Point,
+    high: Point,
+    trial: Point,
+    least: Array,
+    largest: Array,
+    bracketed: Array,
+) -> Array:
     # The next step length: section 4 of Moré and Thuente, case by case.
     t, far = trial.t, xp.where(trial.t > low.t, largest, least)
     higher = trial.value > low.value
@@ -218,7 +226,7 @@ def _interpolated(
     return xp.where(higher, first, rest)
 
 
-def _cubic(xp: Any, a: Point, b: Point) -> Any:
+def _cubic(xp: Namespace, a: Point, b: Point) -> Array:
     # The minimum of the cubic with these values and slopes.
     (t, f, d), (t_b, f_b, d_b) = a, b
     theta = 3 * (f - f_b) / (t_b - t) + d + d_b

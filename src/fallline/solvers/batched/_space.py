@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ... import _arrays
 from ..._arrays import _checks
+from ..._arrays._types import Array, Number, Tree
 from .._space import AbstractSpace
 
 
@@ -28,7 +29,7 @@ class BatchedSpace(AbstractSpace):
         Length of the leading axes.
     """
 
-    def __init__(self, x0: Any) -> None:
+    def __init__(self, x0: Tree) -> None:
         super().__init__(x0)
         first = ""
         for path, p in zip(self.structure.paths, self._like, strict=True):
@@ -44,27 +45,27 @@ class BatchedSpace(AbstractSpace):
                 expected = f"{self.problems} as in {first}"
                 raise ValueError(_checks.mismatch(place, "leading axis", p.shape[0], expected))
 
-    def _length(self, p: Any) -> int:
+    def _length(self, p: Array) -> int:
         return math.prod(p.shape[1:])
 
-    def _flat(self, x: Any) -> Any:
+    def _flat(self, x: Array) -> Array:
         # By way of a vector, which makes the matrix contiguous.
         shape = self._length(x), x.shape[0]
         return self.xp.reshape(self.xp.reshape(self.xp.reshape(x, shape[::-1]).T, (-1,)), shape)
 
-    def _shaped(self, piece: Any, p: Any) -> Any:
+    def _shaped(self, piece: Array, p: Array) -> Array:
         return self.xp.reshape(self.xp.reshape(piece.T, (-1,)), p.shape)
 
-    def dot(self, a: Any, b: Any) -> Any:
+    def dot(self, a: Array, b: Array) -> Array:
         """Return the inner product of each problem."""
         return self.xp.sum(a * b, axis=0)
 
-    def peak(self, vector: Any) -> Any:
+    def peak(self, vector: Array) -> Array:
         """Return the largest magnitude of each problem; NaN where there is one."""
         xp = self.xp
         return xp.max(xp.abs(vector), axis=0) if self.size else xp.sum(vector, axis=0)
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Array) -> Array:
         """Return what `fun` gave for the values as a new array, without a look at it."""
         value, place = _arrays.unscalar(value), "fun: its values"
         if not _arrays.is_array(value):
@@ -79,26 +80,26 @@ class BatchedSpace(AbstractSpace):
             raise ValueError(_checks.mismatch(place, "shape", shape, (self.problems,)))
         return self.xp.astype(_arrays.detached(value), self.dtype, copy=True)
 
-    def penalty(self, penalty: Any, leaf: Any) -> Any:
+    def penalty(self, penalty: Tree, leaf: Array) -> Tree:
         """Return an L2 penalty of each problem."""
         squares = _arrays.abs2(_arrays.widened(leaf))
         shape = leaf.shape[0], math.prod(leaf.shape[1:])
         return penalty.alpha / 2 * self.xp.sum(self.xp.reshape(squares, shape), axis=1)
 
-    def read(self, number: Any) -> Any:
+    def read(self, number: Array) -> Any:
         """Return the numbers on their device."""
         return number
 
-    def lengths(self, step: Any, x: Any) -> tuple[Any, Any]:
+    def lengths(self, step: Number, x: Array) -> tuple[Array, Array]:
         """Return the Euclidean norms of each problem."""
         return self.xp.sqrt(self.dot(step, step)), self.xp.sqrt(self.dot(x, x))
 
-    def broken(self, numbers: Sequence[Any]) -> Any:
+    def broken(self, numbers: Sequence[Array]) -> Array:
         """Return for which problems the value or the norm is not finite."""
         value, norm = numbers
         return ~(self.xp.isfinite(value) & self.xp.isfinite(norm))
 
-    def not_finite(self, norm: Any, gradient: Any, iteration: Any) -> str:
+    def not_finite(self, norm: Array, gradient: Array, iteration: Any) -> str:
         """Return what is true of every such problem."""
         return "the value or the gradient is not finite"
 
@@ -106,7 +107,7 @@ class BatchedSpace(AbstractSpace):
 class Stand(NamedTuple):
     """Where the problems stand: points, values, gradients and their largest elements."""
 
-    x: Any
-    value: Any
-    gradient: Any
-    norm: Any
+    x: Array
+    value: Array
+    gradient: Array
+    norm: Array

@@ -1,0 +1,40 @@
+"""Names for what annotations cannot tell apart.
+
+The Array API standard names no class that all arrays have, so a type checker takes each of these
+for ``Any``; to a reader they say what is meant.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+# An array of any library of the standard, and the module whose functions act on it.
+Array: TypeAlias = Any
+Namespace: TypeAlias = Any
+Dtype: TypeAlias = Any
+Device: TypeAlias = Any
+# An array of NumPy.
+HostArray: TypeAlias = np.ndarray[Any, Any]
+# An array, or dicts, lists and tuples of what is described.
+Tree: TypeAlias = Any
+# The keys that lead to a leaf of a tree.
+KeyPath: TypeAlias = tuple[Any, ...]
+# A number of Python, or an array without axes.
+Number: TypeAlias = Any
+# The numbers of a formula, as attributes.
+Scalars: TypeAlias = Any
+# What JSON can hold.
+Json: TypeAlias = Any
+# Where a file is.
+FilePath: TypeAlias = str | os.PathLike[str]
+# Axes of Matplotlib.
+Axes: TypeAlias = Any
+# A function of parameters, and what `fit` and `minimize` take as a method.
+Fun: TypeAlias = Callable[..., Any]
+Method: TypeAlias = Any
+# What callbacks see of a run of `fit` or `minimize`.
+RunView: TypeAlias = Any
