@@ -158,8 +158,8 @@ def matrix(session: nox.Session, row: str) -> None:
         needs = [
             *lowest("numba", "jax", "plot", "progress", "sklearn"),
             "scipy==1.14",
-            "pyparsing<3.3",
-        ]  # matplotlib 3.9 warns with newer
+            "pyparsing<3.3",  # matplotlib 3.9 warns with newer ones
+        ]
         backends = ["numpy", "jax"]
     else:
         needs, backends = lowest("torch"), ["torch"]
