@@ -148,7 +148,9 @@ def lines(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_small(path):
-    assert lines(path) <= 400
+    # Public lists of small classes may be longer.
+    lists = ("penalties.py", "gradients.py", "constraints.py")
+    assert lines(path) <= (450 if path.name in lists else 340)
 
 
 def test_test_files_stay_small():

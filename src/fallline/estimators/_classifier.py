@@ -17,29 +17,7 @@ from ..objectives._linear_model import dense_like
 from . import _probabilities
 from ._base import LinearEstimator
 from ._input import beside, class_factors
-from ._losses import found
-
-LOSSES: dict[str, type[Loss]] = {
-    "log_loss": losses.BinaryCrossEntropy,
-    "hinge": losses.Hinge,
-    "squared_hinge": losses.SquaredHinge,
-    "modified_huber": losses.ModifiedHuber,
-}
-LOGISTIC = {**LOSSES, "softmax": losses.SoftmaxCrossEntropy}  # as an object only
-
-
-def _chosen(loss: Any) -> Loss:
-    # Either form of the cross-entropy is for any number of classes.
-    one = found(loss, LOSSES if isinstance(loss, str) else LOGISTIC)
-    return losses.BinaryCrossEntropy() if isinstance(one, losses.SoftmaxCrossEntropy) else one
-
-
-def _has_probabilities(estimator: Any) -> bool:
-    one = _chosen(estimator.loss)
-    if isinstance(one, losses.BinaryCrossEntropy | losses.ModifiedHuber):
-        return True
-    msg = f"probability estimates are not available for loss={estimator.loss!r}"
-    raise AttributeError(msg)
+from ._losses import classification
 
 
 @dataclass(eq=False, repr=False)
@@ -166,7 +144,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         ConvergenceWarning
             If `max_iter` ended the run, no step lowered the loss, or a rule took it up.
         """
-        loss = _chosen(self.loss)
+        loss = classification(self.loss)
         X, y, weights = self._checked(X, y, sample_weight, reset=True, numeric=False)
         check_classification_targets(y)
         classes, codes = _arrays.namespace(y).unique_inverse(y)
@@ -210,7 +188,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If an argument does not fit; if the method is a solver. ``"auto"`` is ``Adam(1e-2)``.
         """
-        loss = _chosen(self.loss)
+        loss = classification(self.loss)
         reset = not hasattr(self, "coef_")
         if reset and classes is None:
             msg = "classes must be passed on the first call to partial_fit."
@@ -282,7 +260,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
             return self.classes_[_arrays.to_numpy(codes)]
         return xp.take(self.classes_, codes, axis=0)
 
-    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
+    @available_if(_probabilities.available)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Array) -> Array:
         """Return the probabilities of the classes; for log_loss and modified_huber only.
 
@@ -297,9 +275,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
             Their sum is 1. Those of modified_huber are scikit-learn's: (clip(z, -1, 1) + 1) / 2,
             divided by their sum for more than two classes; equal where all are 0.
         """
-        return _probabilities.of(_chosen(self.loss), self._decision(X, "predict_proba"))
+        return _probabilities.of(classification(self.loss), self._decision(X, "predict_proba"))
 
-    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
+    @available_if(_probabilities.available)  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Array) -> Array:
         """Return the logarithms of what `predict_proba` returns.
 
@@ -315,7 +293,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         array, shape (n, classes)
             The logarithms.
         """
-        return _probabilities.logarithms(_chosen(self.loss), self._decision(X, "predict_log_proba"))
+        return _probabilities.logarithms(
+            classification(self.loss), self._decision(X, "predict_log_proba")
+        )
 
     def _weighted(self, X: Array, codes: Array, weights: Array, *, balance: bool) -> Array:
         # The weights of the rows, those of their classes included.

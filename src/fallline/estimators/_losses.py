@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from .. import losses
 from .._arrays import _checks
 from .._arrays._types import Array, Namespace
 from ..losses import AbsoluteError, Hinge, Loss, Quantile
@@ -128,3 +129,18 @@ def stages(loss: Loss, standing: Callable[[], tuple[float, float]], outputs: int
         yield Rounded(loss=loss, width=width)
         now, rounding = standing()
         exact = now <= max(EXACT * first, rounding * outputs)
+
+
+CLASSIFICATION: dict[str, type[Loss]] = {
+    "log_loss": losses.BinaryCrossEntropy,
+    "hinge": losses.Hinge,
+    "squared_hinge": losses.SquaredHinge,
+    "modified_huber": losses.ModifiedHuber,
+}
+LOGISTIC = {**CLASSIFICATION, "softmax": losses.SoftmaxCrossEntropy}  # as an object only
+
+
+def classification(loss: Any) -> Loss:
+    """Return the loss of a classifier; either cross-entropy is for any number of classes."""
+    one = found(loss, CLASSIFICATION if isinstance(loss, str) else LOGISTIC)
+    return losses.BinaryCrossEntropy() if isinstance(one, losses.SoftmaxCrossEntropy) else one

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from .. import _arrays
+from typing import Any
+
+from .. import _arrays, losses
 from .._arrays._types import Array
 from ..losses import Loss, ModifiedHuber
+from ._losses import classification
 
 
 def of(loss: Loss, z: Array) -> Array:
@@ -45,3 +48,12 @@ def _clipped(z: Array) -> Array:
     total = xp.sum(p, axis=1, keepdims=True)
     none = total == 0
     return xp.where(none, one / z.shape[1], p / xp.where(none, one[:, :1], total))
+
+
+def available(estimator: Any) -> bool:
+    """Tell whether a classifier has probabilities, or raise what scikit-learn expects."""
+    one = classification(estimator.loss)
+    if isinstance(one, losses.BinaryCrossEntropy | losses.ModifiedHuber):
+        return True
+    msg = f"probability estimates are not available for loss={estimator.loss!r}"
+    raise AttributeError(msg)

@@ -25,8 +25,7 @@ from ._options import StepOptions
 from ._remember import of_transforms
 from ._row_sparse import RowSparse
 
-# Gradients of a step are remembered, so that the same objects need no second check, where all of
-# them are at most as large as this in bytes: they live on until the next step.
+# Gradients of at most so many bytes are kept until the next step: the same need no second check.
 REMEMBERED = 3 << 19
 # What of an array may be changed in place.
 _KIND = attrgetter("shape", "dtype")
