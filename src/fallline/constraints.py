@@ -170,6 +170,9 @@ class NonNegative(Box):
     low: Array = field(default=0.0, init=False, repr=False)
     high: Array = field(default=None, init=False, repr=False)
 
+    def formula(self, xp: Namespace, s: Scalars, x: Array) -> Array:
+        return xp.maximum(x, xp.zeros_like(x))  # half the time of a choice
+
 
 @dataclass(frozen=True)
 class Support(Constraint):

@@ -35,7 +35,7 @@ from fallline.estimators import LinearClassifier, LinearRegressor
         ({"early_stopping": True, "validation_fraction": 1.0}, ValueError, "validation_fraction"),
         ({"class_weight": {0: -1.0}}, ValueError, "class_weight: is"),
         ({"class_weight": "heavy"}, ValueError, "class_weight"),
-        ({"penalty": "l1", "method": "lbfgs"}, ValueError, "LBFGS needs a smooth one"),
+        ({"penalty": "l1", "method": "lbfgs"}, ValueError, "LBFGS needs a smooth penalty"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(options, error, message):

@@ -61,7 +61,7 @@ def test_what_a_proximal_operator_has_not():
         penalty.value(x)
     with pytest.raises(TypeError, match="not smooth"):
         penalty.gradient(x)
-    with pytest.raises(ValueError, match=r"LBFGS needs a smooth one, .*ProximalGradient fits"):
+    with pytest.raises(ValueError, match=r"LBFGS needs a smooth penalty, .*use ProximalGradient"):
         fl.minimize(lambda x: (x @ x, 2 * x), x, penalty=soft)
     for f, words in (
         (lambda x, step: x[:2], r"penalty\['w'\]: f: shape is \(2,\), expected \(3,\)"),

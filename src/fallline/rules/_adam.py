@@ -79,7 +79,8 @@ class Adam(MomentRule):
         found = self._moment_scalars(t, correction)
         if self.eps_hat:
             found["eps"] = self.eps / found["root"]
-        found["inside"] = self.eps_root * correction
+        if self.eps_root:
+            found["inside"] = self.eps_root * correction
         return found
 
     def formula(
