@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from .._arrays._types import Array
 from .program import Operand, Program
 
 HALVES = ("float16", "bfloat16")
+# NumPy works out the name of a dtype each time it is asked; to compare dtypes is fast.
+DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")}
 
 
 def is_contiguous(x: Array, order: str | None) -> bool:
@@ -35,7 +39,7 @@ def flat(x: Array, order: str, operand: Operand) -> Any:
     """
     if operand.single:
         return x.reshape(1)
-    if operand.dtype in HALVES or x.dtype.name != operand.dtype or not is_plain(x, order):
+    if operand.dtype in HALVES or x.dtype != DTYPES[operand.dtype] or not is_plain(x, order):
         return None
     if x.ndim != 1:
         x = (x if order == "C" else x.T).reshape(-1)
