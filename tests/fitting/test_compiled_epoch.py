@@ -750,3 +750,11 @@ def test_why_steps_are_made_one_by_one_is_told(caplog):
     assert "an average" in seen[-1].uncompiled
     fitted(found, "auto", callbacks=[seen.append, _Keep([], 1)])
     assert "every step" in seen[-1].uncompiled
+
+
+def test_frozen_leaves_need_no_numba(monkeypatch):
+    monkeypatch.setattr("fallline.engine.numba_.installed", lambda: False)
+    seen = []
+    frozen = {"weights": None, "intercept": None}
+    fitted(data("binary", "float64"), "auto", method=frozen, callbacks=[seen.append])
+    assert seen[-1].uncompiled == "Numba is not installed"

@@ -18,7 +18,7 @@ import numpy as np
 from .._arrays import _sparse
 from .._arrays._types import Array, Number, Tree
 from ..data import Batches, plain_state
-from ..engine import _threads
+from ..engine import _threads, numba_
 from ..engine.tape import Outcome, Recorder, Source, Tape, UnrecordableError
 from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
@@ -52,6 +52,9 @@ class CompiledEpoch:
     def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Tree) -> None:
         if os.environ.get("FALLLINE_COMPILED_EPOCHS") == "0":
             msg = "FALLLINE_COMPILED_EPOCHS=0 switches compiled epochs off"
+            raise UnrecordableError(msg)
+        if not numba_.installed():  # which no rule asks for where all leaves are frozen
+            msg = "Numba is not installed"
             raise UnrecordableError(msg)
         model = objective.objective
         if type(model) is not LinearModel or type(batches) is not Batches:
