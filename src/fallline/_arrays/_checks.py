@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import _arrays
 from . import _shards, _spelling
-from ._types import Array, Json, Tree
+from ._types import Array, Json
 
 # Names that begin with the sound of a vowel.
 AN = ("ndarray", "mlx.array")
@@ -240,7 +240,7 @@ def pure_gradient(place: str, p: Array, g: Array) -> None:
         raise TypeError(msg)
 
 
-def slots(place: str, state: Tree, names: Sequence[str]) -> None:
+def slots(place: str, state: Any, names: Sequence[str]) -> None:
     """Check that the state of a leaf holds the slots of its rule."""
     got = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
     if got != sorted([*names, "step"]):

@@ -27,9 +27,7 @@ __all__ = ["FileError", "Reader", "whole", "write"]
 LARGEST_HEADER = 1 << 26  # bytes
 
 
-def write(
-    path: FilePath, kind: str, version: int, header: Mapping[str, Json], arrays: Array
-) -> None:
+def write(path: FilePath, kind: str, version: int, header: Mapping[str, Json], arrays: Any) -> None:
     """Write a file, on disk when this returns; an interrupted call leaves the old one.
 
     Parameters
@@ -50,7 +48,7 @@ def write(
             raise FileError(msg)
 
 
-def _write(file: BinaryIO, header: dict[str, Json], arrays: Array) -> int:
+def _write(file: BinaryIO, header: dict[str, Json], arrays: Any) -> int:
     # Returns the length of the header.
     entries = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:

@@ -110,7 +110,7 @@ def _shadow(x: Array) -> HostArray | None:
 class Memory:
     """The arrays that an Optimizer writes to, by memory block; they must be pairwise disjoint."""
 
-    def __init__(self, leaves: Sequence[Array]) -> None:
+    def __init__(self, leaves: Sequence[Any]) -> None:
         self._blocks: dict[object, list[tuple[str, Array]]] = {}
         self._foreign = False
         for leaf in leaves:

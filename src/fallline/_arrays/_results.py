@@ -101,7 +101,7 @@ def _tree(x: Array, left: list[int]) -> str:
     return repr(x) if count == 1 else f"<{type(x).__name__} of {count} leaves>"
 
 
-def _entries(pairs: list[tuple[str, Array]], left: list[int]) -> str:
+def _entries(pairs: list[tuple[str, Any]], left: list[int]) -> str:
     parts = []
     for name, value in pairs:
         if left[0] <= 0:

@@ -48,11 +48,11 @@ class Structure:
         except (ValueError, TypeError) as error:
             raise ValueError(self._difference(tree, argument, whole=True)) from error
 
-    def unflatten(self, leaves: Sequence[Array]) -> Tree:
+    def unflatten(self, leaves: Sequence[Any]) -> Tree:
         """Return a tree of this structure with other leaves."""
         return optree.tree_unflatten(self._spec, leaves)
 
-    def broadcast(self, prefix: Tree, argument: str) -> list[Array]:
+    def broadcast(self, prefix: Tree, argument: str) -> list[Any]:
         """Return one entry of `prefix` for each leaf; `prefix` may stop above the leaves."""
         whole, prefix = self._numbered(), thawed(prefix)
         try:
@@ -164,7 +164,7 @@ def _kind(tree: Tree) -> type:
     return dict if isinstance(tree, dict) else type(tree)
 
 
-def _put(tree: Tree, new: Mapping[Path, Array]) -> Tree:
+def _put(tree: Tree, new: Mapping[Path, Any]) -> Tree:
     if () in new:
         return new[()]
     below: dict[Any, dict[Path, Tree]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays._types import Array, Json, RunView
+from .._arrays._types import Json, RunView
 
 # What the hooks are called elsewhere, where another name of ours would look nearer.
 _ELSEWHERE = {
@@ -117,7 +117,7 @@ def is_true(said: Any) -> bool | None:
 class FromFunction(Callback):
     """A function as a callback."""
 
-    def __init__(self, function: Callable[[Array], Array]) -> None:
+    def __init__(self, function: Callable[[RunView], Any]) -> None:
         self.function = function
 
     def on_epoch(self, run: RunView) -> Any:

@@ -156,7 +156,7 @@ def _block_size(bytes_per_element: int) -> int:
 def compiled(program: Program) -> tuple[Callable[..., None], int, int]:
     """Return a function of (parts, scalars, buffers), and how many buffers of each kind it uses."""
     text, floats, truths = source(program)
-    names: dict[str, Array] = {"copyto": np.copyto}
+    names: dict[str, Any] = {"copyto": np.copyto}
     for line in program.lines:
         if line.op == "rounded":
             names["rounded"] = _rounding(np.dtype(program.arrays[0].dtype))

@@ -116,7 +116,7 @@ class CudaRunner(Runner):
             self.last = list(taken)
         return tables, used
 
-    def _tables(self, which: Array) -> list[_Table]:
+    def _tables(self, which: Any) -> list[_Table]:
         if not len(which):
             return []
         most = capacity(self.program, _argument_bytes())
@@ -145,7 +145,7 @@ class _Table:
     """The argument of one launch, and the kernel it is for."""
 
     def __init__(
-        self, runner: CudaRunner, addresses: Any, sizes: Any, size: int, keep: Array = ()
+        self, runner: CudaRunner, addresses: Any, sizes: Any, size: int, keep: Any = ()
     ) -> None:
         self.keep = keep
         self.count = len(sizes)

@@ -38,7 +38,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
     intercept_: Array
     n_iter_: int
     history_: History
-    _bound: dict[str, Array]
+    _bound: dict[str, Any]
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn may expect."""
@@ -189,7 +189,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                 firm, least, most = columns.damped(weight / bend)
             problem = Standardised.of(model, firm)
             params = problem.scaled(params)
-            options: dict[str, Array] = {"stop": None}
+            options: dict[str, Any] = {"stop": None}
             if tol is not None:
                 # In the unit of the slopes where only the intercept is fitted; and nothing is more
                 # exact than the precision of the slopes without that.
@@ -255,7 +255,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         """Return the predictions of the least loss; `None` if that is zero."""
         return None
 
-    def _split(self, data: Any, strata: Array, seed: int) -> tuple[Array, Array]:
+    def _split(self, data: Any, strata: Array, seed: int) -> tuple[Any, Any]:
         fraction = self.validation_fraction
         _checks.positive("validation_fraction", fraction, below=1.0)
         kind = ShuffleSplit if strata is None else StratifiedShuffleSplit

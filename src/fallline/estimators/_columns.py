@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import is_sparse
-from .._arrays._types import Array, Namespace, Tree
+from .._arrays._types import Array, Namespace, Number, Tree
 from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..penalties import L1, L2, ElasticNet, Penalty
@@ -116,7 +116,7 @@ class WeightedL1(L1):
     """L1 with a weight for each element: an array that broadcasts with the coefficients."""
 
     alpha: Any
-    given: Array = None
+    given: Any = None
 
     def __post_init__(self) -> None:
         """Leave the weights as they are."""
@@ -133,7 +133,7 @@ class WeightedL1(L1):
 class Rescaled(Penalty):
     """A penalty of coefficients in other units, those divided by a scale."""
 
-    given: Array = None
+    given: Any = None
     scale: float = 1.0
 
     @property
@@ -150,7 +150,7 @@ class Rescaled(Penalty):
         """Return the penalty that was given."""
         return repr(self.given)
 
-    def value(self, x: Array) -> Array:
+    def value(self, x: Array) -> Number:
         """Return the penalty of an array."""
         return self.given.value(x / self.scale)
 
@@ -182,7 +182,7 @@ class Standardised:
             ratio = given.l1_ratio if isinstance(given, ElasticNet) else 1.0
             smooth = None if ratio == 1.0 else L2(given.alpha * (1 - ratio))
             scale = columns.scale if model.n_outputs is None else columns.scale[:, None]
-            rest: Array = WeightedL1(given.alpha * ratio / scale, given)
+            rest: Any = WeightedL1(given.alpha * ratio / scale, given)
             return Standardised(replace(model, penalty=smooth), columns, rest)
         columns = columns.alike()
         rest = Rescaled(given, _arrays.to_float(columns.scale[0]))
@@ -193,7 +193,7 @@ class Standardised:
         return replace(self, model=replace(self.model, loss=loss))
 
     @property
-    def beside(self) -> Array:
+    def beside(self) -> Any:
         """The penalty that is no part of `value_and_gradient`, as a tree like the parameters."""
         return {name: self.penalty if name == "weights" else None for name in self.model.beside}
 

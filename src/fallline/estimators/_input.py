@@ -115,7 +115,7 @@ def beside(x: Array, like: Array) -> Array:
     return _arrays.from_numpy(_arrays.to_numpy(x), like)
 
 
-def class_factors(given: Array, labels: Any, rows: tuple[Array, Array] | None) -> Array:
+def class_factors(given: Any, labels: Any, rows: tuple[Array, Array] | None) -> Array:
     """Return the factor of each class.
 
     Parameters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_is_fitted
@@ -16,7 +18,7 @@ class SparseCoefficients:
 
     coef_: Array
 
-    def sparsify(self) -> Array:
+    def sparsify(self) -> Any:
         """Make `coef_` a sparse matrix, of one row where it had one axis.
 
         For coefficients under an L1 penalty, most of which are zero: `predict` then multiplies by
@@ -40,7 +42,7 @@ class SparseCoefficients:
             self.coef_ = scipy.sparse.csr_matrix(np.atleast_2d(self.coef_))
         return self
 
-    def densify(self) -> Array:
+    def densify(self) -> Any:
         """Make `coef_` a dense array, as it was before `sparsify`.
 
         Returns

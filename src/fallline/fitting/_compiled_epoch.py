@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import _sparse
-from .._arrays._types import Array, Number, Tree
+from .._arrays._types import Array, HostArray, Number, Tree
 from ..data import Batches, plain_state
 from ..engine import _threads, numba_
 from ..engine.tape import Outcome, Recorder, Source, Tape, UnrecordableError
@@ -83,7 +83,7 @@ class CompiledEpoch:
         size, n = batches.batch_size, len(self.data[1])
         sizes = {min(size, n), n % size or size}
         self.tapes = {count: self._recorded(count) for count in sizes}
-        self._ahead: Array = None
+        self._ahead: Any = None
         self._error: Exception | None = None
         self._call: tuple[Outcome, int, list[Any], int]
 
@@ -155,7 +155,7 @@ class CompiledEpoch:
 
     # -- running ------------------------------------------------------------------------------
 
-    def order(self) -> Tree:
+    def order(self) -> Array:
         """Return the order of the rows in the next epoch: that which the batches would draw.
 
         While an epoch runs, which needs no interpreter, the order of the one after it is drawn from
@@ -204,7 +204,7 @@ class CompiledEpoch:
             self.settle()
 
     @property
-    def values(self) -> Tree:
+    def values(self) -> HostArray:
         """The loss of each step of the last call."""
         return self._call[0].values
 
@@ -213,7 +213,7 @@ class CompiledEpoch:
         """Rows of each batch of the last call."""
         return self._call[1]
 
-    def total(self, start: Number) -> Tree:
+    def total(self, start: Number) -> Number:
         """Return the sum of the losses of the last call times their rows, added to what was before.
 
         Parameters
@@ -246,7 +246,7 @@ class CompiledEpoch:
             return int(2 * X.numbers.nbytes // max(len(X.ends) - 1, 1))
         return int(X.nbytes // len(X))
 
-    def _numbers(self, scalars: Sequence[Number], steps: int) -> Tree:
+    def _numbers(self, scalars: Sequence[Number], steps: int) -> HostArray:
         # What the rules read in each step. If a schedule fails in one of them, the steps before are
         # made first.
         if self._error is not None:
@@ -264,7 +264,7 @@ class CompiledEpoch:
                     (i, group.plan, shift, named, _reader([scalars[k][1] for k in named]))
                 )
         plans = {i: plan for i, plan, *_ in readers}
-        rows: list[list[Array]] = [[] for _ in readers]
+        rows: list[list[Number]] = [[] for _ in readers]
         for k in range(steps):
             try:
                 fixed = {i: plan.at(step + k) for i, plan in plans.items()}

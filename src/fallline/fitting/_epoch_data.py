@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import _checks, _sparse, is_sparse
-from .._arrays._types import Array, Dtype, Number, Tree
+from .._arrays._types import Array, Dtype, Tree
 from ..data import Batches
 from ..engine._layout import is_plain
 from ..engine.tape import Source, UnrecordableError
@@ -65,7 +65,7 @@ def _ours(x: Array) -> bool:
     return type(x).__module__.startswith("fallline.") and (not hasattr(x, "loss") or _ours(x.loss))
 
 
-def check_values(loss: Number, y: Array, weights: Array = None) -> None:
+def check_values(loss: Any, y: Array, weights: Array = None) -> None:
     """Check of all rows what a loss would check in each batch."""
     while hasattr(loss, "loss"):
         loss = loss.loss

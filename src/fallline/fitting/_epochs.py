@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import _arrays
-from .._arrays._types import Array, FilePath, Number, Scalars, Tree
+from .._arrays._types import Array, FilePath, Number, Tree
 from ..data import Batches, plain_state
 from ..optimizer import EMA, Optimizer
 from ..optimizer._inner import Inner
@@ -52,7 +52,7 @@ class EpochRun(JudgedRun):
 
     def __init__(
         self, objective: Batchwise, batches: Tree, rule: Tree, options: dict[str, Any],
-        *args: Any, average: Array, stop: Any, nonfinite: str, **more: Any,
+        *args: Any, average: Number, stop: Any, nonfinite: str, **more: Any,
     ) -> None:  # fmt: skip
         super().__init__(*args, stop=stop, **more)
         self._params = mapped(copy, self._params)
@@ -188,7 +188,7 @@ class EpochRun(JudgedRun):
             raise ValueError(msg)
         return some
 
-    def _count(self, value: Number, n: Scalars) -> None:
+    def _count(self, value: Number, n: Number) -> None:
         # Take a batch into the loss of the epoch; steps that are left out have none, and neither
         # have batches without weight.
         value = _arrays.detached(value)

@@ -13,7 +13,7 @@ from .. import _arrays, callbacks, solvers
 from .. import stop as conditions
 from .._arrays import _checks
 from .._arrays._results import Result
-from .._arrays._types import Array, FilePath, Method, RunView, Tree
+from .._arrays._types import Array, FilePath, Method, Number, RunView, Tree
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
@@ -99,13 +99,13 @@ def fit(
     epochs: int | None = None,
     rng: int | np.random.Generator | None = None,
     validation: Tree = None,
-    gradients: Sequence[Array] = (),
+    gradients: Sequence[Any] = (),
     penalty: Tree = None,
     constraint: Tree = None,
     master_weights: bool = False,
     rate_factors: Tree = None,
     decay_factors: Tree = None,
-    average: Array = None,
+    average: Number = None,
     stop: conditions.Condition | None = None,
     callbacks: Sequence[Any] = (),
     progress: bool = False,
@@ -264,7 +264,7 @@ def fit(
     )  # fmt: skip
 
 
-def _transforms(gradients: Array) -> Any:
+def _transforms(gradients: Any) -> Any:
     numbers = _arrays.is_array(gradients) or isinstance(gradients, Mapping)
     if numbers or callable(gradients):
         msg = (
@@ -275,7 +275,7 @@ def _transforms(gradients: Array) -> Any:
     return gradients
 
 
-def _refuse(method: Solver, given: dict[str, Array]) -> None:
+def _refuse(method: Solver, given: dict[str, Any]) -> None:
     # What a solver does not have.
     for name, x in given.items():
         idle = x is None or x is False or (isinstance(x, tuple | list) and not x)
@@ -319,5 +319,5 @@ def _penalties(tree: Tree) -> list[Any]:
     return [p for value in values for p in _penalties(value)]
 
 
-def _hooks(given: Sequence[Array], progress: bool) -> list[Any]:
+def _hooks(given: Sequence[Any], progress: bool) -> list[Any]:
     return callbacks.made([*given, *([callbacks.Progress()] if progress else [])])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arrays._types import Array, Json, Number, Tree
+from .._arrays._types import Array, Json, Number
 
 
 class History(Mapping[str, Json]):
@@ -88,7 +88,7 @@ class History(Mapping[str, Json]):
         """Return an array of doubles for each name: synchronises with the device."""
         return {name: np.asarray(self[name], np.float64) for name in self}
 
-    def load(self, state: Mapping[str, Tree]) -> None:
+    def load(self, state: Mapping[str, Json]) -> None:
         """Restore what `state` returned, or lists of these numbers."""
         self._host = {name: np.asarray(x, np.float64).tolist() for name, x in state.items()}
         self._waiting = {name: [] for name in state}

@@ -16,7 +16,7 @@ from ..objectives._linear_model import LinearModel, dense_like
 NUMBERS = ("bool", "int", "uint", "float", "bfloat", "complex")  # how names of dtypes begin
 
 
-def batches_of(data: Tree, weights: Array, size: int | None, rng: Any) -> tuple[Array, Array]:
+def batches_of(data: Tree, weights: Array, size: int | None, rng: Any) -> tuple[Any, Any]:
     """Return the arrays, or `None` for a stream; and what gives the batches of an epoch.
 
     Parameters

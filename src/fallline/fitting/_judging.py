@@ -6,7 +6,7 @@ import math
 
 from .. import _arrays
 from .._arrays._trees import Structure
-from .._arrays._types import Number
+from .._arrays._types import HostArray
 from ..optimizer._inner import Inner
 from ._run import Run
 
@@ -73,5 +73,5 @@ class JudgedRun(Run):
         self.restore(self._first if start else params)
 
 
-def _has_risen(losses: Number) -> bool:
+def _has_risen(losses: HostArray) -> bool:
     return bool((losses[1:] > losses[0]).any())

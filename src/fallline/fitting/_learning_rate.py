@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _arrays, solvers
 from .._arrays import _checks
-from .._arrays._types import Array, HostArray, Method, Number, Tree
+from .._arrays._types import Array, HostArray, Method, Tree
 from ..optimizer import Optimizer
 from ..rules import Rule
 from ..schedules import Exponential
@@ -193,7 +193,7 @@ def _again(batches: Tree) -> Iterator[Any]:
             return
 
 
-def _result(rates: Number, losses: list[float], half: int, message: str) -> RateTest:
+def _result(rates: Any, losses: list[float], half: int, message: str) -> RateTest:
     tried = np.asarray([rates(k) for k in range(len(losses))])
     values = np.asarray(losses)
     means = [np.mean(values[max(0, k - half) : k + half + 1]) for k in range(len(values))]

@@ -151,13 +151,13 @@ def _place_of_weights(objective: Any) -> int | None:
     return names.index("weights") - 1 if "weights" in names else None
 
 
-def _times(x: Array, share: Number) -> Tree:
+def _times(x: Array, share: Number) -> Array:
     return _arrays.cast(_arrays.unscalar(x * share), x)
 
 
 def aside(
     objective: Any, method: Method, penalty: Tree, constraint: Tree, params: Tree
-) -> tuple[Array, Array]:
+) -> tuple[Any, Any]:
     """Return the smooth penalty of a model that acts by its proximal steps, and all penalties.
 
     Parameters

@@ -282,7 +282,7 @@ def _rng(run: RunView, path: FilePath, more: Mapping[str, Json]) -> Any:
     return state
 
 
-def _unjson(state: Tree) -> Json:
+def _unjson(state: Json) -> Json:
     if isinstance(state, dict):
         if set(state) == {"array"}:
             return np.asarray(state["array"], np.uint32)

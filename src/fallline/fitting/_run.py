@@ -237,7 +237,7 @@ def mapped(function: Callable[[Array], Array], tree: Tree) -> Tree:
     return structure.unflatten([x if x is None else function(x) for x in leaves])
 
 
-def copy(x: Array) -> Tree:
+def copy(x: Array) -> Array:
     """Return a copy of an array."""
     return _arrays.moved(x, x, x.dtype)
 

@@ -128,7 +128,7 @@ class EMA:
         self.source = source
         self._weight = self._gathered(self._weight, self._opt.step_count - 1)
 
-    def _taken(self, i: int, p: Array) -> Tree:
+    def _taken(self, i: int, p: Array) -> Array:
         if (p is None) == self._given[i]:
             what = "an array" if p is None else "None"
             place = _checks.where("params", self._structure.paths[i])
@@ -311,5 +311,5 @@ class EMA:
         self._weight = weight
 
 
-def _copy(p: Array) -> Tree:
+def _copy(p: Array) -> Array:
     return _arrays.moved(p, p, p.dtype)

@@ -267,7 +267,7 @@ class Binding:
             msg = f"{place}: is RowSparse, which does not go with {what}"
             raise TypeError(msg)
 
-    def calls(self, gradients: Sequence[Array], step: int) -> list[Array]:
+    def calls(self, gradients: Sequence[Array], step: int) -> list[Any]:
         """Return (group, scalars, leaves by number, gradients) for leaves that share a count."""
         calls = []
         for group in self.groups:

@@ -26,7 +26,7 @@ class Changes(Snapshots):
 
     __slots__ = ()
 
-    def _tree(self, leaves: Iterable[Array]) -> Tree:
+    def _tree(self, leaves: Iterable[Any]) -> Tree:
         return self._bound.structure.unflatten(list(leaves))
 
     def _check_whole(self) -> None:
@@ -113,7 +113,7 @@ class Changes(Snapshots):
         return self._bound.options.rate_factors
 
     @rate_factors.setter
-    def rate_factors(self, factors: Array) -> None:
+    def rate_factors(self, factors: Tree) -> None:
         self._set_options(rate_factors=factors)
 
     @property
@@ -122,7 +122,7 @@ class Changes(Snapshots):
         return self._bound.options.decay_factors
 
     @decay_factors.setter
-    def decay_factors(self, factors: Array) -> None:
+    def decay_factors(self, factors: Tree) -> None:
         self._set_options(decay_factors=factors)
 
     def _set_options(self, **changes: Any) -> None:
@@ -133,7 +133,7 @@ class Changes(Snapshots):
     # -- changing arrays ----------------------------------------------------------------------
 
     def transform(
-        self, f: Callable[[Array], Array], leaves: Array = None, *, penalty: Tree = _KEEP,
+        self, f: Callable[[Array], Array], leaves: Any = None, *, penalty: Tree = _KEEP,
         constraint: Tree = _KEEP,
     ) -> Tree:  # fmt: skip
         """Apply a function to parameters and to all state of their shape.

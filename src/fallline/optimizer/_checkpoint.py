@@ -66,7 +66,7 @@ def flow(bound: Binding, memory: StepMemory) -> dict[str, Json]:
     }
 
 
-def of_leaf(leaf: Leaf, array: Callable[[str, Array], Array]) -> dict[str, Array]:
+def of_leaf(leaf: Leaf, array: Callable[[str, Array], Any]) -> dict[str, Array]:
     """Return what is kept of a leaf; `array` makes what stands for an array of a name."""
     state, terms = leaf.state, leaf.terms
     factors = {"rate": terms.rate, "decay": terms.decay}
@@ -143,7 +143,7 @@ def _snapshot(
 
 
 def _saved_leaf(
-    place: str, row: Mapping[str, Array], stored: Callable[[str, Array], Array]
+    place: str, row: Mapping[str, Json], stored: Callable[[str, Any], Any]
 ) -> SavedLeaf:
     state = row["state"]
     if state is not None and not isinstance(state, Mapping):

@@ -47,7 +47,7 @@ def class_of(description: Json) -> str:
     return str(description.get("class", "")) if isinstance(description, dict) else ""
 
 
-def differences(place: str, saved: Json, bound: Array) -> Iterator[str]:
+def differences(place: str, saved: Json, bound: Json) -> Iterator[str]:
     """Tell where two descriptions differ, each as ``place is X, saved Y``."""
     if saved == bound:
         return
@@ -71,7 +71,7 @@ def shown(description: Json) -> str:
     return repr(description)
 
 
-def rebuilt(place: str, description: Json, bound: Array, kept: list[str]) -> Any:
+def rebuilt(place: str, description: Json, bound: Any, kept: list[str]) -> Any:
     """Return the value of a description, by the classes of this package or of what is bound.
 
     Functions, arrays and objects of other classes are taken from what is bound; their places are
@@ -112,7 +112,7 @@ def rebuilt(place: str, description: Json, bound: Array, kept: list[str]) -> Any
     return made
 
 
-def _class(name: str, bound: Array) -> Fun | None:
+def _class(name: str, bound: Any) -> Fun | None:
     if bound is not None and type(bound).__name__ == name:
         return type(bound)
     for module in (rules, schedules):

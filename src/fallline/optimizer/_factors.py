@@ -13,7 +13,7 @@ from typing import Any
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
-from .._arrays._types import Array, Number
+from .._arrays._types import Array, Number, Tree
 from ..rules import Rule
 
 # The fields that factors multiply.
@@ -40,7 +40,7 @@ def checked(place: str, value: Number, p: Array) -> Any:
     return value
 
 
-def gathered(structure: Structure, values: Sequence[Array], given: Array) -> Any:
+def gathered(structure: Structure, values: Sequence[Array], given: Tree) -> Any:
     """Return the factors of all leaves as an option: as it was given, if none or that number."""
     found = [x for x in values if x is not None]
     number = isinstance(given, float | int) and not any(map(_arrays.is_array, found))
@@ -77,7 +77,7 @@ def multiplied(rule: Rule, factors: Mapping[str, float]) -> Rule:
     return with_fields(rule, **fields) if fields else rule
 
 
-def split(rule: Rule, t: Number, names: tuple[str, ...]) -> dict[str, Array]:
+def split(rule: Rule, t: Number, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the numbers of a rule, and how those that depend on rate and decay depend on them.
 
     For a number ``size`` that depends on the rate, ``size`` is its value at the rate zero and

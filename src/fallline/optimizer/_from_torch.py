@@ -167,7 +167,7 @@ def _rule(name: str, group: dict[str, Any]) -> Rule:
     return rules.get(cls, **numbers)
 
 
-def _count(state: dict[str, Tree]) -> int:
+def _count(state: dict[str, Any]) -> int:
     # SGD and Muon do not count; what matters there is whether there was a step.
     if "step" in state:
         return int(_arrays.to_float(state["step"]))

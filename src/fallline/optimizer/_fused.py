@@ -49,7 +49,7 @@ class FusedRule(AbstractRule):
     """
 
     rule: Rule
-    transforms: tuple[Array, ...] = ()
+    transforms: tuple[Any, ...] = ()
     penalty: Tree = None
     constraint: Tree = None
     projects: bool = True
@@ -127,7 +127,7 @@ class FusedRule(AbstractRule):
             found |= _prefixed("constraint.", scalars)
         return found
 
-    def _rule_scalars(self, t: Number) -> dict[str, Array]:
+    def _rule_scalars(self, t: Number) -> dict[str, Number]:
         both = {"rate": self.rate, "decay": self.decay}
         plain = {name: f for name, f in both.items() if isinstance(f, float)}
         rule = _factors.multiplied(self.rule, plain) if plain else self.rule
@@ -297,7 +297,7 @@ class _Under:
         return getattr(self._s, self._prefix + name)
 
 
-def _prefixed(prefix: str, scalars: dict[str, Number]) -> dict[str, Array]:
+def _prefixed(prefix: str, scalars: dict[str, Number]) -> dict[str, Number]:
     return {prefix + name: float(x) for name, x in scalars.items()}
 
 

@@ -96,7 +96,11 @@ class Group:
                         _arrays.write(held[first + k], number)
 
     def run_apart(
-        self, scalars: dict[str, Number], which: Sequence[int], grads: Sequence[Array], given: Array
+        self,
+        scalars: dict[str, Number],
+        which: Sequence[int],
+        grads: Sequence[Array],
+        given: Sequence[Sequence[Array]],
     ) -> list[Ready]:
         """Return the new values of some leaves; `given` as for `fill`."""
         runner = self.runner

@@ -38,7 +38,7 @@ class StepOptions:
         Whether parameters in half precision have a copy in single.
     """
 
-    gradients: Array = ()
+    gradients: Sequence[Any] = ()
     penalty: Tree = None
     constraint: Tree = None
     nonfinite: str = "propagate"

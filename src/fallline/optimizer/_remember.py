@@ -23,9 +23,9 @@ from ._options import StepOptions
 MEMORY = ".memory"  # of a rule, in paths
 
 
-def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Json]:
+def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Any]:
     """Return what remembers something, by the path that leads to it."""
-    found: dict[str, Json] = {}
+    found: dict[str, Any] = {}
     for i, transform in enumerate(options.gradients):
         found |= _within(f"gradients[{i}]", transform, ())
     for leaf in leaves:
@@ -57,7 +57,7 @@ def _within(path: str, x: Array, above: tuple[int, ...]) -> Iterator[tuple[str, 
         yield path + MEMORY, x.memory
 
 
-def _parts(x: Array) -> Iterator[tuple[str, Array]]:
+def _parts(x: Array) -> Iterator[tuple[str, Any]]:
     if isinstance(x, Mapping):
         yield from ((f"[{key!r}]", part) for key, part in x.items())
     elif isinstance(x, tuple | list):
@@ -70,7 +70,7 @@ def _parts(x: Array) -> Iterator[tuple[str, Array]]:
         yield from ((f".{name}", part) for name, part in vars(x).items() if name[:2] != "__")
 
 
-def states(found: Mapping[str, Json]) -> dict[str, Json]:
+def states(found: Mapping[str, Any]) -> dict[str, Json]:
     """Return the state of each, as JSON has it."""
     return {path: plain(f"{path}.state_dict()", x.state_dict()) for path, x in found.items()}
 
@@ -101,7 +101,7 @@ def plain(place: str, x: Array) -> Json:
     raise TypeError(msg)
 
 
-def check(place: str, found: Mapping[str, Json], saved: Json, classes: Array) -> None:
+def check(place: str, found: Mapping[str, Any], saved: Json, classes: Json) -> None:
     """Check that saved states are those of what is here, by path and by class."""
     if not isinstance(saved, Mapping) or set(saved) != set(found):
         theirs = sorted(map(str, saved)) if isinstance(saved, Mapping) else saved
@@ -114,7 +114,7 @@ def check(place: str, found: Mapping[str, Json], saved: Json, classes: Array) ->
             raise ValueError(msg)
 
 
-def load(place: str, found: Mapping[str, Json], saved: Mapping[str, Json]) -> None:
+def load(place: str, found: Mapping[str, Any], saved: Mapping[str, Json]) -> None:
     """Restore the state of each, or of none if one refuses its own."""
     before = [(x, x.state_dict()) for x in found.values()]
     for path, x in found.items():

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import _arrays
 from .._arrays import _checks
-from .._arrays._types import Array, FilePath
+from .._arrays._types import Array, FilePath, Json
 from ..rules import Rule
 from . import _describe, _remember
 from ._binding import Binding
@@ -25,7 +25,7 @@ class Restored(NamedTuple):
     states: list[LeafState | None]
     params: dict[int, Array]
     factors: list[dict[str, Array]]
-    remembered: dict[str, Array]
+    remembered: dict[str, Json]
     differ: list[str]
 
 
@@ -115,7 +115,7 @@ def _same_class(name: str, ours: Any, theirs: Any, place: str) -> None:
             _same_class(f"{name}.{field}", value, saved, place)
 
 
-def _remembered(bound: Binding, snapshot: Snapshot) -> dict[str, Array]:
+def _remembered(bound: Binding, snapshot: Snapshot) -> dict[str, Json]:
     here = _remember.remembering(bound.options, bound.leaves)
     flow = snapshot.flow
     rows = flow.get("gradients", [])

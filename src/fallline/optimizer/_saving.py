@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _files
-from .._arrays._types import Array, FilePath, HostArray, Json, KeyPath, Tree
+from .._arrays._types import Array, FilePath, HostArray, Json, KeyPath
 from ._binding import Binding
 from ._checkpoint import Snapshot, Stored, _saved_leaf, _snapshot, flow, of_leaf
 from ._describe import described
@@ -27,7 +27,7 @@ VERSION = 2
 
 
 def save(
-    path: FilePath, bound: Binding, memory: StepMemory, *, more: Any = None, arrays: Array = None
+    path: FilePath, bound: Binding, memory: StepMemory, *, more: Any = None, arrays: Any = None
 ) -> None:
     """Write a snapshot to a file, and what else belongs to it.
 
@@ -158,7 +158,7 @@ class CheckpointContents:
     """
 
     params: dict[KeyPath, Array]
-    state: dict[KeyPath, dict[str, Tree]]
+    state: dict[KeyPath, dict[str, Array]]
     step_count: int
     rules: dict[KeyPath, Any]
     header: dict[str, Json]
@@ -216,7 +216,7 @@ def read_checkpoint(path: FilePath) -> CheckpointContents:
             return CheckpointContents(params, state, header["step_count"], rules, header)
 
 
-def _path(row: dict[str, Array]) -> tuple[Any, ...]:
+def _path(row: dict[str, Json]) -> tuple[Any, ...]:
     # In version 1 only the printed form of a path was kept.
     keys: Sequence[Any] = row.get("path", [row["leaf"]])
     return tuple(key["key"] if isinstance(key, dict) else key for key in keys)

@@ -7,6 +7,7 @@ updated by itself. Numbers of whole gradients, for clipping, are put together fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _shards
@@ -44,9 +45,9 @@ def check(
                 raise TypeError(msg)
 
 
-def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[Array]:
+def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[Any]:
     # What acts on a leaf as a whole, or on arrays that are not distributed.
-    found: list[Array] = [rule] if rule.reads or not rule.elementwise else []
+    found: list[Any] = [rule] if rule.reads or not rule.elementwise else []
     found += [x for x in options.gradients if not x.elementwise]
     found += [x for x in terms.whole or () if x is not None]
     if terms.by_gradient:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from .. import _arrays
 from .._arrays import _checks, _files, _trees
-from .._arrays._types import Array, FilePath, Json, Tree
+from .._arrays._types import FilePath, Json, Tree
 from . import _checkpoint, _describe, _factors, _remember, _restoring, _saving
 from ._binding import Binding
 from ._checkpoint import Snapshot
@@ -210,7 +210,7 @@ def _with(bound: Binding, restored: Restored) -> Binding:
 
 def _saved_rules(bound: Binding, snapshot: Snapshot) -> list[Any]:
     kept: list[str] = []
-    found: list[Array] = []
+    found: list[Any] = []
     for leaf in bound.leaves:
         name, saved = leaf.name("rule"), snapshot.leaves.get(leaf.name("params"))
         rule = None if saved is None else saved.rule

@@ -47,19 +47,19 @@ class LeafTerms:
         return p is not None and p.smooth and not p.elementwise
 
     @property
-    def fused_penalty(self) -> Array:
+    def fused_penalty(self) -> Any:
         """The penalty, if it is fused with the rule."""
         return self.penalty if self.penalty is not None and self.penalty.elementwise else None
 
     @property
-    def fused_constraint(self) -> Array:
+    def fused_constraint(self) -> Any:
         """The constraint, if it is fused with the rule; it never precedes a whole-leaf penalty."""
         waits = self.penalty is not None and not self.penalty.elementwise and not self.by_gradient
         one = self.constraint
         return one if getattr(one, "elementwise", False) and not waits else None
 
     @property
-    def known_constraint(self) -> Array:
+    def known_constraint(self) -> Any:
         """The constraint, if the rule's program needs it: it is fused, or masks gradients."""
         masks = getattr(self.constraint, "masks_gradient", False)
         return self.constraint if masks else self.fused_constraint

@@ -15,7 +15,7 @@ import numpy as np
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
-from .._arrays._types import Array, Tree
+from .._arrays._types import Array, Json, Tree
 from . import _restoring, _saving
 from ._checkpoint import Stored
 
@@ -53,7 +53,7 @@ class Writer:
             self.arrays[name] = x
         return self._names[id(x)]
 
-    def pack(self, name: str, x: Array) -> Any:
+    def pack(self, name: str, x: object) -> Any:
         """Return a value as JSON has it.
 
         Parameters
@@ -89,13 +89,13 @@ class Writer:
         msg = f"{name}: is {_checks.described(x)}, expected numbers, text, arrays, dicts or lists"
         raise TypeError(msg)
 
-    def _all(self, name: str, values: Array) -> list[Any]:
+    def _all(self, name: str, values: Any) -> list[Any]:
         return [self.pack(f"{name}/{i}", x) for i, x in enumerate(values)]
 
-    def _fields(self, x: Array) -> list[str]:
+    def _fields(self, x: Any) -> list[str]:
         return [f.name for f in dataclasses.fields(x) if f.name not in self._given]
 
-    def _leaves(self, x: Array) -> list[Any] | None:
+    def _leaves(self, x: Any) -> list[Any] | None:
         # Those of a tree of arrays like the parameters.
         if self._structure.is_leaf:
             return None
@@ -135,7 +135,7 @@ class Reader:
         self._checked = checked or (lambda name, value: value)
         self._found: dict[str, Array] = {}
 
-    def read(self, x: Array) -> Any:
+    def read(self, x: Json) -> Any:
         """Return the value of which `Writer.pack` made this."""
         if not isinstance(x, dict):
             return x

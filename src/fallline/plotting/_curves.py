@@ -12,7 +12,7 @@ from .._arrays import _checks
 from .._arrays._types import Array, Axes, HostArray
 
 
-def history(place: str, source: Array) -> Mapping[str, Any]:
+def history(place: str, source: Any) -> Mapping[str, Any]:
     """Return numbers by name: of a result, of a mapping, or of a sequence as ``"loss"``."""
     if isinstance(source, Mapping):
         inner = source.get("history")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from .._arrays import _checks
-from .._arrays._types import Array, Axes
+from .._arrays._types import Axes
 from . import _axes, _curves
 
 
-def loss_curves(source: Array, ax: Axes = None, *, names: Iterable[str] | None = None) -> Axes:
+def loss_curves(source: Any, ax: Axes = None, *, names: Iterable[str] | None = None) -> Axes:
     """Draw the losses of a run over its epochs or iterations.
 
     Parameters
@@ -72,7 +73,7 @@ def loss_curves(source: Array, ax: Axes = None, *, names: Iterable[str] | None =
 
 
 def compare(
-    runs: Array,
+    runs: Any,
     ax: Axes = None,
     *,
     name: str = "loss",

@@ -38,7 +38,7 @@ class State(NamedTuple):
     """State of the pure form: the global step, and a tree with a dict for each leaf of params."""
 
     step: Number
-    leaves: Array
+    leaves: Tree
 
 
 def hyper(default: float, *, low: float = 0.0, high: float = math.inf, below: bool = False) -> Any:
@@ -220,7 +220,7 @@ class Rule(AbstractRule):
             raise ValueError(msg) from error
         return self._checked(place, field, value)
 
-    def hyperparameters(self, step: Number = 0) -> dict[str, Array]:
+    def hyperparameters(self, step: Number = 0) -> dict[str, Any]:
         """Return the numeric fields by name, with schedules evaluated at a global step."""
         return {
             field.name: self._read(field, step)
@@ -273,7 +273,7 @@ class Rule(AbstractRule):
         """
         return self._advance(params, grads, state, lambda new, _: new, keep=True)
 
-    def direction(self, *, params: Tree, grads: Tree, state: State) -> tuple[Array, State]:
+    def direction(self, *, params: Tree, grads: Tree, state: State) -> tuple[Tree, State]:
         """Return the step, which is the new params minus the old ones, and the state after it.
 
         Use it to choose the step length yourself. The parameters are those of `update`. The step

@@ -7,7 +7,7 @@ from typing import Any
 from .._arrays._types import Array, Namespace, Number, Scalars
 
 
-def decay_scalars(rule: Any, rate: Number) -> dict[str, Array]:
+def decay_scalars(rule: Any, rate: Number) -> dict[str, Number]:
     """Return the scalars that `descent` and `decayed` use, for a learning rate."""
     return {"weight_decay": rule.weight_decay, "shrink": 1 - rate * rule.weight_decay}
 

@@ -84,7 +84,7 @@ class Lookahead(Rule, kw_only=False):
         twin.__dict__.update(fixed.__dict__, rule=inner)
         return twin
 
-    def hyperparameters(self, step: Number = 0) -> dict[str, Array]:
+    def hyperparameters(self, step: Number = 0) -> dict[str, Any]:
         """Return the numeric fields of both rules by name."""
         return {**self._inner.hyperparameters(step), **super().hyperparameters(step)}
 

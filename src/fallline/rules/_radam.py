@@ -88,7 +88,7 @@ class RAdam(MomentRule):
         return select(xp, s.divides != 0.0, xp.sqrt(v[0]) + s.eps, xp.ones_like(v[0]))
 
 
-def _length(beta: Number, t: Number) -> Array:
+def _length(beta: Number, t: Number) -> Number:
     """Return the effective number of terms in the average of the second moment."""
     longest = 2 / (1 - beta) - 1
     if isinstance(t, int) or (isinstance(beta, float) and beta == 0):

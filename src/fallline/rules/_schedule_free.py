@@ -67,7 +67,7 @@ class Weights:
         """Return the sum as plain numbers."""
         return self.sum._asdict()
 
-    def load_state_dict(self, state: Mapping[str, Tree]) -> None:
+    def load_state_dict(self, state: Mapping[str, Json]) -> None:
         """Continue from what `state_dict` returned, or start afresh if it is empty."""
         new = WeightSum()
         if state:

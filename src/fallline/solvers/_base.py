@@ -170,7 +170,7 @@ class Run(ABC):
         return self.space.shown(self.at.x)
 
     @x.setter
-    def x(self, new: Array) -> None:
+    def x(self, new: Tree) -> None:
         self._begin(self.space.pack(new, "x"))
 
     @property

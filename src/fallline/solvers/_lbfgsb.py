@@ -95,7 +95,7 @@ def _ends(constraint: Tree, place: str) -> tuple[Array, Array]:
     raise ValueError(msg)
 
 
-def _bound(x: Array, bound: Array, place: str) -> Array:
+def _bound(x: Array, bound: Any, place: str) -> Array:
     if x is None:
         return None
     if not _arrays.is_array(bound):

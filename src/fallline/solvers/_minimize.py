@@ -8,7 +8,7 @@ from typing import Any
 from .. import stop as conditions
 from .._arrays import _checks
 from .._arrays._results import Result
-from .._arrays._types import Array, FilePath, Fun, Method, Tree
+from .._arrays._types import FilePath, Fun, Method, Number, Tree
 from ..stop import Verdict
 from . import _methods, _resume
 from ._bounds import box
@@ -53,10 +53,10 @@ class MinimizeResult(Result):
     and `message` says how many problems ended for which reason.
     """
 
-    x: Array
+    x: Tree
     fun: Fun
-    jac: Any
-    gradient_norm: Any
+    jac: Tree
+    gradient_norm: Number
     nit: Any
     nfev: int
     njev: int

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import callbacks
 from .. import stop as conditions
-from .._arrays._types import Array, FilePath, Method, RunView, Tree
+from .._arrays._types import Array, FilePath, Fun, Json, Method, RunView, Tree
 from ..callbacks._base import is_true
 from ..stop import Verdict
 from ..stop._watch import fill
@@ -59,7 +59,7 @@ class Monitor:
         # What the conditions remembered before they judged the last record.
         self.memory = copy.deepcopy(self._memory)
         self.best: Any = None
-        self.last: Array = None
+        self.last: Any = None
 
     def __call__(self, record: Record, *, first: bool = False) -> Verdict | None:
         """Record an iteration, and return why to stop if there is a reason."""
@@ -102,7 +102,7 @@ class Monitor:
         return Verdict(INTERRUPTED, False, 98)
 
 
-def _said(callback: Callable[[Array], Array], seen: Any) -> Any:
+def _said(callback: Fun, seen: Any) -> Any:
     try:
         return callback(seen)
     except StopIteration:
@@ -174,7 +174,13 @@ class View:
         """
         self.verdict = self.verdict or Verdict(message, status == 0, status)
 
-    def save(self, path: FilePath, *, more: Any = None, arrays: Array = None) -> None:
+    def save(
+        self,
+        path: FilePath,
+        *,
+        more: Mapping[str, Json] | None = None,
+        arrays: Mapping[str, Array] | None = None,
+    ) -> None:
         """Write a file from which `minimize` can continue.
 
         Parameters
@@ -202,7 +208,7 @@ class View:
             self.save(self._paths.pop(0))
 
 
-def hooks(given: Sequence[Array], progress: bool) -> list[callbacks.Callback]:
+def hooks(given: Sequence[Any], progress: bool) -> list[callbacks.Callback]:
     """Return the callbacks of a run, after checking that they suit `minimize`.
 
     Parameters

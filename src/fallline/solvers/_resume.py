@@ -222,7 +222,7 @@ def _leaves(structure: Structure, tree: Tree) -> list[tuple[str, tuple[Any, ...]
     ]
 
 
-def _series(writer: Writer, space: Any, name: str, values: list[Array]) -> Array:
+def _series(writer: Writer, space: Any, name: str, values: list[Any]) -> Any:
     # What the history keeps of one name: numbers, or trees.
     place = f"minimize/history/{name}"
     if name == "x":

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import stop
 from .._arrays import _checks
-from .._arrays._types import Array, Fun, Method, Tree
+from .._arrays._types import Array, Fun, Method, Number, Tree
 from . import _methods
 from ._minimize import MinimizeResult, minimize
 from ._record import Record
@@ -73,7 +73,7 @@ def scipy_method(method: Method = "lbfgs", **options: Any) -> Callable[..., Mini
         x0 = np.asarray(x0, dtype=np.result_type(x0, np.float32))
 
         # Like SciPy's own methods these hand out copies: the function may write into its point.
-        def value(x: Array, *more: Any) -> Array:
+        def value(x: Array, *more: Any) -> Number:
             return fun(np.copy(x), *more)
 
         def gradient(x: Array, *more: Any) -> Tree:
@@ -95,7 +95,7 @@ _ELSEWHERE = {
 }
 
 
-def _refuse(constraints: Any, others: dict[str, Array]) -> None:
+def _refuse(constraints: Any, others: dict[str, Any]) -> None:
     # The arguments and options that say something which is not known here.
     arguments = {"constraints": constraints, "hess": None, "hessp": None}
     for name, value in {**arguments, **others}.items():

@@ -90,15 +90,15 @@ class AbstractSpace(ABC):
         """Return the largest magnitude of a problem's elements, on their device; NaN beside one."""
 
     @abstractmethod
-    def value(self, value: Number) -> Array:
+    def value(self, value: Number) -> Number:
         """Return what `fun` gave for the value, after a check where that is not done later."""
 
     @abstractmethod
-    def penalty(self, penalty: Tree, leaf: Array) -> Tree:
+    def penalty(self, penalty: Tree, leaf: Array) -> Number:
         """Return the value of a penalty."""
 
     @abstractmethod
-    def read(self, number: Array) -> Any:
+    def read(self, number: Number) -> Any:
         """Return a number in the form that records have."""
 
     @abstractmethod
@@ -106,11 +106,11 @@ class AbstractSpace(ABC):
         """Return the Euclidean norms of a step and of a point, as numbers of a record."""
 
     @abstractmethod
-    def broken(self, numbers: Sequence[Array]) -> Any:
+    def broken(self, numbers: Sequence[Number]) -> Any:
         """Return whether one of the numbers of a record is not finite."""
 
     @abstractmethod
-    def not_finite(self, norm: Array, gradient: Array, iteration: Any) -> str:
+    def not_finite(self, norm: Number, gradient: Array, iteration: Any) -> str:
         """Return in words what is not finite where something is."""
 
     def pack(self, tree: Tree, argument: str) -> Array:
@@ -180,15 +180,15 @@ class Space(AbstractSpace):
         """Return the largest magnitude of a vector, 0-d on its device; NaN if there is one."""
         return self.xp.max(self.xp.abs(vector)) if self.size else self.xp.sum(vector)
 
-    def value(self, value: Number) -> Array:
+    def value(self, value: Number) -> Number:
         """Return the value as it is: `numbers` checks it."""
         return value
 
-    def penalty(self, penalty: Tree, leaf: Array) -> Tree:
+    def penalty(self, penalty: Tree, leaf: Array) -> Number:
         """Return the value of a penalty, 0-d."""
         return penalty.value(leaf)
 
-    def read(self, number: Array) -> float:
+    def read(self, number: Number) -> float:
         """Return a number on the host, which synchronises with the device."""
         return float(numbers(self, 0.0, [number])[1])
 
@@ -198,11 +198,11 @@ class Space(AbstractSpace):
         squares = numbers(self, 0.0, [xp.sum(step * step), xp.sum(x * x)])[1:]
         return math.sqrt(squares[0]), math.sqrt(squares[1])
 
-    def broken(self, numbers: Sequence[float]) -> bool:
+    def broken(self, numbers: Sequence[Number]) -> bool:
         """Return whether one of some numbers is not finite."""
         return not all(map(math.isfinite, numbers))
 
-    def not_finite(self, norm: float, gradient: Array, iteration: int) -> str:
+    def not_finite(self, norm: Number, gradient: Array, iteration: int) -> str:
         """Return the value, or the leaf of the gradient, that is not finite."""
         leaf = self._worst(gradient)
         what = "value" if math.isfinite(norm) or leaf is None else f"gradient{leaf}"

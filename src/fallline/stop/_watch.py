@@ -42,7 +42,7 @@ class Watch:
     (0.0625, 5, 'the objective is at most 0.1', True)
     """
 
-    def __init__(self, condition: Array, every: int = 1) -> None:
+    def __init__(self, condition: Any, every: int = 1) -> None:
         self.condition, self.every = condition, _checks.count("every", every, 1)
         self.verdict: Any = None
         self.calls = 0
@@ -124,7 +124,7 @@ class Watch:
         self.verdict = self._before = None
 
 
-def _made(condition: Array, every: int, state: dict[str, Tree], verdict: Any) -> Watch:
+def _made(condition: Any, every: int, state: dict[str, Json], verdict: Any) -> Watch:
     watch = Watch(condition, every)
     watch.load_state_dict(state)
     watch.verdict = verdict

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arrays._types import Array, Dtype, Fun, Number
+from ..._arrays._types import Array, Dtype, Fun
 from .._layout import is_plain
 from ..program import UFUNCS, Program
 from . import _numpy_loops
@@ -31,7 +31,7 @@ class Recorder:
     def __init__(self, dtype: Dtype) -> None:
         self.dtype = np.dtype(dtype)
         self.nodes: list[Node] = []
-        self.scalars: list[tuple[Number, str | float]] = []
+        self.scalars: list[tuple[Any, str | float]] = []
         self.writes: list[tuple[int, int]] = []
         self.xp = RecordedNamespace(self)
         self._known: dict[Any, int] = {}

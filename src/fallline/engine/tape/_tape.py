@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..._arrays._types import Array, Dtype, Number
+from ..._arrays._types import Array, Dtype, HostArray
 from .. import _compile
 from ._nodes import UnrecordableError
 from ._recorder import Recorded, Recorder
@@ -44,7 +44,9 @@ class Tape:
         self._scalars = writer.scalars
         self._kept = [node.detail for node in recorder.nodes]  # whose addresses are in lines
 
-    def run(self, order: Array, first: int, count: int, scalars: Number, outcome: Outcome) -> None:
+    def run(
+        self, order: Array, first: int, count: int, scalars: HostArray, outcome: Outcome
+    ) -> None:
         """Run the tape on the next rows, once for each row of `scalars`.
 
         Parameters

@@ -66,7 +66,7 @@ def finish(
     every: int,
     callback: Callable[[Record], object] | None,
     keep: dict[str, Callable[[Record], object]],
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """Advance a batch until every problem has ended.
 
     Parameters
@@ -123,7 +123,7 @@ class BatchMonitor:
         self._ended = 0
         self._read: Any = None
         self._best: Stand | None = None
-        self._seen: Array = -1
+        self._seen: int = -1
 
     def __call__(self) -> bool:
         """Judge the problems, freeze those that have ended, and tell whether some go on."""
@@ -189,7 +189,7 @@ class BatchMonitor:
         xp, new = self._run.space.xp, (self._codes == 0) & holds
         self._codes = self._codes + code * xp.astype(new, xp.int32)
 
-    def result(self) -> dict[str, Array]:
+    def result(self) -> dict[str, Any]:
         """Return the entries of a `MinimizeResult`."""
         space, at, codes = self._run.space, self._run.at, self._read - 1
         good = np.array([v.success for v in self._verdicts], dtype=bool)[codes]

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 from ... import _arrays
-from ..._arrays._types import Array, Number, Scalars, Tree
+from ..._arrays._types import Array, Number, Tree
 from ...stop import Condition
 from .._base import Run
 from .._lbfgs import LBFGS
@@ -143,7 +143,7 @@ class BatchedRun(ABC):
 class CurvaturePair(NamedTuple):
     """A step and the change of the gradient along it, and one over their product, zero for none."""
 
-    s: Scalars
+    s: Array
     y: Array
     rho: Array
 

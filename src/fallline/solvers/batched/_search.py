@@ -139,14 +139,14 @@ def strong_wolfe(
     return Outcome(after, accepted, over & ~again)
 
 
-def _nearer(xp: Namespace, s: Wolfe, t: Number, trials: Array) -> tuple[Wolfe, Array]:
+def _nearer(xp: Namespace, s: Wolfe, t: Number, trials: Any) -> tuple[Wolfe, Array]:
     # After a trial that was too far: the next state, and whether there is nothing between.
     nearer = s.low.t + 0.1 * (t - s.low.t)
     return s._replace(t=nearer, trials=trials, wall=t), (nearer == s.low.t) | (nearer == t)
 
 
 def _narrowed(
-    xp: Namespace, s: Wolfe, trial: Point, trials: Array, test: Array, enough: Array
+    xp: Namespace, s: Wolfe, trial: Point, trials: Any, test: Array, enough: Array
 ) -> tuple[Wolfe, Array]:
     # After a trial that is not good enough: the next state, and whether nothing is left.
     tilted = s.tilted & ~(enough & (trial.slope >= 0))

@@ -80,7 +80,7 @@ class BatchedSpace(AbstractSpace):
             raise ValueError(_checks.mismatch(place, "shape", shape, (self.problems,)))
         return self.xp.astype(_arrays.detached(value), self.dtype, copy=True)
 
-    def penalty(self, penalty: Tree, leaf: Array) -> Tree:
+    def penalty(self, penalty: Tree, leaf: Array) -> Number:
         """Return an L2 penalty of each problem."""
         squares = _arrays.abs2(_arrays.widened(leaf))
         shape = leaf.shape[0], math.prod(leaf.shape[1:])
