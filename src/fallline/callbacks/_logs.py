@@ -68,7 +68,34 @@ class Log(Callback):
             logger.info("epoch %d: %s", run.epoch, text)
 
 
-class CSVLog(Callback):
+class _FileLog(Callback):
+    # A line in a file for each epoch; a run that goes on begins with the lines so far.
+
+    def __init__(self, path: FilePath) -> None:
+        self.path = Path(path)
+
+    def on_start(self, run: RunView) -> None:
+        """Begin the file."""
+        self.path.write_text("")
+
+    def state_dict(self) -> dict[str, Json]:
+        """Return the lines so far."""
+        with self.path.open(newline="") as file:  # with the ends of lines as they are
+            return {"text": file.read()}
+
+    def load_state_dict(self, state_dict: dict[str, Json]) -> None:
+        """Begin the file with the lines of a run that goes on.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` returned.
+        """
+        with self.path.open("w", newline="") as file:
+            file.write(state_dict["text"])
+
+
+class CSVLog(_FileLog):
     """The numbers of each epoch as a line of a CSV file, written at once.
 
     Parameters
@@ -78,17 +105,17 @@ class CSVLog(Callback):
     """
 
     def __init__(self, path: FilePath) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self._names: list[str] = []
 
     def on_start(self, run: RunView) -> None:
         """Begin the file."""
         self._names = []
-        self.path.write_text("")
+        super().on_start(run)
 
     def state_dict(self) -> dict[str, Json]:
-        """Return the lines so far."""
-        return {"names": self._names, "text": _read(self.path)}
+        """Return the lines so far, and the names of the columns."""
+        return {"names": self._names, **super().state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Json]) -> None:
         """Begin the file with the lines of a run that goes on.
@@ -99,7 +126,7 @@ class CSVLog(Callback):
             What `state_dict` returned.
         """
         self._names = state_dict["names"]
-        _write(self.path, state_dict["text"])
+        super().load_state_dict(state_dict)
 
     def on_epoch(self, run: RunView) -> None:
         """Append a line."""
@@ -112,7 +139,7 @@ class CSVLog(Callback):
             writer.writerow([numbers.get(name, "") for name in self._names])
 
 
-class JSONLog(Callback):
+class JSONLog(_FileLog):
     """The numbers of each epoch as a line of JSON, written at once.
 
     Parameters
@@ -121,43 +148,12 @@ class JSONLog(Callback):
         The file; an old one is replaced.
     """
 
-    def __init__(self, path: FilePath) -> None:
-        self.path = Path(path)
-
-    def on_start(self, run: RunView) -> None:
-        """Begin the file."""
-        self.path.write_text("")
-
-    def state_dict(self) -> dict[str, Json]:
-        """Return the lines so far."""
-        return {"text": _read(self.path)}
-
-    def load_state_dict(self, state_dict: dict[str, Json]) -> None:
-        """Begin the file with the lines of a run that goes on.
-
-        Parameters
-        ----------
-        state_dict : dict
-            What `state_dict` returned.
-        """
-        _write(self.path, state_dict["text"])
-
     def on_epoch(self, run: RunView) -> None:
         """Append a line."""
         numbers = {"epoch": run.epoch, "step": run.step, **_newest(run)}
         finite = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         with self.path.open("a") as file:
             file.write(json.dumps(finite) + "\n")
-
-
-def _read(path: Path) -> str:
-    with path.open(newline="") as file:  # with the ends of lines as they are
-        return file.read()
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("w", newline="") as file:
-        file.write(text)
 
 
 def _newest(run: RunView) -> dict[str, float]:

@@ -204,7 +204,7 @@ class CompiledEpoch:
             self.settle()
 
     @property
-    def values(self) -> HostArray:
+    def values(self) -> Array:
         """The loss of each step of the last call."""
         return self._call[0].values
 

@@ -54,7 +54,7 @@ class MinimizeResult(Result):
     """
 
     x: Tree
-    fun: Fun
+    fun: Number
     jac: Tree
     gradient_norm: Number
     nit: Any

@@ -84,7 +84,6 @@ class ProximalRun(Run):
         # The first step changes no element by more than 1, whatever the units of the objective.
         self._t = self._fixed or (1 / norm if 0 < norm < math.inf else 1.0)
         self.at = Trial(0.0, total, math.nan, x, gradient, None, norm if norm != 0 else math.inf)
-
         self._begun()
 
     def _begun(self) -> None:

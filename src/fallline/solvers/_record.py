@@ -14,7 +14,9 @@ from ._space import AbstractSpace
 class Record(Seen):
     """Where a run stands; value and gradient belong to the same point.
 
-    In a batch, all numbers but `evaluations` are arrays with an entry for each problem.
+    In a batch, all numbers but `evaluations` are arrays with an entry for each problem. With
+    momentum and a `step_size`, `ProximalGradient` gives value and gradient at the point where the
+    next step begins.
 
     Attributes
     ----------

@@ -23,9 +23,9 @@ class RelativeGradient(Condition):
 
     where :math:`f_0` is the first value that was seen, :math:`\epsilon` the precision, and
     :math:`\delta` is 1e-12 in double and the precision below. An objective with a factor ends at
-    the same point. The second line tells a minimum from a slope that only is flat beside where the
-    run came from. Before the first step nothing tells in which
-    units the parameters are: only a gradient of zero counts there.
+    the same point. The second line tells a minimum from a slope that is flat only beside where the
+    run came from. Before the first step nothing tells the units of the parameters, so only a
+    gradient of zero counts there.
 
     Parameters
     ----------
