@@ -230,3 +230,34 @@ def test_the_minimum_is_that_of_the_penalised_problem():
             np.testing.assert_allclose(found.x, expected.x, atol=2e-6)
             assert found.fun == pytest.approx(expected.fun, abs=1e-9)
             assert np.all(found.x[expected.x == 0] == 0)
+
+
+class Capped(fl.penalties.Penalty):
+    """An absolute value that stops to grow: its proximal point needs more numbers than a weight."""
+
+    elementwise = True
+
+    def scalars(self):
+        return {"weight": 0.3, "cap": 0.5}
+
+    def prox_scalars(self, s, t):
+        return {"shift": s.weight * t, "cap": s.cap}
+
+    def formula(self, xp, s, x):
+        return xp.where(x > s.cap, x, x - s.shift)
+
+    def _value(self, xp, x):
+        return 0.3 * xp.sum(xp.where(x > 0.5, 0.5, x))
+
+
+@pytest.mark.parametrize("engine", ["eager", "blocked", "auto"])
+@pytest.mark.parametrize("rule", [fl.SGD(0.1, momentum=0.75), fl.RMSprop(0.1, momentum=0.75)])
+def test_momentum_makes_the_step_of_a_penalty_longer_and_nothing_else(rule, engine):
+    x = np.asarray([0.2, 0.45, 0.55, 3.0])
+    g = np.asarray([0.1, -0.2, 0.1, 0.3])
+    alone, state = rule.update(params=x, grads=g, state=rule.init(x))
+    length = 4 * lengths(rule, 1, {**state.leaves, "a": 0.0})
+    expected = np.where(alone > 0.5, alone, alone - 0.3 * length)
+    opt = fl.Optimizer({"x": x.copy()}, rule, penalty=Capped(), engine=engine)
+    opt.step({"x": g})
+    np.testing.assert_allclose(opt.params["x"], expected, rtol=1e-12)

@@ -115,11 +115,13 @@ class FusedRule(AbstractRule):
         for i, transform in enumerate(self.transforms):
             found |= _prefixed(f"gradient{i}.", transform.scalars())
         if self.penalty is not None:
-            gain = self.rule.gain(found)  # of the step that the penalty's is to balance
-            scalars = {name: x * gain for name, x in self.penalty.scalars().items()}
+            gain = self.rule.gain(found) if self.rule.gains else 1.0
+            scalars = self.penalty.scalars()
             if not self.scales:
-                length = found["learning_rate"]
+                length = found["learning_rate"] * gain
                 scalars = self.penalty.prox_scalars(SimpleNamespace(**scalars), length)
+            elif self.rule.gains:
+                found |= _prefixed("lengths.", {"gain": gain})
             found |= _prefixed("penalty.", scalars)
         if self.constraint is not None:
             scalars = self.constraint.scalars()
@@ -250,6 +252,8 @@ class FusedRule(AbstractRule):
             s_penalty: Any = _Under(s, "penalty.")
             if self.scales:
                 length = self.rule.lengths(xp, s_rule, *after)
+                if self.rule.gains:
+                    length = length * _Under(s, "lengths.").gain
                 s_penalty = SimpleNamespace(**self.penalty.prox_scalars(s_penalty, length))
             new = self.penalty.formula(xp, s_penalty, new)
         if self.constraint is not None and self.projects:

@@ -112,7 +112,7 @@ class LeafTerms:
         rule = plan.rule if isinstance(plan, FusedRule) else plan
         assert isinstance(rule, Rule)
         p = _arrays.widened(arrays.get("master", arrays["p"]))
-        lengths, gain = None, rule.gain(scalars)
+        lengths, gain = None, rule.gain(scalars) if rule.gains else 1.0
         if plan.scales:
             lengths = _lengths(plan, rule, scalars, p, [arrays[slot.name] for slot in rule.slots])
         if lengths is None or not _arrays.is_array(lengths) or rule._by_components:

@@ -170,11 +170,15 @@ class Rule(AbstractRule):
         """
         return s.learning_rate
 
+    @property
+    def gains(self) -> bool:
+        """Whether momentum adds up, so that `gain` is not 1."""
+        return False
+
     def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return how many times its `lengths` a constant gradient moves an element in the long run.
 
-        1, but for momentum that adds up. A proximal step must be as long as the rule's, or both
-        balance elsewhere than at the minimizer.
+        A proximal step must be as long, or both balance elsewhere than at the minimizer.
 
         Parameters
         ----------

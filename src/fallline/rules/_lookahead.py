@@ -107,6 +107,11 @@ class Lookahead(Rule, kw_only=False):
         """Whether the step lengths of the inner rule differ between elements."""
         return self._inner.scales
 
+    @property
+    def gains(self) -> bool:
+        """Whether the inner rule's momentum adds up."""
+        return self._inner.gains
+
     def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return that of the inner rule."""
         return self._inner.gain(scalars)

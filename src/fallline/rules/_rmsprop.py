@@ -86,6 +86,11 @@ class RMSprop(Rule):
             *((Slot("b", counted=False),) if self.momentum else ()),
         )
 
+    @property
+    def gains(self) -> bool:
+        """Whether there is momentum."""
+        return bool(self.momentum)
+
     def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return the limit of the buffer for scaled gradients of one."""
         return summed(scalars["momentum"])

@@ -111,9 +111,14 @@ class SGD(Rule):
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("b"),) if self.momentum else ()
 
+    @property
+    def gains(self) -> bool:
+        """Whether there is momentum."""
+        return bool(self.momentum)
+
     def gain(self, scalars: Mapping[str, Number]) -> float:
         """Return the limit of the buffer for gradients of one."""
-        return summed(scalars["momentum"], scalars["take"]) if self.momentum else 1.0
+        return summed(scalars["momentum"], scalars["take"])
 
     def scalars(self, t: Number) -> dict[str, Number]:
         return {
