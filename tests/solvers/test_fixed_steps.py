@@ -139,3 +139,20 @@ def test_a_run_goes_on_from_a_file(tmp_path):
     found = fl.minimize(squares, np.zeros(10), max_iterations=30, resume=path, **options)
     np.testing.assert_array_equal(found.x, whole.x)
     assert found.nfev == whole.nfev == 31
+
+
+@pytest.mark.parametrize(
+    "solver", [fl.ProximalGradient(), fl.ProximalGradient(accelerated=True), method(0.1)]
+)
+def test_a_start_without_a_slope(solver):
+    def fun(x):
+        return 0.5 * float(np.sum((x - 1) ** 2)), x - 1
+
+    for around in ({}, {"constraint": fl.NonNegative()}, {"constraint": fl.Box(0.0, 1.0)}):
+        found = fl.minimize(fun, np.ones(2), method=solver, **around)
+        assert (found.success, found.nit, found.gradient_norm) == (True, 0, 0.0)
+    found = fl.minimize(
+        fun, np.ones(2), method=solver, penalty=fl.L1(0.25), stop=stop.GradientNorm(1e-9)
+    )
+    assert found.success
+    np.testing.assert_allclose(found.x, 0.75, rtol=1e-8)

@@ -83,7 +83,9 @@ class ProximalRun(Run):
         norm = float(got[1])
         # The first step changes no element by more than 1, whatever the units of the objective.
         self._t = self._fixed or (1 / norm if 0 < norm < math.inf else 1.0)
-        self.at = Trial(0.0, total, math.nan, x, gradient, None, norm if norm != 0 else math.inf)
+        if norm == 0:  # what is left is the pull of the penalties, by a step of length 1
+            norm = self.space.read(self.space.peak(self._map(x, 1.0) - x))
+        self.at = Trial(0.0, total, math.nan, x, gradient, None, norm)
         self._begun()
 
     def _begun(self) -> None:
@@ -113,7 +115,7 @@ class ProximalGradientRun(ProximalRun):
 
     def _advance(self) -> Trial:
         t = self._fixed or self._t
-        theta = 0.5 * (1 + math.sqrt(1 + 4 * self._theta**2 * self._t / t))
+        theta = _grown(self._theta, self._t / t)
         beta = (self._theta - 1) / theta if self.solver.accelerated else 0.0
         start = _Start(self.at.x, self._smooth, self.at.gradient)
         if beta > 0:
@@ -186,7 +188,7 @@ class FixedStepRun(ProximalRun):
         if (penalty := self._penalty(z)) is not None:
             arrays.append(penalty)
         self._t = self._length(self.iteration + 1)
-        fresh, theta = (0.5 * (1 + math.sqrt(1 + 4 * x**2 * t / self._t)) for x in (1, self._theta))
+        fresh, theta = (_grown(x, t / self._t) for x in (1.0, self._theta))
         beta = (self._theta - 1) / theta
         share = beta * xp.ones_like(turn)
         if self.solver.restart:
@@ -207,6 +209,11 @@ class FixedStepRun(ProximalRun):
         self._ahead = y, gradient
         got = numbers(self.space, value, [self.space.peak(gradient), *arrays])
         return [float(x) for x in got]
+
+
+def _grown(theta: float, ratio: float) -> float:
+    # Nesterov's sequence, where lengths change: the last over the next is `ratio`.
+    return 0.5 * (1 + math.sqrt(1 + 4 * theta**2 * ratio))
 
 
 def _elementwise(constraint: Callable[[Array], Array]) -> bool:
