@@ -251,12 +251,14 @@ class Capped(fl.penalties.Penalty):
 
 
 @pytest.mark.parametrize("engine", ["eager", "blocked", "auto"])
-@pytest.mark.parametrize("rule", [fl.SGD(0.1, momentum=0.75), fl.RMSprop(0.1, momentum=0.75)])
-def test_momentum_makes_the_step_of_a_penalty_longer_and_nothing_else(rule, engine):
+@pytest.mark.parametrize("wrap", [lambda rule: rule, lambda rule: fl.Lookahead(rule, k=5)])
+@pytest.mark.parametrize("inner", [fl.SGD(0.1, momentum=0.75), fl.RMSprop(0.1, momentum=0.75)])
+def test_momentum_makes_the_step_of_a_penalty_longer_and_nothing_else(inner, wrap, engine):
+    rule = wrap(inner)
     x = np.asarray([0.2, 0.45, 0.55, 3.0])
     g = np.asarray([0.1, -0.2, 0.1, 0.3])
     alone, state = rule.update(params=x, grads=g, state=rule.init(x))
-    length = 4 * lengths(rule, 1, {**state.leaves, "a": 0.0})
+    length = 4 * lengths(inner, 1, {**state.leaves, "a": 0.0})
     expected = np.where(alone > 0.5, alone, alone - 0.3 * length)
     opt = fl.Optimizer({"x": x.copy()}, rule, penalty=Capped(), engine=engine)
     opt.step({"x": g})

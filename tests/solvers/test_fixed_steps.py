@@ -130,6 +130,29 @@ def test_a_domain_is_not_left_ahead_of_the_point():
     np.testing.assert_allclose(found.x, a, rtol=1e-8)
 
 
+def test_momentum_begins_again_where_a_domain_ends():
+    # The objective is not finite beyond the third point ahead, as if a domain ended there.
+    asked = []
+
+    def fun(x):
+        asked.append(x.copy())
+        value, slope = squares(x)
+        return (math.nan if len(asked) == 5 else value), slope
+
+    found = fl.minimize(fun, np.zeros(10), method=method(restart=False), max_iterations=12,
+                        stop=stop.GradientNorm(0.0))  # fmt: skip
+    x, y, theta = np.zeros(10), np.zeros(10), 1.0
+    for k in range(12):
+        z = y - STEP * gradient(y)
+        after = 0.5 * (1 + math.sqrt(1 + 4 * theta**2))
+        y, x = z + (theta - 1) / after * (z - x), z
+        if k == 3:  # the fifth point that was asked for
+            y, after = z, 0.5 * (1 + math.sqrt(5))
+        theta = after
+    np.testing.assert_allclose(found.x, x, rtol=1e-12)
+    assert found.nfev == 14
+
+
 def test_a_run_goes_on_from_a_file(tmp_path):
     path = tmp_path / "run.npz"
     options = {"method": method(), **ENDLESS}
