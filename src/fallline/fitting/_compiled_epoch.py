@@ -46,7 +46,7 @@ class CompiledEpoch:
     ------
     TypeError, ValueError
         If any of these does not fit, or the environment says ``FALLLINE_COMPILED_EPOCHS=0``. The
-        steps are made one by one then, and say what is wrong with the data.
+        caller then makes the steps one by one, where an error says what is wrong with the data.
     """
 
     def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Tree) -> None:
@@ -90,12 +90,12 @@ class CompiledEpoch:
     # -- what is recorded ---------------------------------------------------------------------
 
     def fits(self, watched: bool = True) -> bool:
-        """Tell whether what was recorded is still there, and the data are still good.
+        """Tell whether the objects that were recorded are still used, and the data still fit.
 
         Parameters
         ----------
         watched : bool, default True
-            Whether others have seen the run since the last epoch, who may have written into the
+            Whether callbacks were called since the last epoch, which may have written into the
             indices of a sparse matrix.
         """
         self.inner.bound.check_written()
@@ -156,10 +156,10 @@ class CompiledEpoch:
     # -- running ------------------------------------------------------------------------------
 
     def order(self) -> Array:
-        """Return the order of the rows in the next epoch: that which the batches would draw.
+        """Return the order of the rows in the next epoch, as the batches would draw it.
 
-        While an epoch runs, which needs no interpreter, the order of the one after it is drawn from
-        a copy of the generator, and taken if the generator is still as it was then.
+        The order of the epoch after that is drawn from a copy of the generator while the compiled
+        epoch runs. It is used if nobody has drawn from the generator in the meantime.
         """
         self._call = Outcome(0, self.dtype), 0, [], self.optimizer.step_count
         rng, ahead = self.batches.rng, self._ahead
@@ -177,7 +177,7 @@ class CompiledEpoch:
         return np.ascontiguousarray(order, np.int64)
 
     def advance(self, order: Array, batch: int) -> None:
-        """Make some steps from a batch of an epoch on; Ctrl-C leaves whole steps.
+        """Make some steps, from a batch of an epoch on. Ctrl-C ends this between two steps.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ class CompiledEpoch:
         return np.add.accumulate([values.dtype.type(start), *(values * self.count)])[-1]
 
     def settle(self) -> None:
-        """Count the steps of the last call, however often this is done."""
+        """Add the steps of the last call to the count; calling this again adds nothing."""
         outcome, _, starts, step = self._call
         steps = len(outcome.values)
         for state, start in starts:

@@ -20,7 +20,7 @@ PARTS = ("indptr", "indices", "data")  # of a sparse matrix
 
 
 def given(batches: Tree) -> list[Any]:
-    """Return what the data are, to be compared with what they are later."""
+    """Return the identity and layout of the data, to be compared with that of later data."""
     found: list[Any] = [batches.shuffle, batches.drop_last, batches.batch_size]
     for x in batches.arrays:
         parts = [getattr(x, name, None) for name in PARTS] if is_sparse(x) else [x]
@@ -66,7 +66,7 @@ def _ours(x: Array) -> bool:
 
 
 def check_values(loss: Any, y: Array, weights: Array = None) -> None:
-    """Check of all rows what a loss would check in each batch."""
+    """Check all rows at once, as a loss would check them batch by batch."""
     while hasattr(loss, "loss"):
         loss = loss.loss
     if type(loss)._check is not Loss._check:

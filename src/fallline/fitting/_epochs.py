@@ -34,11 +34,11 @@ class EpochRun(JudgedRun):
     batches : iterable
         The batches of an epoch.
     options : dict
-        Of the Optimizer, beside params and the rule.
+        The arguments of the Optimizer besides params and the rule.
     average : float, schedule or None
         The decay of an average of the parameters.
     stop : Condition or None
-        Looks at each epoch.
+        The condition that is asked after each epoch.
     nonfinite : str
         As in `fit`.
     *args, **more
@@ -79,7 +79,7 @@ class EpochRun(JudgedRun):
     # -- for callbacks ------------------------------------------------------------------------
 
     def restore(self, params: Tree) -> None:
-        """Go on from other parameters; what the rule remembers stays, an average starts again."""
+        """Go on from other parameters. The state of the rule stays; an average starts again."""
         if self.message:  # it has ended, perhaps in the midst of a step
             super().restore(params)
         else:

@@ -28,33 +28,34 @@ NONFINITE = ("stop", "skip", "raise", "propagate")
 
 
 class FitResult(Result):
-    """What `fit` found; entries are attributes too.
+    """The result of `fit`; each entry is an attribute too.
 
     Attributes
     ----------
     params : tree
-        The last parameters, or their average; the best ones, or the start if nothing was better,
-        where the run was interrupted, met numbers that are not finite, or ended above the loss of
-        its first epoch.
+        The last parameters, or their average if one was asked for. If the run was interrupted, met
+        numbers that are not finite, or ended above the loss of its first epoch, these are the best
+        parameters of the run, or those it started from if none were better.
     success : bool
-        Whether a condition of `stop`, or a callback by ``run.stop``, called this a good end.
+        Whether the run ended well: by a condition of `stop` that is no mere limit, or by a callback
+        that called ``run.stop``.
     status : int
-        0 converged, or stopped as asked for, 1 a limit, 2 no progress, 3 not finite, 98
-        interrupted, 99 a callback.
+        0: converged, or stopped as asked; 1: a limit was reached; 2: no progress; 3: a number was
+        not finite; 98: interrupted; 99: stopped by a callback.
     message : str
         Why the run ended.
     epochs, steps : int
-        How many were made; iterations and evaluations, with a solver.
+        How many epochs and steps a rule has made; iterations and evaluations of a solver.
     loss : float
-        The mean loss over the last epoch, or the last value of a solver.
+        The mean loss over the last epoch, or a solver's last value.
     seconds : float
-        Wall time.
+        The wall time of the run.
     history : History
-        Numbers by name: ``"loss"``, ``"validation_loss"``, ``"seconds"``, ``"step_loss"``; the
-        norm of the gradients where it is known, as ``"gradient_norm"`` of a solver, and
-        ``"step_gradient_norm"`` of a rule with `ClipByGlobalNorm` (of the last step made).
+        Numbers by name: ``"loss"``, ``"validation_loss"``, ``"seconds"`` and ``"step_loss"``. A
+        solver adds ``"gradient_norm"``, and a rule with `ClipByGlobalNorm` adds
+        ``"step_gradient_norm"``, the norm in the last step made.
     record : RunRecord
-        What ran, on what, and how it went; ``record.save("run.json")``.
+        What ran, on which data, and how it went. ``record.save("run.json")`` writes it to a file.
     """
 
     _hidden = ("objective", "record")
@@ -74,8 +75,8 @@ class FitResult(Result):
         Returns
         -------
         array
-            The predictions; of a `LinearModel`, in the scale that its `predict` says: for
-            cross-entropies logits, for Poisson and Gamma the expected target.
+            The predictions. Those of a `LinearModel` are logits for cross-entropies, and the
+            expected target for Poisson and Gamma losses; see its `predict`.
 
         Raises
         ------
@@ -121,65 +122,69 @@ def fit(
         A `LinearModel`, anything with ``value_and_gradient(params, *batch, weights=None)``, or a
         function ``fun(params, *batch)`` that returns both.
     data : tuple of arrays, or iterable of tuples
-        ``(X, y)``, or as many arrays of equal length as the objective takes; or batches of any
-        origin, a tuple or list each, gone through once for each epoch (memory maps, generators of
-        data larger than memory, torch's DataLoader; an iterator serves one epoch). A list of bare
-        arrays is taken as the tuple of them. A mini-batch of NumPy's arrays is overwritten by the
-        next; the objective must not keep it.
+        ``(X, y)``, or as many arrays of equal length as the objective takes. Or an iterable of
+        batches, each a tuple or a list, which is gone through once in each epoch: memory maps,
+        generators of data larger than memory, torch's DataLoader. An iterator serves one epoch
+        only. A list of bare arrays is taken as a tuple. A mini-batch of NumPy arrays is
+        overwritten by the next one, so the objective must not keep it.
     method : str, Rule, tree of rules, or Solver, default "auto"
-        A rule goes through mini-batches, a solver takes all data as one. ``"auto"`` is L-BFGS, or
-        OWL-QN with an L1 penalty, FISTA with others that are not smooth.
+        A rule goes through mini-batches; a solver takes all data at once. ``"auto"`` is L-BFGS,
+        OWL-QN with an L1 penalty, or FISTA with another penalty that is not smooth.
     params : tree of arrays, optional
         Where to start; not needed if the objective has `initialize`. A rule does not write them.
     weights : array, optional
-        Of the rows; integers count like repeated rows, for every method. An objective returns the
-        mean by the weights that it is given; a mini-batch of a rule then counts by its mean weight
-        over that of all rows, so that one without weight has a gradient of zero. The total of a
-        stream is not known: a batch that ends with what the objective takes as ``weights`` steps
-        by its own mean, and counts in the loss of the epoch by the sum of its weights.
+        Weights of the rows. With every method an integer weight counts like as many repeated rows.
+        The objective returns the mean by the weights it is given. A mini-batch then counts by its
+        mean weight over that of all rows, so that one without weight has a gradient of zero. The
+        total weight of a stream is not known: a batch whose last entry is what the objective takes
+        as ``weights`` is stepped by its own mean, and counts in the loss of the epoch by the sum
+        of its weights.
     batch_size : int, optional
-        Rows of a batch for a rule; by default all.
+        The number of rows in a mini-batch, for a rule; by default all.
     epochs : int, optional
-        For a rule, passes over the data, by default 10; for a solver, iterations, by default 15000.
+        The number of passes over the data for a rule, by default 10; the largest number of
+        iterations for a solver, by default 15000.
     rng : int or numpy.random.Generator, optional
-        Where the order of the rows comes from.
+        The seed or generator from which the order of the rows is drawn.
     validation : tuple of arrays, optional
-        Data whose loss is taken after each epoch, as ``history["validation_loss"]``: the
-        objective's value, with a penalty that is part of it.
+        Data on which the objective, with a penalty that is part of it, is evaluated after each
+        epoch, as ``history["validation_loss"]``.
     gradients, master_weights, rate_factors, decay_factors : optional
-        Of a rule's `Optimizer`.
+        Passed on to the `Optimizer` of a rule.
     penalty, constraint : trees, optional
         As in `minimize` and `Optimizer`; a penalty that is part of the objective is not given
-        here. For a rule an `L2` of a `LinearModel` acts by its proximal steps, as in `Optimizer`,
-        so that a large one does not diverge; by its gradient where such steps would lead elsewhere:
-        under rules whose steps are signs or not known, and beside a constraint that is not one of
-        single elements.
+        again. The `L2` of a `LinearModel` acts on a rule by proximal steps, as in `Optimizer`, so
+        that a large one does not diverge. It acts by its gradient where proximal steps would lead
+        elsewhere: with rules whose step is a sign or not known, and beside a constraint that
+        couples elements.
     average : float or schedule, optional
-        For a rule, the decay of an `EMA` of the parameters, which is validated and returned in
-        their place.
+        For a rule, the decay of an `EMA` of the parameters. The average is then what is validated
+        and returned.
     stop : Condition, optional
-        From `fallline.stop`; for a rule it looks at each epoch, whose loss is the value.
+        A condition of `fallline.stop`. For a rule it is asked after each epoch, and the loss of
+        the epoch is the value it sees.
     callbacks : sequence of functions and Callbacks
         See `fallline.callbacks`.
     progress : bool, default False
-        Show a bar, by tqdm.
+        Whether to show a progress bar, which needs tqdm.
     nonfinite : {"stop", "skip", "raise", "propagate"}
-        A loss that is not finite: end with the best parameters so far; leave out such steps; raise
-        FloatingPointError; or go on.
+        What to do about a loss that is not finite: end with the best parameters so far, leave the
+        step out, raise FloatingPointError, or go on.
     resume : str or path, optional
-        A file of ``callbacks.Checkpoint`` of a run with the same arguments, which goes on, bit for
-        bit: also what `stop`, the average and the callbacks know. Data of another shape or another
-        `batch_size` are refused; of other numbers in the data, the rule or the objective a warning
-        tells. A solver refuses these too, as the values that it knows are those of the old ones.
+        A file that ``callbacks.Checkpoint`` wrote in a run with the same arguments. That run goes
+        on bit for bit, with all that `stop`, the average and the callbacks remember. Data of
+        another shape and another `batch_size` are refused. Other numbers in the data, the rule or
+        the objective cause a warning, or an error with a solver, whose memory they would spoil.
     engine : str, default "auto"
-        How a rule is run, as in `Optimizer`; all give the same bits. With Numba, mini-batches of
-        NumPy's arrays go through a `LinearModel` and the rule without the interpreter.
+        How a rule is run, as in `Optimizer`; all engines give the same bits. With Numba, steps of
+        a `LinearModel` over mini-batches of NumPy arrays run compiled.
 
     Returns
     -------
     FitResult
-        Parameters, history, and why it ended. Ctrl-C ends a run with the best parameters so far.
-        A rule that has made its epochs has met its limit: status 1, and no success.
+        The parameters, the history, and why the run ended. Ctrl-C ends a run with the best
+        parameters so far. A rule that has made all its epochs has reached a limit: its status
+        is 1, and `success` is false.
 
     Raises
     ------

@@ -13,11 +13,12 @@ from .._arrays._types import Array, Json, Number
 
 
 class History(Mapping[str, Json]):
-    """Numbers of a run, by name; arrays stay on their device until they are read.
+    """The numbers of a run by name; those on a device stay there until they are read.
 
-    Names without "step_" have one number for each epoch: ``"loss"`` (mean over its steps),
-    ``"validation_loss"``, ``"seconds"``, and what callbacks add; ``"step_loss"`` has one for each
-    step. Each is an array of NumPy.
+    A name that begins with ``step_``, such as ``"step_loss"``, has one number for each step. Any
+    other has one for each epoch: ``"loss"`` (the mean over the steps of the epoch),
+    ``"validation_loss"``, ``"seconds"``, and what callbacks add. ``history[name]`` is an array of
+    NumPy.
     """
 
     def __init__(self) -> None:

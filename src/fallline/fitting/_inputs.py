@@ -1,4 +1,4 @@
-"""The data of `fit`, checked by the names that its users know them by."""
+"""The data of `fit`, checked under the names of its arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBERS = ("bool", "int", "uint", "float", "bfloat", "complex")  # how names of 
 
 
 def batches_of(data: Tree, weights: Array, size: int | None, rng: Any) -> tuple[Any, Any]:
-    """Return the arrays, or `None` for a stream; and what gives the batches of an epoch.
+    """Return the arrays, or `None` for a stream, and an iterable of the batches of an epoch.
 
     Parameters
     ----------
@@ -65,16 +65,16 @@ def _is_data(x: Array) -> bool:
 
 
 def check_rows(names: Sequence[str], arrays: Sequence[Array], like: Array = None) -> None:
-    """Check that these are arrays of as many rows, of one library and on one device.
+    """Check that these are arrays of equal length, of one library and on one device.
 
     Parameters
     ----------
     names : sequence of str
-        What they are called.
+        The names that errors call them by.
     arrays : sequence of arrays
         Sparse matrices too.
     like : array, optional
-        Of the library and device that they must have; by default the first.
+        An array of the library and on the device that they must have; by default the first.
     """
     for place, x in zip(names, arrays, strict=True):
         _check_numbers(place, x)

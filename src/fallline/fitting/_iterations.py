@@ -64,7 +64,7 @@ class SolverRun(Run):
         self.end(found.message, status=found.status, success=found.success)
 
     def start(self, view: Any, saved: Json) -> None:
-        """Take note of a run of `minimize` that begins, or goes on."""
+        """Note that a run of `minimize` begins or goes on."""
         self._view = view
         if saved is None:
             return
@@ -74,7 +74,7 @@ class SolverRun(Run):
         self._stop_if_told()
 
     def look(self, view: Any) -> None:
-        """Take note of an iteration, and end the run if a callback says so."""
+        """Note an iteration, and end the run if a callback says so."""
         self._stand(view)
         if self.loss < self._best[0]:
             self._best = self.loss, view.params, self.epoch

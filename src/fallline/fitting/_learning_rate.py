@@ -26,12 +26,12 @@ NEVER_FELL = "the loss never fell clearly"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RateTest:
-    """What `find_learning_rate` found.
+    """The result of `find_learning_rate`.
 
     Attributes
     ----------
     rates : array, shape (n,)
-        The rates that were tried, of NumPy like the others.
+        The rates that were tried, an array of NumPy like the others.
     losses : array, shape (n,)
         The loss of the next batch after the step with each rate.
     smoothed : array, shape (n,)
@@ -76,19 +76,20 @@ def find_learning_rate(
     objective, data
         As in `fit`; batches that are used up are gone through again, if they can be.
     method : str or Rule, default "adam"
-        Whose learning rate is tried, by a name that `fit` takes or as a rule; each rule has rates
-        of its own, and a solver has none.
+        The rule whose learning rate is tried, or a name that `fit` takes. What one rule bears
+        says little about another, and a solver has no learning rate.
     low, high : float, default 1e-7 and 1
         The first and the last rate.
     steps : int, default 100
-        How many rates, and steps of the rule, 2 or more.
+        The number of rates, each tried in one step of the rule; 2 or more.
     batch_size, rng, params, weights
-        As in `fit`, a penalty of a `LinearModel` too.
+        As in `fit`; so is a penalty of a `LinearModel`.
 
     Returns
     -------
     RateTest
-        ``rates, losses, smoothed, suggestion, message``; for `fallline.plotting.rate_test`.
+        The entries ``rates, losses, smoothed, suggestion, message``, which
+        `fallline.plotting.rate_test` draws.
 
     Raises
     ------
@@ -97,15 +98,15 @@ def find_learning_rate(
 
     Notes
     -----
-    One run of the rule on copies of the parameters, a step and a batch for each rate. It ends
-    early when the loss is not finite, or its mean over three steps has risen from its best by
-    more than four times the loss at the start. `smoothed` is the mean over a window of a tenth of
-    the steps, centred, so that it lags behind nothing.
+    The rule runs once, on copies of the parameters, with one step and one batch for each rate. It
+    ends early when the loss is not finite, or when its mean over three steps has risen from the
+    lowest by more than four times the loss at the start. `smoothed` is the mean over a centred
+    window of a tenth of the steps, so that it does not lag behind.
 
-    The suggestion is a tenth of the rate where the smoothed loss is lowest: from there on steps
-    do harm, and a run of many steps wants to keep away from it. The rate of the steepest fall,
-    which others take, moves with the number of steps. If the loss still falls at `high`, or never
-    falls, the message says so. Each step reads one number from the device.
+    The suggestion is a tenth of the rate where the smoothed loss is lowest: beyond that rate steps
+    do harm, and a run of many steps should keep away from it. The rate of the steepest fall, which
+    other libraries suggest, depends on the number of steps. If the loss still falls at `high`, or
+    never falls, the message says so. Each step reads one number from the device.
 
     References
     ----------

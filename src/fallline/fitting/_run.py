@@ -37,20 +37,20 @@ class End(NamedTuple):
 
 
 class Run:
-    """One call of `fit` while it is under way.
+    """One call of `fit` while it is under way, as callbacks see it.
 
     Attributes
     ----------
     optimizer : Optimizer or None
-        What steps the parameters, for a rule.
+        The Optimizer that steps the parameters by a rule; `None` with a solver.
     epoch, step : int
-        How many are done; iterations and evaluations, for a solver.
+        The number of epochs and steps done; of iterations and evaluations, with a solver.
     epochs : int or None
-        How many there will be.
+        The number of epochs, or iterations, after which the run ends.
     loss : array or float
-        Of the last step.
+        The loss of the last step.
     history : History
-        Numbers by name.
+        The numbers of the run so far, by name.
     at_start : bool
         Whether the run ended with the parameters it began with, as nothing better was found.
     """
@@ -81,10 +81,11 @@ class Run:
 
     @property
     def params(self) -> Tree:
-        """The parameters as they are now, not to be written, and not to be kept.
+        """The parameters as they are now; do not write or keep them.
 
-        Read-only views of NumPy's arrays, and copies where a library has none; `copied` gives
-        arrays that stay as they are, ``run.optimizer.params`` what a rule steps.
+        They are read-only views of NumPy's arrays, and copies where a library has no such views.
+        `copied` returns arrays that stay as they are; ``run.optimizer.params`` are the arrays that
+        a rule steps.
         """
         return mapped(_arrays.shielded, self._params)
 
@@ -98,23 +99,23 @@ class Run:
         Parameters
         ----------
         message : str
-            Why, for the result.
+            The `message` of the result: why the run ends.
         status : int, default 0
-            For the result.
+            The `status` of the result; 0 means success.
         """
         self._ends.append(End(message, status, status == 0, told(self._calling)))
 
     def copied(self) -> Tree:
-        """Return a copy of the parameters; of their average, if the run takes one."""
+        """Return a copy of the parameters, or of their average if the run keeps one."""
         return mapped(copy, self._judged_params())
 
     def restore(self, params: Tree) -> None:
-        """Go on from other parameters; what the rule remembers stays.
+        """Go on from other parameters; the state of the rule stays.
 
         Parameters
         ----------
         params : tree
-            A copy that `copied` gave.
+            A copy that `copied` returned.
         """
         self._params = mapped(copy, params)
 
@@ -124,18 +125,19 @@ class Run:
         Parameters
         ----------
         path : str or path
-            Where. Within `on_epoch` and `on_step`, what callbacks behind this one would note now
-            is not in the file; `callbacks.Checkpoint` writes after all of them.
+            The file. A callback that saves within `on_epoch` or `on_step` writes it before
+            the callbacks after it were called, so that what they note now is missing;
+            `callbacks.Checkpoint` writes after all of them.
         """
         raise NotImplementedError
 
     def save_later(self, path: FilePath) -> None:
-        """Write such a file when all callbacks of this step or epoch were called.
+        """Write the file of `save` as soon as all callbacks of this step or epoch were called.
 
         Parameters
         ----------
         path : str or path
-            Where.
+            The file.
         """
         self._due.append(path)
 
@@ -155,7 +157,7 @@ class Run:
         return self._params
 
     def result(self) -> Any:
-        """Return the parameters that the run ends with: what is not finite is never among them."""
+        """Return the parameters that the run ends with, which are always finite."""
         params = self._judged_params()
         if not _finite(params):
             self.success, self.at_start = False, True
@@ -166,7 +168,7 @@ class Run:
         return params
 
     def begin(self, states: Sequence[Any] = ()) -> None:
-        """Tell the callbacks, and give them what they knew in the run that goes on."""
+        """Call `on_start` of the callbacks, and restore their state in a run that goes on."""
         self._clock, self._begun = time.perf_counter(), True
         for hook in self._hooks:
             self._tell(hook, "on_start")
@@ -174,7 +176,7 @@ class Run:
             hook.load_state_dict(state)
 
     def conclude(self) -> None:
-        """Tell the callbacks that the run has ended, if they know that it began."""
+        """Call `on_end` of the callbacks, if they were told that the run began."""
         for hook in self._hooks if self._begun else ():
             self._tell(hook, "on_end")
 
@@ -188,7 +190,7 @@ class Run:
         self.end(first.message, status=first.status, success=first.success)
 
     def note_only(self, value: Number) -> None:
-        """Take down the loss of a run that had nothing to do."""
+        """Add the loss of a run that made no step to the history."""
         if "loss" not in self.history:
             self._note_epoch(value)
 

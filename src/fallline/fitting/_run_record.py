@@ -25,8 +25,8 @@ LIBRARIES = ("numpy", "array_api_compat", "optree", "numba", "cupy", "torch", "j
 class RunRecord(dict[str, Json]):
     """Plain data that tell how to repeat a run and what came of it.
 
-    No arrays of data, no paths, no names of users or machines. What is no number, text, list or
-    dict, such as a function, is there by its `repr` without addresses.
+    They hold no arrays of data, no paths, and no names of users or machines. What is not a number,
+    text, list or dict, such as a function, is described by its `repr` without addresses.
     """
 
     @classmethod
@@ -50,12 +50,12 @@ class RunRecord(dict[str, Json]):
         )  # fmt: skip
 
     def save(self, path: FilePath) -> None:
-        """Write this as JSON; an interruption leaves the old file.
+        """Write this as JSON; if that is interrupted, the old file stays as it was.
 
         Parameters
         ----------
         path : str or path
-            Where.
+            The file.
         """
         text = json.dumps(_plain(self), indent=2, allow_nan=False)
         with _files.whole(path) as file:

@@ -43,17 +43,17 @@ class EMA:
     decay : float or schedule, default 0.999
         :math:`\beta` in [0, 1).
     debias : bool, default True
-        Divide by what the average has gathered, so that the first update gives the parameters
-        themselves; not with a schedule. Without it the average starts as a copy.
+        Whether to divide by :math:`1 - \beta^t`, so that the first update gives the parameters
+        themselves. Otherwise, and with a schedule, the average starts as a copy of the parameters.
 
     Notes
     -----
-    One array for each leaf, in single precision or wider, on its device; run by the same engines
-    as the rules.
+    The average takes one array for each leaf, in single precision or wider, on the device of the
+    leaf. The engines that run the rules run it too.
 
-    A dict or list is looked up at each update, so that arrays which take the place of others are
-    found. A bare array of JAX, or a tuple of them, cannot be written and is no container: there an
-    update gives new arrays, and `update` must be told of them by ``params=``.
+    Each update looks into the dicts and lists again, and finds arrays that took the place of
+    others. A bare array of JAX, or a tuple of such arrays, cannot be written, so that each step
+    makes new ones: pass these to `update` as ``params=``.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class EMA:
 
     @property
     def step_count(self) -> int:
-        """Number of updates."""
+        """The number of updates."""
         return self._opt.step_count
 
     def update(self, params: Tree = None) -> None:
@@ -109,8 +109,8 @@ class EMA:
         Parameters
         ----------
         params : array or tree of arrays, optional
-            Where they are, if no longer in the container given at first: a bare array of JAX is
-            replaced by each step, and the average would go on with the old one.
+            The parameters, if they are no longer in the container given at the start. Each step
+            makes a new array of a bare one of JAX, and the average would go on with the old one.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class EMA:
 
     @property
     def params(self) -> Tree:
-        """The average, new arrays in the dtypes of the parameters; before an update, these."""
+        """The average, as new arrays in the dtypes of the parameters; before an update, copies."""
         now = self._structure.flatten(self.source, "params")
         if self.debias and self.step_count == 0:
             return self._structure.unflatten([p if p is None else _copy(p) for p in now])
@@ -185,12 +185,12 @@ class EMA:
             tuples only. Read `params` there.
         RuntimeError
             At the end, if the block changed a parameter, by a step of an Optimizer for instance.
-            The values of before the block are back then, so that no training is lost, and what
-            the block changed is. On a device this look at the end waits for it.
+            The parameters then have their values of before the block again: no training is lost,
+            but the changes of the block are. This check waits for a device.
 
         Notes
         -----
-        While the block runs, two more copies of the parameters exist, of JAX's arrays one.
+        While the block runs, two more copies of the parameters exist; of JAX's arrays one.
         """
         source = self.source
         now = self._structure.flatten(source, "params")
@@ -252,7 +252,7 @@ class EMA:
         return f"{place}: was changed while the average was applied; it has its value of before"
 
     def state_dict(self) -> dict[str, Json]:
-        """Return a snapshot (copies) of the average, as `Optimizer.state_dict`."""
+        """Return copies of the average and its counts, as `Optimizer.state_dict` does."""
         return {**self._opt.state_dict(), "average": self._description()}
 
     def _description(self) -> dict[str, Json]:
@@ -286,13 +286,13 @@ class EMA:
         Parameters
         ----------
         path : str or path
-            The file. An average that was saved with another `decay` is taken as it is, and goes on
-            with the decay of this object.
+            The file. An average that was saved with another `decay` goes on with the decay of
+            this object.
 
         Raises
         ------
         ValueError, TypeError
-            If it is not the file of an average, or does not fit; nothing has changed then.
+            If this is not the file of an average, or does not fit. Nothing has changed then.
         """
         with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
             self._load(_saving.snapshot(file), file.header)

@@ -45,13 +45,13 @@ class Changes(Snapshots):
 
     @property
     def rule(self) -> Any:
-        """Rules, keyed like params; assign a tree of rules to change them.
+        """The rules, as a tree like `params`; assign a tree of rules to change them.
 
-        A leaf keeps its state if one of its two rules is of a subclass of the other (Adam and
-        AdamW, say): slots that the new rule lacks are dropped, those it adds start afresh. Where a
-        slot that starts afresh depends on the count, as a corrected average does, the count and
-        the other such slots start afresh too. Otherwise all state does. `None` freezes a leaf and
-        keeps its state.
+        A leaf keeps its state if the class of one rule is a subclass of that of the other, as of
+        Adam and AdamW. State that the new rule lacks is dropped, and what it adds starts afresh.
+        Where that depends on the count of steps, as an average with a bias correction does, the
+        count and all else that depends on it start afresh too. Between other rules, all state
+        starts afresh. `None` freezes a leaf and keeps its state.
         """
         return _trees.frozen(self._tree(leaf.rule for leaf in self._bound.leaves))
 
@@ -68,7 +68,7 @@ class Changes(Snapshots):
 
     @property
     def learning_rate(self) -> Tree:
-        """The learning rate last used: one number, or keyed like params where it differs."""
+        """The learning rate last used: one number, or a tree like `params` where leaves differ."""
         found = [row and row.get("learning_rate") for row in self._numbers()]
         rates = {rate for rate in found if rate is not None}
         return rates.pop() if len(rates) == 1 else self._tree(found)
@@ -141,13 +141,14 @@ class Changes(Snapshots):
         Parameters
         ----------
         f : callable
-            From an array to an array of the same dtype: roll, crop, pad. Real state of complex
-            parameters is passed too, and factors of rates and decays. State that stands for rows
-            or columns is spread over the parameter's shape, passed, and averaged back.
+            Takes an array and returns one of the same dtype, rolled, cropped or padded for
+            instance. It is called with real state of complex parameters too, and with factors of
+            rates and decays. State that stands for whole rows or columns is spread over the shape
+            of the parameter before, and averaged back after.
         leaves : key, path or list of these, optional
-            Which leaves: those at or below a key (``"object"``) or a path (``("a", 0)``).
+            The leaves at or below a key (``"object"``) or a path (``("a", 0)``); by default all.
         penalty, constraint : optional
-            New ones, a mask of the new shape for instance; by default those given last.
+            New ones, such as a mask of the new shape; by default those given last.
 
         Returns
         -------
@@ -197,19 +198,19 @@ class Changes(Snapshots):
         self, params: Tree, *, state: str = "keep", rule: Tree = _KEEP, penalty: Tree = _KEEP,
         constraint: Tree = _KEEP, rate_factors: Tree = _KEEP, decay_factors: Tree = _KEEP,
     ) -> None:  # fmt: skip
-        """Bind other parameters: new, resized, added, removed or moved leaves.
+        """Go on with other parameters: leaves may be new, resized, removed or on another device.
 
         Parameters
         ----------
         params : array or tree of arrays
             The new parameters. Leaves are matched by path.
         state : {"keep", "pad", "reset"}
-            For leaves that existed: keep the state (an error if the shape changed); keep it and
-            pad or crop it to the new shape, at the ends of the axes; or start afresh. Kept state
-            is moved to the leaf's device and dtype. The state of a frozen leaf of another
-            shape is dropped.
+            What becomes of the state of leaves that were there before. ``"keep"`` keeps it, and
+            raises if the shape changed; ``"pad"`` also pads or crops it to the new shape, at the
+            ends of the axes; ``"reset"`` starts afresh. Kept state is moved to the device and
+            dtype of its leaf. The state of a frozen leaf whose shape changed is dropped.
         rule : rule, tree of rules, or callable, optional
-            New rules; without it those given last are applied to the new tree.
+            New rules; by default those given last are applied to the new tree.
         penalty, constraint, rate_factors, decay_factors : optional
             New ones; by default those given last.
         """

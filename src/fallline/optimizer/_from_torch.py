@@ -61,28 +61,29 @@ SLOTS = {
 
 
 def from_torch(torch_optimizer: Any, params: Tree = None) -> Optimizer:
-    """Return an Optimizer with the rules and the state of one of torch.optim.
+    """Return an Optimizer that goes on with the rules and the state of a torch optimizer.
 
     Parameters
     ----------
     torch_optimizer : torch.optim.Optimizer
-        Of a class whose rule is here too. It is not changed.
+        An optimizer of a class that has a rule in fallline. It is not changed.
     params : tree of arrays, optional
         The parameters, of any library, with the same shapes. Where torch's groups hold names
         (``torch.optim.Adam(model.named_parameters())``), they are matched with the paths of the
-        leaves, joined by dots; otherwise the leaves must stand in the order of torch's groups, as
-        the containers have them: dicts by insertion. By default torch's own tensors, as a list.
+        leaves, joined by dots. Otherwise the leaves must stand in the order of torch's groups;
+        dicts are read in the order of insertion. By default these are torch's own tensors, as a
+        list.
 
     Returns
     -------
     Optimizer
-        Its next steps are those that torch's would make. Complex leaves keep a moment for each
-        component, as in torch.
+        It makes the steps that torch's would make next. Complex leaves keep a second moment for
+        each component, as in torch.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no such rule here, a setting has no counterpart, or the parameters do not fit.
+        If fallline has no such rule, a setting has no counterpart, or the parameters do not fit.
 
     Examples
     --------

@@ -19,59 +19,60 @@ from ._state_view import StateView
 
 
 class Optimizer(Changes):
-    """Updates your arrays in place, by your gradients, in your loop.
+    """Updates your arrays in place with your gradients, in a loop of your own.
 
     Parameters
     ----------
     params : array or tree of arrays
-        One array or any nesting of dicts, lists and tuples of them, real or complex, of any
+        One array, or any nesting of dicts, lists and tuples of arrays, real or complex, of any
         Array API library. `None` leaves are left alone. The arrays are updated in place; JAX's,
-        which cannot be, are replaced in their dicts and lists and in `params`.
+        which cannot be written, are replaced in their dicts and lists and in `params`.
     rule : Rule, tree of rules, or callable
-        One rule for all leaves; a prefix of the tree of params with a rule (or `None`, which
-        freezes) at each end; or a function of ``(path, leaf)`` that returns one, where path is
-        the tuple of keys, such as ``("layers", 0, "weights")``.
+        One rule for all leaves. Or a tree of rules, which may end above the leaves, so that one
+        rule serves a whole branch; `None` in place of a rule freezes what is there. Or a function
+        of ``(path, leaf)`` that returns a rule or `None`; the path is a tuple of keys, such as
+        ``("layers", 0, "weights")``.
     gradients : sequence of Transform, optional
-        What is done to gradients first, in order: see `fallline.gradients`.
+        What is done to the gradients before the rule, in order; see `fallline.gradients`.
     penalty : penalty or tree of penalties, optional
-        A penalty on the parameters, applied after the rule as a proximal step; each element's step
-        length is the rule's, with momentum that adds up ``1 / (1 - momentum)`` times as long, so
-        that both balance at the minimizer. A `TotalVariation`, which has no proximal point in
-        closed form, joins the gradient instead.
+        A penalty on the parameters, applied after the rule as a proximal step. Its length is the
+        step length of the rule for each element; with momentum that adds up it is
+        ``1 / (1 - momentum)`` times as long, so that both balance at the minimizer. A
+        `TotalVariation` has no proximal point in closed form; its gradient is added instead.
     constraint : constraint, callable, or tree of these, optional
-        Projected on at the end of a step, in the same metric.
+        The parameters are projected onto it at the end of a step, in the metric of the rule.
     nonfinite : {"propagate", "skip", "raise"}
-        What to do with gradients that contain NaN or infinities. ``"propagate"``: use them.
-        ``"skip"``: leave parameters, state and counts unchanged; the decision is made on the
-        device, and the next step reads it. ``"raise"``: raise FloatingPointError, which
-        synchronises with the device.
+        What to do with gradients that contain NaN or infinities. ``"propagate"`` uses them.
+        ``"skip"`` leaves parameters, state and counts unchanged; the device decides it, and the
+        host reads the decision in the next step. ``"raise"`` raises FloatingPointError, for which
+        it waits for the device.
     master_weights : bool, default False
-        Keep a copy of half-precision parameters in single, in the state as ``master``, and round
-        it into the parameter after each step.
+        Whether to keep a copy of half-precision parameters in single precision, as ``master`` in
+        the state. The copy is updated, and rounded into the parameter after each step.
     rate_factors, decay_factors : float, array, or tree of these, optional
-        Factors of the learning rate and of the weight decay for each leaf, or for each element or
-        channel of it by an array that broadcasts to the leaf. They belong to the Optimizer and not
-        to its rules: they move with `transform` and are saved. Rules that measure whole leaves
-        take none.
+        Factors of the learning rate and of the weight decay, one for each leaf, or an array that
+        broadcasts to the leaf, for single elements or channels. They belong to the Optimizer and
+        not to its rules: `transform` moves them, and they are saved. Rules that measure whole
+        leaves, and FTRL, Rprop and ASGD, refuse factors of the learning rate.
     engine : {"auto", "eager", "blocked", "numba", "cuda"}
-        How rules are run: the formula as it is on any array library; on NumPy, its traced program
-        block by block through NumPy's ufuncs, or as one compiled loop with Numba; on CuPy, as one
-        kernel launch for all leaves of a rule, device and dtype. All give the same bits.
-        ``"auto"`` takes the fastest that is installed and fits each leaf.
+        How rules are run. ``"eager"`` evaluates the formula with any array library. ``"blocked"``
+        runs its traced program on NumPy arrays block by block, ``"numba"`` as one compiled loop.
+        ``"cuda"`` makes one kernel launch for all CuPy arrays of one rule, device and dtype.
+        ``"auto"`` takes the fastest that is installed and fits the leaf. All give the same bits.
 
     Raises
     ------
     TypeError, ValueError
-        If a leaf is no floating array, cannot be written, or shares memory with another; if the
-        rules do not fit. The message names the leaf.
+        If a leaf is not a floating-point array, cannot be written, or shares memory with another,
+        or if the rules do not fit. The message names the leaf.
 
     Notes
     -----
     Everything is checked before the first array is written. If a step is interrupted while it
-    writes (Ctrl-C, out of memory), the next one raises until `load` or `load_state_dict` has
-    restored a consistent state. One Optimizer is for one thread at a time. If your container holds
-    another array of equal shape, dtype and device at the next step, that one is updated from then
-    on.
+    writes (by Ctrl-C, or for lack of memory), the next one raises until `load` or
+    `load_state_dict` has restored a consistent state. Use one Optimizer from one thread at a time.
+    If your container holds another array of the same shape, dtype and device at the next step,
+    that array is updated from then on.
 
     Examples
     --------
@@ -123,12 +124,12 @@ class Optimizer(Changes):
 
     @property
     def params(self) -> Tree:
-        """The caller's own container, or array."""
+        """The container, or the array, that was given at the start: itself, not a copy."""
         return self._bound.params
 
     @property
     def state(self) -> Tree:
-        """State, leaf first: ``opt.state["w"]["m"]``; entries of a leaf can be replaced."""
+        """The state, as in ``opt.state["w"]["m"]``; the entries of a leaf can be replaced."""
         self._memory.settle()
         views = (
             None if leaf.state is None else StateView(leaf.path, self._leaf_at, self._assign)
@@ -154,38 +155,38 @@ class Optimizer(Changes):
 
     @property
     def step_count(self) -> int:
-        """Number of steps made: the clock of the schedules. Skipped steps are none."""
+        """The number of steps made, by which schedules go. Skipped steps do not count."""
         self._memory.settle()
         return self._memory.steps
 
     @property
     def skipped(self) -> int:
-        """Number of steps skipped by ``nonfinite="skip"``.
+        """The number of steps skipped by ``nonfinite="skip"``.
 
-        Reading it, as reading any count, waits on a device for the outcome of the last step.
+        Reading it, as reading any count, waits until a device has decided about the last step.
         """
         self._memory.settle()
         return self._memory.skipped
 
     @property
     def gradient_norm(self) -> Number:
-        """Norm of the last step's gradients before `ClipByGlobalNorm`, 0-d on their device.
+        """The norm that `ClipByGlobalNorm` found in the last step, a 0-d array on its device.
 
-        `None` before the first step and without such a transform. ``float(opt.gradient_norm)``
-        waits for the device.
+        It is `None` before the first step and without such a transform.
+        ``float(opt.gradient_norm)`` waits for the device.
         """
         norm = self._memory.norm
         return np.asarray(norm) if isinstance(norm, float) else norm
 
     @property
     def engine(self) -> str:
-        """How rules are run."""
+        """The names of the engines that run the rules."""
         names = {group.engine for group in self._bound.groups}
         return ", ".join(sorted(names)) or "eager"
 
     @property
     def program(self) -> str:
-        """What the machine does, as text: the rules traced into operations on elements.
+        """The rules as text, traced into the operations that are run on each element.
 
         Raises
         ------
@@ -211,9 +212,10 @@ class Optimizer(Changes):
         Parameters
         ----------
         grads : array or tree of arrays
-            The gradient of each leaf: same structure, shape, dtype and device. For complex
-            leaves dL/dRe + i dL/dIm. Where it is `None`, the leaf, its state and its count stay.
-            A frozen leaf's gradient is not looked at.
+            The gradient of each leaf, with the structure of `params` and the shape, dtype and
+            device of the leaf. That of a complex leaf is dL/dRe + i dL/dIm. Where it is `None`,
+            the leaf, its state and its count stay as they are. The gradient of a frozen leaf is
+            not read.
 
         Returns
         -------
@@ -223,7 +225,8 @@ class Optimizer(Changes):
         Raises
         ------
         TypeError, ValueError
-            If a gradient does not fit or overlaps what is written; nothing has changed then.
+            If a gradient does not fit, or shares memory with what is written. Nothing has changed
+            then.
         RuntimeError
             If an earlier step was interrupted while it wrote, or another one is running.
         """
@@ -254,12 +257,12 @@ class Optimizer(Changes):
             self._lock.release()
 
     def flush(self) -> Tree:
-        """Step with the mean of the calls that `Accumulate` holds, fewer than its k.
+        """Make a step with the mean of the gradients that `Accumulate` holds, fewer than its k.
 
         Returns
         -------
         array or tree of arrays
-            `params`; nothing has changed if nothing was held.
+            `params`, unchanged if no gradients were held.
         """
         if not self._lock.acquire(False):
             raise self._busy()

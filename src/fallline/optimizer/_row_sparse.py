@@ -13,7 +13,7 @@ from .._arrays._types import Array
 
 
 class RowSparse:
-    """A gradient that is zero but for some rows, as one for a leaf in `Optimizer.step`.
+    """A gradient of a leaf that is zero outside some rows; `Optimizer.step` takes it.
 
     Only these rows of the parameter and of its state are read and written, so that the cost grows
     with their number and not with the size of the parameter.
@@ -21,19 +21,20 @@ class RowSparse:
     Parameters
     ----------
     indices : array of integers, shape (k,)
-        The rows, indices of the first axis; rows named several times are summed.
+        The rows, as indices of the first axis. The values of a row that occurs several times are
+        summed.
     values : array, shape (k, ...)
-        The gradient of each of them, in the dtype of the parameter.
+        The gradient of each row, in the dtype of the parameter.
 
     Notes
     -----
-    The other rows rest: their momentum does not go on and weight decay does not act on them. For
-    `GradientDescent`, `SGD` without momentum and weight decay, and `Adagrad` that is what the dense
-    gradient does, bit for bit where no row occurs twice; for the others it is the lazy form, as
-    that of ``torch.optim.SparseAdam``. The bias corrections follow the count of the whole leaf.
-    Rules that look at whole leaves (LAMB, LARS, Adafactor, Muon) take dense gradients only. On a
-    device, finding rows that occur several times waits for it, and indices are not checked; they
-    are for NumPy's arrays and torch's in the memory of the host.
+    The other rows stay as they are: their momentum does not go on, and weight decay does not act
+    on them. For `GradientDescent`, `SGD` without momentum and weight decay, and `Adagrad`, that is
+    what the dense gradient does, bit for bit where no row occurs twice. For other rules it is the
+    lazy form, as in ``torch.optim.SparseAdam``; their bias corrections follow the count of the
+    whole leaf. Rules that look at whole leaves (LAMB, LARS, Adafactor, Muon) take dense gradients
+    only. Indices of NumPy arrays, and of torch's in host memory, are checked; on a device they are
+    not, and the search for rows that occur several times waits for the device.
 
     Examples
     --------

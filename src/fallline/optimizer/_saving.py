@@ -141,20 +141,21 @@ def widened(x: HostArray) -> HostArray:
 
 @dataclass(frozen=True)
 class CheckpointContents:
-    """What a file of an Optimizer, an average or a run of `fit` holds.
+    """The contents of a file of an Optimizer, an average or a run of `fit`.
 
     Attributes
     ----------
     params : dict
-        Arrays of NumPy by the path of their leaf, a tuple of keys; bfloat16 as float32.
+        NumPy arrays by the path of their leaf, a tuple of keys; bfloat16 is read as float32.
     state : dict
-        For each path a dict of the state's arrays by the name of their slot, and of ``"step"``.
+        For each path a dict of the state: its arrays by the names of their slots, and the count
+        of the leaf as ``"step"``.
     step_count : int
-        Steps made.
+        The number of steps made.
     rules : dict
-        For each path what the file says of the rule: its class and its fields.
+        For each path the class and the fields of the rule, as the file has them.
     header : dict
-        All that the file says beside the arrays.
+        Everything in the file that is not an array.
     """
 
     params: dict[KeyPath, Array]
@@ -167,7 +168,7 @@ class CheckpointContents:
 def read_checkpoint(path: FilePath) -> CheckpointContents:
     """Read a file that `Optimizer.save`, `EMA.save` or `callbacks.Checkpoint` wrote.
 
-    No Optimizer is needed, and nothing of the file is run.
+    No Optimizer is needed, and nothing in the file is executed.
 
     Parameters
     ----------
@@ -177,12 +178,12 @@ def read_checkpoint(path: FilePath) -> CheckpointContents:
     Returns
     -------
     CheckpointContents
-        The arrays by the paths of their leaves, and a description.
+        The arrays by the paths of their leaves, and a description of the rules.
 
     Raises
     ------
     ValueError
-        If it is not such a file, or damaged.
+        If this is not such a file, or if it is damaged.
 
     Examples
     --------

@@ -36,7 +36,7 @@ class Snapshots:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Json]:
-        """Return a snapshot (copies) of params, state and clocks, and what the rules are."""
+        """Return copies of params, state and counts, with a description of the rules."""
         return _checkpoint.state_dict(self._ready(), self._memory)
 
     def load_state_dict(self, state_dict: dict[str, Json], *, rules: str = "bound") -> None:
@@ -45,7 +45,8 @@ class Snapshots:
         Parameters
         ----------
         state_dict : dict
-            Its arrays may be of another library or device; they are copied.
+            What `state_dict` returned. Its arrays may be of another library or device; they are
+            copied.
         rules : {"bound", "saved"}
             As in `load`.
 
@@ -58,11 +59,11 @@ class Snapshots:
         self._restore(bound, _checkpoint.from_dict(bound, state_dict), rules)
 
     def save(self, path: FilePath) -> None:
-        """Write params, state and clocks to a file, with a description of the rules.
+        """Write params, state and counts to a file, with a description of the rules.
 
-        The file is an ``.npz`` with a JSON header, whose members bear the paths of the leaves. It
-        is written atomically: an interruption at any moment leaves the old one. Arrays of every
-        library are brought to the host.
+        The file is an ``.npz`` with a JSON header; its members are named by the paths of the
+        leaves. It is written atomically: if that is interrupted, the old file stays as it was.
+        Arrays of every library are brought to the host.
 
         Parameters
         ----------
@@ -79,16 +80,16 @@ class Snapshots:
         path : str or path
             A file of an Optimizer with the same leaves, dtypes and slots, of any library.
         rules : {"bound", "saved"}
-            Which hyperparameters are used from now on: those of the rules that are bound, with a
-            warning where the file has others; or those of the file, for rules and schedules of
-            fallline and of classes that are bound already. Functions, and objects that remember
-            something, are kept as they are bound.
+            Which hyperparameters are used from now on. ``"bound"`` keeps those of the rules of
+            this Optimizer, and warns where the file has others. ``"saved"`` takes those of the
+            file, for rules and schedules of fallline and of classes that this Optimizer uses
+            already. Functions, and objects that remember something, stay those of this Optimizer.
 
         Raises
         ------
         ValueError, TypeError
-            If it is no such file, is damaged or altered, is of rules of another class, or does
-            not fit; nothing has changed then.
+            If this is not such a file, if it is damaged or altered, or if its rules are of
+            another class or do not fit. Nothing has changed then.
         """
         bound = self._current()
         with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
