@@ -32,6 +32,7 @@ MOMENTA = [
     fl.SGD(0.1, momentum=0.9), fl.SGD(0.1, momentum=0.9, nesterov=True),
     fl.SGD(0.1, momentum=0.9, dampening=0.5), fl.SGD(0.1, momentum=lambda step: 0.9),
     fl.RMSprop(0.1, momentum=0.9), fl.Adam(0.1),
+    fl.Lookahead(fl.SGD(0.1, momentum=0.5)), fl.Lookahead(fl.Adam(0.1), k=3, alpha=0.8),
 ]  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def test_momentum_beside_a_large_l2_ends_at_the_minimizer(rule, alpha, place):
 
 
 @pytest.mark.parametrize("penalty", [fl.L1(0.8), fl.GroupL1(0.8, axis=0)], ids=repr)
-@pytest.mark.parametrize("rule", MOMENTA[:3], ids=repr)
+@pytest.mark.parametrize("rule", [*MOMENTA[:3], *MOMENTA[-2:]], ids=repr)
 @pytest.mark.parametrize("factors", [None, [0.2, 1.0, 0.5]])
 def test_momentum_beside_penalties_with_kinks_ends_at_the_minimizer(rule, penalty, factors):
     X, y = problem()
@@ -119,7 +120,7 @@ def test_proximal_steps_lead_to_the_minimizer(rule):
     "rule",
     [
         fl.Lion(0.01), fl.SignSGD(0.01), fl.Rprop(0.01), fl.ScheduleFreeSGD(0.1), fl.LARS(0.1),
-        fl.LAMB(0.1),
+        fl.LAMB(0.1), fl.Lookahead(fl.Lion(0.01)),
     ],
     ids=repr,
 )  # fmt: skip

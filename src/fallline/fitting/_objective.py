@@ -17,7 +17,8 @@ from ..objectives._linear_model import LinearModel
 
 # Rules that a constant gradient moves by their `lengths` and `gain` times it, so that the proximal
 # steps of a penalty, which are as long, lead to the minimizer. Steps by the sign do not: their
-# proximal steps would be too short or too long, and end elsewhere.
+# proximal steps would be too short or too long, and end elsewhere. Lookahead does what its inner
+# rule does.
 PROPORTIONAL = (
     rules.GradientDescent, rules.SGD, rules.ASGD, rules.Adagrad, rules.Adadelta, rules.RMSprop,
     rules.Adam, rules.AdamW, rules.Adamax, rules.NAdam, rules.RAdam, rules.AdaBelief, rules.Yogi,
@@ -236,6 +237,8 @@ def _rule(method: Method, structure: Structure, params: Tree, place: int) -> Any
 
 
 def _proportional(rule: Tree) -> bool:
+    while isinstance(rule, rules.Lookahead):
+        rule = rule.wrapped
     return type(rule) in PROPORTIONAL
 
 

@@ -109,12 +109,16 @@ class Lookahead(Rule, kw_only=False):
 
     @property
     def gains(self) -> bool:
-        """Whether the inner rule's momentum adds up."""
-        return self._inner.gains
+        """Whether steps are shorter or longer than the lengths of the inner rule: always."""
+        return True
 
     def gain(self, scalars: Mapping[str, Number]) -> float:
-        """Return that of the inner rule."""
-        return self._inner.gain(scalars)
+        """Return that of the inner rule, and where the weights meet, times `alpha`.
+
+        There a constant gradient moves the slow weights by alpha times the last fast step.
+        """
+        met: float = 1.0 + scalars["lookahead.due"] * (scalars["lookahead.alpha"] - 1.0)
+        return self._inner.gain(scalars) * met
 
     @property
     def ascends(self) -> bool:
