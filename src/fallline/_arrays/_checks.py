@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import _arrays
 from . import _shards, _spelling
-from ._types import Array, Json
+from ._types import Array, Json, Number
 
 # Names that begin with the sound of a vowel.
 AN = ("ndarray", "mlx.array")
@@ -24,7 +24,7 @@ AN = ("ndarray", "mlx.array")
 TITLES = {"numpy": "NumPy", "cupy": "CuPy", "jax": "JAX"}
 
 
-def where(argument: str, path: Sequence[Any]) -> str:
+def where(argument: str, path: Sequence[object]) -> str:
     """Return the name of a leaf: ``where("params", ("layers", 0))`` is ``params['layers'][0]``."""
     return argument + "".join(f"[{key!r}]" for key in path)
 
@@ -34,14 +34,14 @@ def mismatch(place: str, what: str, got: object, expected: object) -> str:
     return f"{place}: {what} is {got}, expected {expected}"
 
 
-def unlike(place: str, value: Any, expected: str) -> str:
+def unlike(place: str, value: object, expected: str) -> str:
     """Return the message for a value that is not what it must be."""
     return f"{place}: is {value!r}, expected {expected}"
 
 
 def number(
     place: str,
-    value: Any,
+    value: Number,
     low: float,
     high: float,
     *,
@@ -64,7 +64,7 @@ def number(
     return result
 
 
-def real(place: str, value: Any, what: str = "a number") -> float:
+def real(place: str, value: Number, what: str = "a number") -> float:
     """Return `value` as a float, which need not be finite.
 
     Text and truths are refused, although Python converts them.
@@ -79,7 +79,7 @@ def real(place: str, value: Any, what: str = "a number") -> float:
         raise TypeError(unlike(place, value, what)) from error
 
 
-def count(place: str, value: Any, low: int = 0, high: int | None = None) -> int:
+def count(place: str, value: Number, low: int = 0, high: int | None = None) -> int:
     """Return `value`, an integer of any library in ``[low, high]``, as Python's."""
     expected = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
     try:
@@ -93,11 +93,11 @@ def count(place: str, value: Any, low: int = 0, high: int | None = None) -> int:
     return result
 
 
-def _is_truth(value: Any) -> bool:
+def _is_truth(value: object) -> bool:
     return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
-def flag(place: str, value: Any) -> bool:
+def flag(place: str, value: object) -> bool:
     """Return `value`, which must be True or False."""
     if not isinstance(value, bool):
         raise TypeError(unlike(place, value, "a bool"))
@@ -115,7 +115,7 @@ def sequence(place: str, value: Any, of: str) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def axes(place: str, value: Any, ndim: int) -> tuple[int, ...]:
+def axes(place: str, value: object, ndim: int) -> tuple[int, ...]:
     """Return one axis or several of an array, or with `None` all, counted from the first.
 
     A 0-d array counts as having one axis, which is left out of the result.
@@ -190,7 +190,7 @@ def equal_shapes(
         raise ValueError(msg + (f" for {what}" if what else ""))
 
 
-def like_numbers(place: str, like: Array, saved: Json) -> Any:
+def like_numbers(place: str, like: Array, saved: Json) -> Json:
     """Return nested dicts of numbers as Python's; they must have the keys of `like`."""
     if not isinstance(like, Mapping):
         return saved if isinstance(saved, int) and not _is_truth(saved) else real(place, saved)
@@ -202,14 +202,14 @@ def like_numbers(place: str, like: Array, saved: Json) -> Any:
     return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key]) for key in like}
 
 
-def inside(place: str, x: Array, domain: Any, unless: Any = False) -> None:
+def inside(place: str, x: Array, domain: Any, unless: Array = False) -> None:
     """Check that elements of an array on the host are in a domain, except where `unless` holds."""
     if not (domain.holds(x) | unless).all():
         msg = f"{place}: some elements are outside {domain}"
         raise ValueError(msg)
 
 
-def positive(place: str, value: Any, below: float = math.inf) -> None:
+def positive(place: str, value: Number, below: float = math.inf) -> None:
     """Check that a number is positive, and smaller than `below`."""
     given = number(place, value, 0.0, below, open_high=True)
     if not _arrays.is_traced(given) and given == 0:
@@ -240,7 +240,7 @@ def pure_gradient(place: str, p: Array, g: Array) -> None:
         raise TypeError(msg)
 
 
-def slots(place: str, state: Any, names: Sequence[str]) -> None:
+def slots(place: str, state: object, names: Sequence[str]) -> None:
     """Check that the state of a leaf holds the slots of its rule."""
     got = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
     if got != sorted([*names, "step"]):
@@ -261,7 +261,7 @@ def same_kind(place: str, like: Array, x: Array) -> None:
 
 def one_library(leaves: Iterable[tuple[str, Array]]) -> None:
     """Check that arrays, each with its place, belong to the library of the first."""
-    first: tuple[str, Any] | None = None
+    first: tuple[str, Array] | None = None
     for place, x in leaves:
         first = first or (place, x)
         if _arrays.namespace(x) is not _arrays.namespace(first[1]):

@@ -6,7 +6,6 @@ No array library but NumPy is imported here; the others are recognised by their 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import array_api_compat as compat
 import numpy as np
@@ -36,7 +35,7 @@ EPSILON = {
 
 
 _NUMPY = compat.array_namespace(np.empty(0))  # the quick answer
-_NAMES: dict[Any, str] = {}  # of dtypes: NumPy makes them anew each time
+_NAMES: dict[Dtype, str] = {}  # of dtypes: NumPy makes them anew each time
 _ARE_ARRAYS: dict[type, bool] = {}
 
 

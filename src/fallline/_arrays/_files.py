@@ -15,11 +15,11 @@ import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
 import numpy as np
 
-from ._types import Array, FilePath, HostArray, Json
+from ._types import Array, FilePath, HostArray, HostDtype, Json
 from ._whole import FileError, named, status, whole
 
 __all__ = ["FileError", "Reader", "whole", "write"]
@@ -27,7 +27,13 @@ __all__ = ["FileError", "Reader", "whole", "write"]
 LARGEST_HEADER = 1 << 26  # bytes
 
 
-def write(path: FilePath, kind: str, version: int, header: Mapping[str, Json], arrays: Any) -> None:
+def write(
+    path: FilePath,
+    kind: str,
+    version: int,
+    header: Mapping[str, Json],
+    arrays: Mapping[str, tuple[HostArray, str]],
+) -> None:
     """Write a file, on disk when this returns; an interrupted call leaves the old one.
 
     Parameters
@@ -48,7 +54,9 @@ def write(path: FilePath, kind: str, version: int, header: Mapping[str, Json], a
             raise FileError(msg)
 
 
-def _write(file: BinaryIO, header: dict[str, Json], arrays: Any) -> int:
+def _write(
+    file: BinaryIO, header: dict[str, Json], arrays: Mapping[str, tuple[HostArray, str]]
+) -> int:
     # Returns the length of the header.
     entries = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
@@ -186,14 +194,19 @@ class Reader:
                 raise self.error(f"its array {name!r} was altered")
         return x
 
-    def _entry(self, name: Any) -> dict[str, Json]:
+    def _entry(self, name: object) -> dict[str, Json]:
         entries = self.header["arrays"]
         if not isinstance(name, str) or name not in entries:
             raise self.error(f"it has no array {name!r}")
         return entries[name]  # type: ignore[no-any-return]
 
     def _member(
-        self, name: str, dtype: str, *, limit: int | None = None, shape: Any = None
+        self,
+        name: str,
+        dtype: str,
+        *,
+        limit: int | None = None,
+        shape: tuple[int, ...] | None = None,
     ) -> HostArray:
         info = self._archive.getinfo(f"{name}.npy")
         stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
@@ -210,7 +223,9 @@ class Reader:
         with self._archive.open(info) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
 
-    def _described(self, name: str, member: Any) -> tuple[int, tuple[Any, Any]]:
+    def _described(
+        self, name: str, member: IO[bytes]
+    ) -> tuple[int, tuple[tuple[int, ...], HostDtype]]:
         # The length of NumPy's header, and the shape and dtype in it.
         try:
             version = np.lib.format.read_magic(member)
@@ -236,6 +251,6 @@ def _is_entry(x: Array) -> bool:
     )
 
 
-def _stored(name: str) -> np.dtype[Any]:
+def _stored(name: str) -> HostDtype:
     # The dtype with which an array lies in a file.
     return np.dtype("uint16" if name == "bfloat16" else name).newbyteorder("<")

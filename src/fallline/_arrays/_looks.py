@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import _arrays
 from ._shards import gathered, is_sharded, local
@@ -19,7 +18,7 @@ def same_values(x: Array, y: Array) -> Array:
         return _arrays.unscalar(found[0] if len(found) == 1 else xp.logical_and(*found))
 
 
-def different(pairs: Sequence[tuple[Any, Any]]) -> list[int]:
+def different(pairs: Sequence[tuple[Array, Array]]) -> list[int]:
     """Return the indices of pairs of arrays that hold different values.
 
     If there are none this synchronises with the device once. Each process compares its own part of

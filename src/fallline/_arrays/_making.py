@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import array_api_compat as compat
 import numpy as np
@@ -25,7 +24,7 @@ from ._facts import (
     namespace,
     on_host,
 )
-from ._types import Array, Dtype, HostArray
+from ._types import Array, Device, Dtype, HostArray
 
 
 def unscalar(x: Array) -> Array:
@@ -64,7 +63,7 @@ def moved(x: Array, like: Array, dtype: Dtype) -> Array:
         return xp.astype(x, dtype, copy=True)
 
 
-def placed(x: Array) -> dict[str, Any]:
+def placed(x: Array) -> dict[str, Device]:
     """Return the keyword that makes a new array on the device of `x`.
 
     JAX moves an array that was made without a device to where the others are, and compiles again
@@ -85,7 +84,7 @@ def widened(x: Array) -> Array:
     return namespace(x).astype(x, compute_dtype(x)) if is_half(x) else x
 
 
-def as_numbers(value: Any, like: Array) -> Array:
+def as_numbers(value: Array, like: Array) -> Array:
     """Return truths as 0 and 1 in the real dtype of `like`, and other values unchanged."""
     if not is_array(value) or str(value.dtype).rpartition(".")[2] != "bool":
         return value
@@ -196,7 +195,7 @@ def with_row(matrix: Array, i: int, row: Array) -> Array:
 
 
 @contextlib.contextmanager
-def on_device(x: Array) -> Any:
+def on_device(x: Array) -> Iterator[None]:
     """Make the device of `x` the current one of its library, where there is such a thing."""
     if compat.is_cupy_array(x):
         with x.device:
@@ -205,7 +204,7 @@ def on_device(x: Array) -> Any:
         yield
 
 
-def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[object]]:
     """Return a factory of the context in which arrays like `x` are stepped.
 
     No gradient tape (torch), no floating-point warnings (NumPy), the right device (CuPy).
@@ -213,7 +212,7 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     if compat.is_torch_array(x):
         import torch
 
-        no_grad: Callable[[], contextlib.AbstractContextManager[Any]] = torch.no_grad
+        no_grad: Callable[[], contextlib.AbstractContextManager[object]] = torch.no_grad
         return no_grad
     if compat.is_cupy_array(x):
         return lambda: on_device(x)

@@ -132,7 +132,7 @@ class Memory:
         key = owner(x)
         return key in self._blocks or key == "foreign" or self._foreign
 
-    def check(self, place: str, x: Array, *, own: Any = None) -> None:
+    def check(self, place: str, x: Array, *, own: Array = None) -> None:
         """Check that `x` shares no memory with an array that is written to, except with `own`."""
         key = owner(x)
         blocks = (

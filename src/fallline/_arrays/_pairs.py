@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def abs2(x: Array) -> Array:
     return x * x
 
 
-def weighted_abs2(weight: Any, x: Array) -> Array:
+def weighted_abs2(weight: Number, x: Array) -> Array:
     """Return ``weight * abs2(x)`` in the order ``(weight * x) * x``, part by part.
 
     With a small weight it stays finite where the square alone would not: in float32 up to
@@ -155,7 +154,7 @@ class PairNamespace:
     def __getattr__(self, name: str) -> Callable[..., Pair]:
         function = getattr(self._xp, name)
 
-        def on_reals(*operands: Array, **options: Any) -> Pair:
+        def on_reals(*operands: Array, **options: object) -> Pair:
             return Pair(function(*(_real(x, name) for x in operands), **options))
 
         return on_reals
@@ -196,7 +195,9 @@ def split(x: _arrays.Array) -> Pair:
     return Pair(*_arrays.parts(x)) if _arrays.is_complex(x) else Pair(x)
 
 
-def scaled(xp: Namespace, x: Array, axis: Any = None) -> tuple[Array, Array]:
+def scaled(
+    xp: Namespace, x: Array, axis: int | tuple[int, ...] | None = None
+) -> tuple[Array, Array]:
     """Return an array or a pair divided by a size, and that size, for the sum of its squares.
 
     The size is 1 where squares are safe, and otherwise the largest part. With `axis` there is
@@ -226,7 +227,7 @@ def scale_of(xp: Namespace, size: Number, dtype: str) -> Array:
     return xp.where(xp.logical_and(far, usable), scale, 1.0)
 
 
-def length(xp: Namespace, x: Array, axis: Any = None) -> Array:
+def length(xp: Namespace, x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     """Return the root of the sum of squares of a `scaled` array; its slope at zero is zero."""
     total = xp.sum(abs2(x), axis=axis, keepdims=axis is not None)
     some = total > 0.0

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from .. import _arrays
 from ._pairs import Pair, length, scale_of
 from ._shards import gathered, is_sharded, local
-from ._types import Array, Device, Dtype, Namespace, Number
+from ._types import Array, Device, Dtype, HostArray, Namespace, Number
 
 # Elements that are squared and summed at once: so few that the errors of rounding in single
 # precision stay below the rounding of the sum itself.
@@ -82,7 +81,7 @@ def all_finite(x: Array) -> Array:
 # -- on the host --------------------------------------------------------------------------------
 
 
-def _blocks(x: Array) -> Iterator[Any]:
+def _blocks(x: Array) -> Iterator[HostArray]:
     # The real numbers of an array, some at a time, one after another in memory.
     x = _arrays.unscalar(x)
     real, flags = x.real.dtype.newbyteorder("="), x.flags
@@ -91,7 +90,7 @@ def _blocks(x: Array) -> Iterator[Any]:
         for start in range(0, flat.size, _BLOCK):
             yield flat[start : start + _BLOCK]
         return
-    chunks: Any = np.nditer(  # type: ignore[call-overload]
+    chunks: Iterable[HostArray] = np.nditer(  # type: ignore[call-overload]
         x, ["external_loop", "buffered", "zerosize_ok"], [["readonly", "contig"]],
         [x.dtype.newbyteorder("=")], order="K", buffersize=_BLOCK // 2,
     )  # fmt: skip

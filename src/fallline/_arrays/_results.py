@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .. import _arrays
 from ._trees import Structure
-from ._types import Array
+from ._types import Array, Tree
 
 _ELEMENTS = 10  # of an array that is printed whole
 _LEAVES = 12  # of a tree that are printed
@@ -29,7 +29,7 @@ class Result(dict[str, Any]):
         except KeyError:
             raise AttributeError(name) from None
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         """Set an entry."""
         self[name] = value
 
@@ -101,7 +101,7 @@ def _tree(x: Array, left: list[int]) -> str:
     return repr(x) if count == 1 else f"<{type(x).__name__} of {count} leaves>"
 
 
-def _entries(pairs: list[tuple[str, Any]], left: list[int]) -> str:
+def _entries(pairs: list[tuple[str, Tree]], left: list[int]) -> str:
     parts = []
     for name, value in pairs:
         if left[0] <= 0:

@@ -8,7 +8,6 @@ same time.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from ._types import Array
 
@@ -29,7 +28,7 @@ def local(x: Array) -> Array:
         return x.to_local()
 
 
-def layout(x: Array) -> tuple[Any, Any] | None:
+def layout(x: Array) -> tuple[object, object] | None:
     """Return how an array is distributed, for comparisons; `None` if it is not."""
     return (x.device_mesh, x.placements) if is_sharded(x) else None
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from types import MappingProxyType
-from typing import Any
 
 import optree
 
 from . import _checks
-from ._types import Array, Tree
-
-Path = tuple[Any, ...]
+from ._types import Array, Key, KeyPath, Tree
 
 
 class Structure:
@@ -33,7 +30,7 @@ class Structure:
     """
 
     def __init__(self, tree: Tree) -> None:
-        self.paths: list[Path]
+        self.paths: list[KeyPath]
         self.paths, leaves, self._spec = optree.tree_flatten_with_path(tree, none_is_leaf=True)
         self.is_leaf = len(leaves) == 1 and self.paths[0] == ()
 
@@ -48,11 +45,11 @@ class Structure:
         except (ValueError, TypeError) as error:
             raise ValueError(self._difference(tree, argument, whole=True)) from error
 
-    def unflatten(self, leaves: Sequence[Any]) -> Tree:
+    def unflatten(self, leaves: Sequence[object]) -> Tree:
         """Return a tree of this structure with other leaves."""
         return optree.tree_unflatten(self._spec, leaves)
 
-    def broadcast(self, prefix: Tree, argument: str) -> list[Any]:
+    def broadcast(self, prefix: Tree, argument: str) -> list[Tree]:
         """Return one entry of `prefix` for each leaf; `prefix` may stop above the leaves."""
         whole, prefix = self._numbered(), thawed(prefix)
         try:
@@ -67,7 +64,7 @@ class Structure:
         index = {path: i for i, path in enumerate(self.paths)}
         found: list[int] = []
 
-        def visit(path: Path, below: Tree) -> None:
+        def visit(path: KeyPath, below: Tree) -> None:
             if path in index:
                 found.append(index[path])
                 return
@@ -93,7 +90,7 @@ class Structure:
         """Return the indices of leaves that `assign` cannot replace in place."""
         return {i for i, path in enumerate(self.paths) if not _replaceable(tree, path)}
 
-    def select(self, where: Any, argument: str) -> list[int]:
+    def select(self, where: object, argument: str) -> list[int]:
         """Return the indices of the leaves below a key, a path (tuple), or a list of these."""
         if where is None:
             return list(range(len(self.paths)))
@@ -124,7 +121,13 @@ class Structure:
 
 
 def _compare(
-    ours: Any, theirs: Any, path: Path, argument: str, found: dict[str, list[str]], *, whole: bool
+    ours: Tree,
+    theirs: Tree,
+    path: KeyPath,
+    argument: str,
+    found: dict[str, list[str]],
+    *,
+    whole: bool,
 ) -> None:
     # Collect where a tree differs from ours. What stands in the place of a leaf is not inspected;
     # unless the whole tree is required, theirs may end earlier.
@@ -147,7 +150,7 @@ def _compare(
             _compare(below[key], other[key], (*path, key), argument, found, whole=whole)
 
 
-def _entries(tree: Tree) -> dict[Any, Any] | None:
+def _entries(tree: Tree) -> dict[Key, Tree] | None:
     # The children of a node by their keys; None for a leaf.
     if tree is None or optree.tree_is_leaf(tree, none_is_leaf=True):
         return None
@@ -164,10 +167,10 @@ def _kind(tree: Tree) -> type:
     return dict if isinstance(tree, dict) else type(tree)
 
 
-def _put(tree: Tree, new: Mapping[Path, Any]) -> Tree:
+def _put(tree: Tree, new: Mapping[KeyPath, Tree]) -> Tree:
     if () in new:
         return new[()]
-    below: dict[Any, dict[Path, Tree]] = {}
+    below: dict[Key, dict[KeyPath, Tree]] = {}
     for path, leaf in new.items():
         below.setdefault(path[0], {})[path[1:]] = leaf
     if isinstance(tree, dict | list):
@@ -181,14 +184,14 @@ def _put(tree: Tree, new: Mapping[Path, Any]) -> Tree:
     )
 
 
-def _replaceable(tree: Tree, path: Path) -> bool:
+def _replaceable(tree: Tree, path: KeyPath) -> bool:
     if not path or isinstance(tree, dict | list):
         return bool(path)
     children = _entries(tree) or {}
     return _replaceable(children[path[0]], path[1:])
 
 
-class FrozenList(tuple[Any, ...]):
+class FrozenList(tuple[Tree, ...]):
     """A read-only list, which can be told from a tuple."""
 
     __slots__ = ()

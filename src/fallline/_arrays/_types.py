@@ -17,12 +17,14 @@ Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 Dtype: TypeAlias = Any
 Device: TypeAlias = Any
-# An array of NumPy.
+# An array of NumPy, and its dtype.
 HostArray: TypeAlias = np.ndarray[Any, Any]
+HostDtype: TypeAlias = np.dtype[Any]
 # An array, or dicts, lists and tuples of what is described.
 Tree: TypeAlias = Any
-# The keys that lead to a leaf of a tree.
-KeyPath: TypeAlias = tuple[Any, ...]
+# A key of a dict or an index of a list or tuple in a tree, and those that lead to a leaf.
+Key: TypeAlias = Any
+KeyPath: TypeAlias = tuple[Key, ...]
 # A number of Python, or an array without axes.
 Number: TypeAlias = Any
 # The numbers of a formula, as attributes.

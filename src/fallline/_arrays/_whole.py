@@ -10,11 +10,12 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import ModuleType
+from typing import BinaryIO
 
 from ._types import FilePath
 
-locks: Any
+locks: ModuleType | None
 try:
     import fcntl as locks
 except ImportError:  # not on every system
