@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -40,3 +40,10 @@ Fun: TypeAlias = Callable[..., Any]
 Method: TypeAlias = Any
 # What callbacks see of a run of `fit` or `minimize`.
 RunView: TypeAlias = Any
+
+
+class Remembers(Protocol):
+    """What remembers something between steps, beside arrays, and knows its state as JSON has it."""
+
+    def state_dict(self) -> Json: ...
+    def load_state_dict(self, state: Json, /) -> object: ...

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .._arrays import _checks
 from .._arrays._pairs import modulus, sign
 from ._adabelief import AdaBelief
@@ -88,7 +86,7 @@ _RULES: tuple[type[Rule], ...] = (
 )  # fmt: skip
 
 
-def get(name: str | Rule, **hyperparameters: Any) -> Rule:
+def get(name: str | Rule, **hyperparameters: object) -> Rule:
     """Return the rule with the given name.
 
     Parameters

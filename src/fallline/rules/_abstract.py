@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from .. import _arrays
 from .._arrays._pairs import Pair, PairNamespace, split
-from .._arrays._types import Array, Dtype, Namespace, Number, Scalars
+from .._arrays._types import Array, Dtype, Namespace, Number, Remembers, Scalars
 
 
 class Slot(NamedTuple):
@@ -20,7 +20,7 @@ class Slot(NamedTuple):
 
     name: str
     real: bool = False
-    fill: Any = 0.0
+    fill: Number | Callable[[int], Number] = 0.0
     shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
     counted: bool = True
 
@@ -30,6 +30,15 @@ class Read(NamedTuple):
 
     name: str
     single: bool = True
+
+
+class RuleMemory(Remembers, Protocol):
+    """What a rule remembers of earlier steps outside of its slots.
+
+    An empty state means a fresh start; `commit` is called after every step.
+    """
+
+    def commit(self, steps: int, /) -> object: ...
 
 
 class AbstractRule:

@@ -14,7 +14,7 @@ from .._arrays import _checks
 from .._arrays._pairs import abs2, weighted_abs2
 from .._arrays._trees import Structure
 from .._arrays._types import Array, Namespace, Number, Scalars, Tree
-from ._abstract import AbstractRule, Read, Slot
+from ._abstract import AbstractRule, Read, RuleMemory, Slot
 
 # A float, or a schedule: any callable from the global step (0 first) to a float. It is `Any`
 # to type checkers because `scalars` always reads floats.
@@ -41,14 +41,16 @@ class State(NamedTuple):
     leaves: Tree
 
 
-def hyper(default: float, *, low: float = 0.0, high: float = math.inf, below: bool = False) -> Any:
+def hyper(
+    default: float, *, low: float = 0.0, high: float = math.inf, below: bool = False
+) -> Hyperparameter:
     """Declare a hyperparameter in ``[low, high]``, or in ``[low, high)`` if `below`."""
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "open_high": below}
     )
 
 
-def option(default: Any) -> Any:
+def option(default: object) -> Any:
     """Declare a field that is not a number; the rule checks it in `_check`."""
     return dataclasses.field(default=default, metadata={"option": True})
 
@@ -72,7 +74,7 @@ class Rule(AbstractRule):
     _schedules: ClassVar[tuple[str, ...]]
     _options: ClassVar[dict[str, tuple[str, ...]]] = {"complex_moment": ("modulus", "components")}
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Refuse unknown hyperparameters and suggest the right ones."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         names = [field.name for field in fields]
@@ -87,7 +89,7 @@ class Rule(AbstractRule):
                 raise _checks.unknown_argument(cls.__name__, name, names)
         return super().__new__(cls)
 
-    def __init_subclass__(cls, *, kw_only: bool = True, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, kw_only: bool = True, **kwargs: object) -> None:
         """Make every subclass a frozen dataclass with keyword-only fields but `learning_rate`."""
         super().__init_subclass__(**kwargs)
         declared = inspect.get_annotations(cls)
@@ -130,7 +132,9 @@ class Rule(AbstractRule):
     def _place(self, name: str) -> str:
         return f"{type(self).__name__}({name}=)"
 
-    def _checked(self, place: str, field: dataclasses.Field[Any], value: Any) -> Any:
+    def _checked(
+        self, place: str, field: dataclasses.Field[Hyperparameter], value: Number
+    ) -> Number:
         return _checks.number(place, value, **field.metadata, what="a number or a schedule")
 
     def __repr__(self) -> str:
@@ -150,7 +154,7 @@ class Rule(AbstractRule):
         return None
 
     @property
-    def memory(self) -> Any:
+    def memory(self) -> RuleMemory | None:
         """What the rule remembers of earlier steps outside of its slots, or `None`.
 
         It has the methods ``state_dict()``, ``load_state_dict(state)``, for which an empty state
@@ -214,7 +218,7 @@ class Rule(AbstractRule):
                 fixed.__dict__[field.name] = self._read(field, step)
         return fixed
 
-    def _read(self, field: dataclasses.Field[Any], step: Number) -> Any:
+    def _read(self, field: dataclasses.Field[Hyperparameter], step: Number) -> Number:
         # The value of a schedule; errors name the schedule and the step.
         schedule, place = getattr(self, field.name), f"{self._place(field.name)} at step {step}"
         try:
@@ -224,7 +228,7 @@ class Rule(AbstractRule):
             raise ValueError(msg) from error
         return self._checked(place, field, value)
 
-    def hyperparameters(self, step: Number = 0) -> dict[str, Any]:
+    def hyperparameters(self, step: Number = 0) -> dict[str, Number]:
         """Return the numeric fields by name, with schedules evaluated at a global step."""
         return {
             field.name: self._read(field, step)
@@ -323,7 +327,7 @@ class Rule(AbstractRule):
         g: Array,
         state: dict[str, Tree],
         result: Callable[[Array, Array], Array],
-    ) -> tuple[Any, dict[str, Array]]:
+    ) -> tuple[Array, dict[str, Array]]:
         names = [slot.name for slot in self.slots]
         old = [state[name] for name in names]
         with _arrays.guard(p)():

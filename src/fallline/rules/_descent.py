@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 from .._arrays._types import Array, Namespace, Number, Scalars
 
 
-def decay_scalars(rule: Any, rate: Number) -> dict[str, Number]:
+class Decaying(Protocol):
+    """A rule with weight decay."""
+
+    @property
+    def weight_decay(self) -> Number: ...
+
+
+class Descending(Decaying, Protocol):
+    """A rule that goes down a gradient, or up."""
+
+    @property
+    def maximize(self) -> bool: ...
+
+
+class Decoupling(Descending, Protocol):
+    """A rule whose weight decay may act beside the gradient."""
+
+    @property
+    def decoupled(self) -> bool: ...
+
+
+class Rooted(Protocol):
+    """A rule with an epsilon inside a root."""
+
+    @property
+    def eps_root(self) -> Number: ...
+
+
+def decay_scalars(rule: Decaying, rate: Number) -> dict[str, Number]:
     """Return the scalars that `descent` and `decayed` use, for a learning rate."""
     return {"weight_decay": rule.weight_decay, "shrink": 1 - rate * rule.weight_decay}
 
 
-def descent(rule: Any, s: Scalars, p: Array, g: Array) -> Array:
+def descent(rule: Descending, s: Scalars, p: Array, g: Array) -> Array:
     """Return ``g``, negated if the rule maximizes, plus ``weight_decay * p`` if there is decay."""
     if rule.maximize:
         g = -g
@@ -21,7 +49,7 @@ def descent(rule: Any, s: Scalars, p: Array, g: Array) -> Array:
     return g
 
 
-def decayed(rule: Any, s: Scalars, p: Array, g: Array) -> tuple[Array, Array]:
+def decayed(rule: Decoupling, s: Scalars, p: Array, g: Array) -> tuple[Array, Array]:
     """Return ``shrink * p`` and the gradient, or ``p`` and `descent`, as ``decoupled`` says."""
     if rule.decoupled and rule.weight_decay:
         return s.shrink * p, -g if rule.maximize else g
@@ -33,6 +61,6 @@ def summed(momentum: float, take: float = 1.0) -> float:
     return take / (1 - momentum) if momentum < 1 else 1.0
 
 
-def corrected_root(rule: Any, xp: Namespace, s: Scalars, v: Array) -> Array:
+def corrected_root(rule: Rooted, xp: Namespace, s: Scalars, v: Array) -> Array:
     """Return the root of a second moment, corrected for its start at zero, with the epsilons."""
     return xp.sqrt(v + s.inside if rule.eps_root else v) / s.root + s.eps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from .. import _arrays
 from .._arrays import _checks
@@ -46,8 +46,8 @@ class Lookahead(Rule, kw_only=False):
     Lookahead(rule=Adam(learning_rate=0.001))
     """
 
-    rule: Any = option(None)
-    k: Any = option(5)
+    rule: Rule = option(None)
+    k: int = option(5)
     alpha: Hyperparameter = hyper(default=0.5, high=1.0)
 
     def _check(self) -> None:
@@ -84,7 +84,7 @@ class Lookahead(Rule, kw_only=False):
         twin.__dict__.update(fixed.__dict__, rule=inner)
         return twin
 
-    def hyperparameters(self, step: Number = 0) -> dict[str, Any]:
+    def hyperparameters(self, step: Number = 0) -> dict[str, Number]:
         """Return the numeric fields of both rules by name."""
         return {**self._inner.hyperparameters(step), **super().hyperparameters(step)}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays
 from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Rule, Slot, bias_correction, hyper
@@ -32,7 +30,7 @@ class MomentRule(Rule):
     def scalars(self, t: Number) -> dict[str, Number]:
         return self._moment_scalars(t, bias_correction(self.beta2, t))
 
-    def _moment_scalars(self, t: Number, correction: Any) -> dict[str, Any]:
+    def _moment_scalars(self, t: Number, correction: Number) -> dict[str, Number]:
         """Return the scalars, given the bias correction of the second moment."""
         return {
             "beta1": self.beta1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -77,10 +77,10 @@ class Muon(Rule):
     nesterov: bool = True
     weight_decay: Hyperparameter = hyper(default=0.1)
     eps: Hyperparameter = hyper(default=1e-7)
-    iterations: Any = option(5)
-    coefficients: Any = option(COEFFICIENTS)
+    iterations: int = option(5)
+    coefficients: Sequence[float] = option(COEFFICIENTS)
     scale: str = "original"
-    companion: Any = option(None)
+    companion: Rule | None = option(None)
 
     _options = {"scale": SCALES}  # noqa: RUF012
 
@@ -145,7 +145,7 @@ class Muon(Rule):
         return 0.2 * math.sqrt(max(rows, columns))
 
 
-def _iterations(value: Any) -> int:
+def _iterations(value: Number) -> int:
     # As a Python int. Integers of other libraries are accepted, booleans are not.
     msg = f"Muon(iterations=): is {value!r}, expected an integer in [1, 99]"
     try:
@@ -157,7 +157,7 @@ def _iterations(value: Any) -> int:
     return number
 
 
-def _coefficients(value: Any) -> tuple[float, ...]:
+def _coefficients(value: Iterable[Number]) -> tuple[float, ...]:
     # A tuple of floats can be compared and hashed.
     place = "Muon(coefficients=)"
     try:
@@ -172,7 +172,7 @@ def _coefficients(value: Any) -> tuple[float, ...]:
     )
 
 
-def _untrue(value: Any) -> Any:
+def _untrue(value: Number) -> Number:
     if isinstance(value, bool | np.bool_ | str):
         raise TypeError(value)
     return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
-from typing import Any
 
 from .. import _arrays
 from .._arrays._types import Array, Namespace, Number, Scalars
@@ -90,7 +89,7 @@ class NAdam(MomentRule):
         return p - (s.new * g + s.old * m) / self._divisor(xp, s, v), m, v
 
 
-def _gathered(beta: Number, decay: Number, t: Number) -> Any:
+def _gathered(beta: Number, decay: Number, t: Number) -> Number:
     # 1 - the product of beta (1 - q**i / 2) over i = 1 ... t, with q = 0.96**decay. The series of
     # the logarithm turns its sum into geometric sums, a few for any t, which may be a symbol.
     plain = isinstance(decay, float)
@@ -106,7 +105,7 @@ def _gathered(beta: Number, decay: Number, t: Number) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _terms(decay: Number) -> list[tuple[Any, Any]]:
+def _terms(decay: Number) -> list[tuple[Number, Number]]:
     # (k log(q), q**k / (q**k - 1) / (k 2**k)), the smallest first.
     terms = []
     for k in range(52, 0, -1):

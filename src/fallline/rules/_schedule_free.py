@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from .. import _arrays
 from .._arrays import _checks, _trees
@@ -24,7 +24,7 @@ class WeightSum(NamedTuple):
     largest: float = 0.0
     total: float = 0.0
 
-    def after(self, schedule: Callable[[int], Any], steps: int) -> WeightSum:
+    def after(self, schedule: Callable[[int], Number], steps: int) -> WeightSum:
         """Return the sum at a later number of steps."""
         _, largest, total = self
         for step in range(self.steps, steps):
@@ -45,7 +45,7 @@ class Weights:
     outside, so an `Optimizer` keeps this sum, and its files do.
     """
 
-    def __init__(self, schedule: Any) -> None:
+    def __init__(self, schedule: Hyperparameter) -> None:
         self.schedule = schedule
         self.sum = self._asked = WeightSum()
 
@@ -138,7 +138,7 @@ class ScheduleFreeSGD(Rule):
     maximize: bool = False
 
     # The sum of the weights of a schedule divided by the present one, and the sum so far.
-    _span: ClassVar[Any] = math.inf
+    _span: ClassVar[Number] = math.inf
     _weights: ClassVar[Weights]
 
     def _check(self) -> None:
