@@ -152,6 +152,9 @@ def strong_wolfe(
             return trial.after(first)
         if flat and trial.value <= start.value + noise:
             return trial.after(first)
+        still = abs(trial.slope - start.slope) <= 1e-9 * -start.slope
+        if bracketed and still and trial.value == start.value:
+            break  # the step is within rounding, and so are shorter ones
         tilted = tilted and not (enough and trial.slope >= 0)
         # Section 3: until a point with enough decrease and a rising slope is found, psi is
         # searched, the function less the line of enough decrease; from then on the function.

@@ -74,3 +74,40 @@ def test_searches_make_the_trials_of_single_ones(search, noise, constants):
         assert np.allclose(seen, tried[i], rtol=1e-6), i
         assert (end is None) == (ends[i] is None), i
         assert end is None or np.isclose(end.t, ends[i], rtol=1e-6), i
+
+
+def test_searches_end_where_shorter_steps_change_nothing():
+    # What rounding makes of a function at its least: steps up to one are not seen in the value.
+    lowest, slope, t = (
+        np.asarray([1e-30, 2.0]),
+        np.asarray([-6e-29, -1e-17]),
+        np.asarray([1e14, 9.0]),
+    )
+
+    def fun(t):
+        near = t < 1
+        return np.where(near, lowest, lowest + 15), np.where(near, slope, 1e-13)
+
+    zero = np.zeros(2)
+    start = batched_search.Point(zero, *fun(zero))
+    state = batched_search.begin_wolfe(np, start, t)
+    going, tried = np.ones(2, dtype=bool), np.zeros(2, dtype=int)
+    while going.any():
+        trial = batched_search.Point(state.t, *fun(state.t))
+        with np.errstate(all="ignore"):
+            found = batched_search.strong_wolfe(np, state, start, trial, noise=zero)
+        tried += going
+        assert not (going & found.accepted).any()
+        going &= ~found.failed
+        state = found.search
+    for i in range(2):
+        seen = []
+
+        def line(t, i=i, seen=seen):
+            seen.append(t)
+            value, slope = fun(np.full(2, t))
+            return _search.Trial(t, float(value[i]), float(slope[i]))
+
+        first = _search.Trial(0.0, lowest[i], slope[i])
+        assert _search.strong_wolfe(line, first, t[i], noise=0.0) is None
+        assert len(seen) == tried[i] <= 4

@@ -130,7 +130,10 @@ def strong_wolfe(
     near = _nearer(xp, s, t, trials)
     inside = _narrowed(xp, s, trial, trials, test, enough)
     after, over = (chosen(xp, finite, a, b) for a, b in zip(inside, near, strict=True))
-    over = ~accepted & (over | (trials >= most) | s.again | bottomless)
+    # A step within rounding: shorter ones change nothing either.
+    still = xp.abs(slope - start.slope) <= 1e-9 * -start.slope
+    still = still & s.bracketed & (value == start.value)
+    over = ~accepted & (over | still | (trials >= most) | s.again | bottomless)
     low = after.low
     bottomless = bottomless | (~after.bracketed & (after.wall == math.inf) & (low.t == t))
     lower = (low.value < start.value) & (low.value <= start.value + low.t * test) & ~bottomless
