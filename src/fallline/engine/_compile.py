@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .._arrays._types import Fun
 from . import _cache
+
+if TYPE_CHECKING:
+    from numba.core.codegen import JITCPUCodegen
+    from numba.core.compiler import CompileResult
+    from numba.core.cpu import CPUContext
 
 
 def compiled(text: str, name: str) -> Fun:
@@ -22,7 +28,7 @@ def compiled(text: str, name: str) -> Fun:
     # Machine code refers to its module by this name, so every kernel needs its own.
     sys.modules[module.__name__] = module
     exec(compile(text, f"<fallline {digest}>", "exec"), module.__dict__)
-    function: Any = module.__dict__[name]
+    function = module.__dict__[name]
     if hasattr(function, "compile"):  # Numba was not told to leave functions as they are
         function._cache = _MachineCode(text)
         function.compile(module.__dict__["SIGNATURE"])
@@ -41,7 +47,7 @@ class _MachineCode:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def load_overload(self, _: Any, target: Any) -> Any:
+    def load_overload(self, _: object, target: CPUContext) -> CompileResult | None:
         """Return machine code that was kept for a target, or `None`."""
         from numba.core import compiler, serialize
 
@@ -54,7 +60,7 @@ class _MachineCode:
         except Exception:
             return None
 
-    def save_overload(self, _: Any, result: Any) -> None:
+    def save_overload(self, _: object, result: CompileResult) -> None:
         """Keep machine code, unless it contains addresses of this process."""
         from numba.core import serialize
 
@@ -65,7 +71,7 @@ class _MachineCode:
         except Exception:
             return
 
-    def _path(self, codegen: Any) -> Any:
+    def _path(self, codegen: JITCPUCodegen) -> Path | None:
         # The file for this text, these versions and this processor; `None` if there is no folder.
         import llvmlite
         import numba

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ def common_order(arrays: Iterable[Array]) -> str | None:
     return next((o for o in ("C", "F") if all(is_contiguous(x, o) for x in arrays)), None)
 
 
-def flat(x: Array, order: str, operand: Operand) -> Any:
+def flat(x: Array, order: str, operand: Operand) -> Array | None:
     """Return a 1-d view of an array's real numbers in an order, or `None` if there is none.
 
     The real and the imaginary part of a complex number stand next to each other.
@@ -55,7 +54,7 @@ def flat_leaf(program: Program, leaf: list[Array]) -> tuple[str, list[Array]] | 
     return None if any(view is None for view in views) else (order, views)
 
 
-def separated(view: Any, operand: Operand) -> list[Array]:
+def separated(view: Array, operand: Operand) -> list[Array]:
     """Return an array for each part of the elements of a flat view."""
     if operand.single:
         return [view.reshape(())]

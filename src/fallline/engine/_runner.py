@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from .._arrays._types import Array
+from .._arrays._types import Array, Number
 
-ScalarsByName = Mapping[str, Any]
+ScalarsByName = Mapping[str, Number]
 Indices = Sequence[int]
 Arrays = Sequence[Array]
 Begin = Callable[[], None]

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -115,7 +114,7 @@ class BlockedRunner(Runner):
             operands += views
             mode = "readwrite" if i in self.program.written else "readonly"
             flags += [[mode]] * len(views)
-        iterator: Any = np.nditer(  # type: ignore[call-overload]
+        iterator = np.nditer(  # type: ignore[call-overload]
             operands,
             flags=["external_loop", "buffered", "delay_bufalloc"],
             op_flags=flags,
@@ -156,7 +155,7 @@ def _block_size(bytes_per_element: int) -> int:
 def compiled(program: Program) -> tuple[Callable[..., None], int, int]:
     """Return a function of (parts, scalars, buffers), and how many buffers of each kind it uses."""
     text, floats, truths = source(program)
-    names: dict[str, Any] = {"copyto": np.copyto}
+    names: dict[str, Callable[..., None]] = {"copyto": np.copyto}
     for line in program.lines:
         if line.op == "rounded":
             names["rounded"] = _rounding(np.dtype(program.arrays[0].dtype))
@@ -167,7 +166,7 @@ def compiled(program: Program) -> tuple[Callable[..., None], int, int]:
     return names["block"], floats, truths
 
 
-def _rounding(half: Array) -> Callable[[Any, Any], None]:
+def _rounding(half: Array) -> Callable[[Array, Array], None]:
     def rounded(x: Array, out: Array) -> None:
         np.copyto(out, x.astype(half))
 

@@ -10,12 +10,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import is_
-from typing import Any
 
 import numpy as np
 
 from .. import _arrays
-from .._arrays._types import Array
+from .._arrays._types import Array, HostArray
 from . import _cache, _layout
 from ._cuda_source import capacity, layout, source
 from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
@@ -116,7 +115,7 @@ class CudaRunner(Runner):
             self.last = list(taken)
         return tables, used
 
-    def _tables(self, which: Any) -> list[_Table]:
+    def _tables(self, which: HostArray) -> list[_Table]:
         if not len(which):
             return []
         most = capacity(self.program, _argument_bytes())
@@ -145,7 +144,12 @@ class _Table:
     """The argument of one launch, and the kernel it is for."""
 
     def __init__(
-        self, runner: CudaRunner, addresses: Any, sizes: Any, size: int, keep: Any = ()
+        self,
+        runner: CudaRunner,
+        addresses: HostArray,
+        sizes: HostArray,
+        size: int,
+        keep: Sequence[Array] = (),
     ) -> None:
         self.keep = keep
         self.count = len(sizes)

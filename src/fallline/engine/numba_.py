@@ -13,11 +13,10 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from operator import is_
-from typing import Any
 
 import numpy as np
 
-from .._arrays._types import Array
+from .._arrays._types import Array, HostArray
 from . import _compile, _layout
 from ._numba_source import source
 from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
@@ -103,7 +102,7 @@ class _Table:
         itemsize = numbers.itemsize
         self.flat, self.numbers = flat, numbers
         self.operand = program.arrays[1]
-        self.batches: list[tuple[list[int], Any, Any]] = []
+        self.batches: list[tuple[list[int], HostArray, HostArray]] = []
         self.done = frozenset(small)
         batch: list[int] = []
         size = 0
@@ -125,9 +124,9 @@ class _Table:
         # The gradients of the last step, if they take few bytes, and their own addresses.
         self.remembers = len(self.batches) == 1
         self.last: list[Array] = []
-        self.direct: Any = None
+        self.direct: HostArray | None = None
 
-    def _batch(self, leaves: list[int]) -> tuple[list[int], Any, Any]:
+    def _batch(self, leaves: list[int]) -> tuple[list[int], HostArray, HostArray]:
         rows = []
         for i in leaves:
             p, *others = self.flat[i][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import NoReturn
 
 from .. import _arrays
 from .._arrays._pairs import Pair
@@ -22,8 +22,8 @@ class UntraceableError(TraceError):
     """A formula uses a function whose last bit differs between libraries."""
 
 
-def _method(op: str, *, swapped: bool = False) -> Any:
-    def method(self: Symbol, *others: Array) -> Any:
+def _method(op: str, *, swapped: bool = False) -> Callable[..., Array]:
+    def method(self: Symbol, *others: Array) -> Array:
         if any(isinstance(x, Pair) for x in others):
             return NotImplemented
         return self.builder.apply(op, *((*others, self) if swapped else (self, *others)))
@@ -50,20 +50,20 @@ class Symbol:
     __eq__, __ne__ = _method("equal"), _method("not_equal")
     __neg__, __abs__ = _method("negative"), _method("abs")
 
-    def _refuse(self, *_: Any) -> Any:
+    def _refuse(self, *_: object) -> NoReturn:
         msg = "a formula must not turn an array into a Python value or branch on it; use xp.where"
         raise TraceError(f"{_caller()}: {msg}")
 
     __float__ = __int__ = __bool__ = __index__ = __complex__ = __len__ = __iter__ = _refuse
     __array__ = __getitem__ = __setitem__ = _refuse
 
-    def __pow__(self, power: Number) -> Any:
+    def __pow__(self, power: Number) -> NoReturn:
         msg = "powers differ between libraries in the last bit; write products and xp.sqrt"
         raise UntraceableError(f"{_caller()}: {msg}")
 
     __rpow__ = __pow__
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
         msg = f"a formula must not ask for .{name} of its arrays"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
-from ..._arrays._types import Array
+from ..._arrays._types import Array, HostDtype
 
 
 class UnrecordableError(TypeError):
     """A formula does something that cannot be recorded; its steps are made one by one."""
+
+
+# What an operation needs beside its operands: the array of "memory" and "rows", the `Source` of a
+# product with a sparse matrix, the place of a scalar, a constant, or the loop of a ufunc.
+Detail: TypeAlias = Any
 
 
 class Node(NamedTuple):
@@ -24,9 +27,9 @@ class Node(NamedTuple):
 
     op: str
     args: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: HostDtype
     size: int
-    detail: Any = None
+    detail: Detail = None
 
     @property
     def given(self) -> bool:
@@ -38,7 +41,7 @@ class Node(NamedTuple):
 class Source:
     """The arrays of a sparse matrix with rows (CSR), and its number of columns."""
 
-    ends: Any
-    columns: Any
+    ends: Array
+    columns: Array
     numbers: Array
     width: int

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._arrays._types import Array
+from ..._arrays._types import Array, HostArray
 from ._nodes import UnrecordableError
 
 # The name of the capsule tells which structure is inside.
@@ -48,7 +48,7 @@ class Loop(NamedTuple):
     context: int
     data: int
     result: str
-    owner: Any
+    owner: object
 
 
 @lru_cache(maxsize=256)
@@ -60,7 +60,7 @@ def find(name: str, dtypes: str) -> Loop:
     UnrecordableError
         If there is none that is known to give the results of the ufunc; the message says why.
     """
-    ufunc: Any = getattr(np, name, None)
+    ufunc: object = getattr(np, name, None)
     if not isinstance(ufunc, np.ufunc) or (ufunc.nin, ufunc.nout) != (len(dtypes), 1):
         msg = f"numpy.{name} is not a ufunc from {len(dtypes)} operands to one result"
         raise UnrecordableError(msg)
@@ -76,7 +76,7 @@ def find(name: str, dtypes: str) -> Loop:
 
 
 def product(
-    rows: int, columns: int, steps: tuple[int, int], item: int
+    rows: int, columns: int, steps: tuple[int, ...], item: int
 ) -> tuple[list[int], list[int]]:
     """Return the lengths and strides with which "matmul" multiplies a matrix by a vector.
 
@@ -112,7 +112,7 @@ def _found(ufunc: np.ufunc, dtypes: str) -> Loop:
     return Loop(info.function, info.context or 0, info.data or 0, letters[-1], owner)
 
 
-def _pointer(owner: Any) -> int:
+def _pointer(owner: object) -> int:
     # Fails for a capsule of another name.
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi)
@@ -120,7 +120,9 @@ def _pointer(owner: Any) -> int:
     return int(get(owner, KNOWN))
 
 
-def _trials(ufunc: Any, dtypes: str) -> Iterator[tuple[list[Array], list[int], Any, Any]]:
+def _trials(
+    ufunc: np.ufunc, dtypes: str
+) -> Iterator[tuple[list[Array], list[int], list[int], HostArray]]:
     # Operands, of which `None` is the result; lengths and strides; the result as NumPy has it.
     given = [_fixed(dtype, shift) for shift, dtype in enumerate(dtypes)]
     item = given[0].itemsize
@@ -140,7 +142,7 @@ def _trials(ufunc: Any, dtypes: str) -> Iterator[tuple[list[Array], list[int], A
             yield [None, some[1]], [n], [0, item, 0], np.add.reduce(some[1], keepdims=True)
 
 
-def _fixed(dtype: str, shift: int) -> Any:
+def _fixed(dtype: str, shift: int) -> HostArray:
     # Different numbers of both signs, 0 among them, or truths.
     steps = np.arange(shift, shift + 70) * 37 % 71 - 35
     return steps > 0 if dtype == "?" else (steps / 7).astype(dtype)

@@ -7,16 +7,16 @@ recorded as operations of NumPy on arrays of known shapes, which a `Tape` then r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 import numpy as np
 
-from ..._arrays._types import Array, Dtype, Fun
+from ..._arrays._types import Array, Dtype, Fun, HostDtype
 from .._layout import is_plain
 from ..program import UFUNCS, Program
 from . import _numpy_loops
-from ._nodes import Node, Source, UnrecordableError
+from ._nodes import Detail, Node, Source, UnrecordableError
 
 
 class Recorder:
@@ -31,16 +31,16 @@ class Recorder:
     def __init__(self, dtype: Dtype) -> None:
         self.dtype = np.dtype(dtype)
         self.nodes: list[Node] = []
-        self.scalars: list[tuple[Any, str | float]] = []
+        self.scalars: list[tuple[object, str | float]] = []
         self.writes: list[tuple[int, int]] = []
         self.xp = RecordedNamespace(self)
-        self._known: dict[Any, int] = {}
+        self._known: dict[tuple[object, ...], int] = {}
 
-    def _node(self, op: str, args: tuple[int, ...], dtype: Dtype, size: int, detail: Any) -> int:
+    def _node(self, op: str, args: tuple[int, ...], dtype: Dtype, size: int, detail: Detail) -> int:
         self.nodes.append(Node(op, args, np.dtype(dtype), size, detail))
         return len(self.nodes) - 1
 
-    def _once(self, key: Any, op: str, size: int, detail: Any) -> int:
+    def _once(self, key: tuple[object, ...], op: str, size: int, detail: Detail) -> int:
         if key not in self._known:
             self._known[key] = self._node(op, (), self.dtype, size, detail)
         return self._known[key]
@@ -123,7 +123,7 @@ class Recorder:
             node = self.ufunc("positive", value).node
         self.writes.append((target.node, node))
 
-    def program(self, program: Program, key: Any, arrays: list[Recorded]) -> None:
+    def program(self, program: Program, key: object, arrays: list[Recorded]) -> None:
         """Record the program of a rule on a leaf; `key` identifies its scalars."""
         if program.dtype != self.dtype.name or any(x.parts != 1 for x in program.arrays):
             msg = "rules are recorded for real numbers of one precision"
@@ -141,7 +141,7 @@ class Recorder:
         for array, _, line in program.stores:
             self.write(arrays[array], done[line])
 
-    def _scalar(self, key: Any, name: str | float) -> Recorded:
+    def _scalar(self, key: object, name: str | float) -> Recorded:
         if (key, name) not in self.scalars:
             self.scalars.append((key, name))
         place = self.scalars.index((key, name))
@@ -166,7 +166,7 @@ def _broadcast(operands: Array) -> tuple[int, ...]:
 
 
 def _method(name: str, *, swapped: bool = False) -> Fun:
-    def method(self: Recorded, *other: Array) -> Any:
+    def method(self: Recorded, *other: Array) -> Recorded:
         operands = (*other, self) if swapped else (self, *other)
         return self.recorder.ufunc(name, *operands)
 
@@ -191,7 +191,7 @@ class Recorded:
         return self.recorder.xp
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> HostDtype:
         """The dtype that its elements will have."""
         return self.recorder.nodes[self.node].dtype
 
@@ -216,7 +216,7 @@ class Recorded:
     def __matmul__(self, other: Array) -> Recorded:
         return self.recorder.matmul(self, other)
 
-    def _refuse(self, *_: Any) -> Any:
+    def _refuse(self, *_: object) -> NoReturn:
         msg = "a Python value of an array is not recorded"
         raise UnrecordableError(msg)
 
@@ -283,7 +283,7 @@ class RecordedNamespace:
             raise UnrecordableError(msg)
         return x
 
-    def reshape(self, x: Array, shape: Any) -> Array:
+    def reshape(self, x: Array, shape: Iterable[int]) -> Array:
         """Return the array, which must have this shape."""
         if tuple(shape) != x.shape:
             msg = "other shapes are not recorded"

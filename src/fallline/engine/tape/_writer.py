@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -178,7 +177,7 @@ def _alike(a: Node, b: Node) -> bool:
 
 def _line(
     kind: int, addresses: Sequence[int], lengths: Sequence[int] = (), strides: Sequence[int] = (),
-    loop: Any = None,
+    loop: _numpy_loops.Loop | None = None,
 ) -> list[int]:  # fmt: skip
     line = [0] * WIDTH
     line[0] = kind
