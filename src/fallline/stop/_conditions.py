@@ -8,10 +8,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._types import Array, Json
 from ._seen import Seen
 from ._watch import Watch
 
@@ -37,10 +38,10 @@ class Verdict:
 
 # What a record holds, in order: truths, for a batch an array or one for all, and their verdicts.
 # The judges below know of no difference: they compute with what numbers and arrays share.
-Findings = Sequence[tuple[Any, Verdict]]
+Findings = Sequence[tuple[bool | Array, Verdict]]
 Judge = Callable[[Seen], Findings]
 Epsilon = Callable[[], float]  # the precision of the numbers
-Memory = dict[str, Any]  # what a judge remembers: numbers, or the memories of its parts
+Memory = dict[str, Json]  # what a judge remembers: numbers, or the memories of its parts
 
 
 class Condition(ABC):
@@ -65,7 +66,7 @@ class Condition(ABC):
 
     def watch(
         self, epsilon: float, memory: Memory | None = None
-    ) -> Callable[[Any], Verdict | None]:
+    ) -> Callable[[Seen], Verdict | None]:
         """Return a function that judges the records of one run, in their order.
 
         Parameters
@@ -147,7 +148,7 @@ class _Both(_Two):
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         one, other = self._judges(epsilon, memory)
 
-        def judge(record: Any) -> Findings:
+        def judge(record: Seen) -> Findings:
             pairs = itertools.product(one(record), other(record))
             return [
                 (a & b, _joined(x, y))
@@ -205,7 +206,7 @@ class ParameterChange(Condition):
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the point changed by a fraction of at most {self.tolerance:g}")
 
-        def judge(record: Any) -> Findings:
+        def judge(record: Seen) -> Findings:
             step, size = record.change()
             small = (step <= self.tolerance) | (step <= self.tolerance * size)
             return [(small & (record.iteration > 0), good)]
@@ -233,7 +234,7 @@ class MaxTime(Condition):
         memory["seconds"], last = 0.0, time.monotonic()
         over = Verdict(f"{self.seconds:g} seconds have passed", False, 1)
 
-        def judge(record: Any) -> Findings:
+        def judge(record: Seen) -> Findings:
             nonlocal last
             before, last = last, time.monotonic()
             memory["seconds"] += last - before
@@ -288,7 +289,7 @@ class NotImproved(Condition):
         memory |= {"best": math.inf, "since": 0}
         over = Verdict(f"nothing better in {self.iterations} iterations", True, 0)
 
-        def judge(record: Any) -> Findings:
+        def judge(record: Seen) -> Findings:
             better = record.value < memory["best"] - self.by
             memory["best"] = _arrays.choose(better, record.value, memory["best"])
             memory["since"] = _arrays.choose(better, record.iteration, memory["since"])
@@ -327,7 +328,7 @@ class NonFinite(Condition):
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
 
-        def judge(record: Any) -> Findings:
+        def judge(record: Seen) -> Findings:
             broken = record.broken
             if broken is False:
                 return ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 from .._arrays._types import Number
 
@@ -26,14 +25,14 @@ class Seen:
     """
 
     value: Number
-    gradient_norm: Any
-    iteration: Any
-    evaluations: Any
-    broken: Any
-    shortened: Any = False
+    gradient_norm: Number
+    iteration: Number
+    evaluations: Number
+    broken: Number
+    shortened: Number = False
     _outlook: tuple[float, float] = (0.0, 0.0)
 
-    def change(self) -> tuple[Any, Any]:
+    def change(self) -> tuple[Number, Number]:
         """Return the norms of the last step and of the point; a step without end if unknown."""
         return inf, inf
 

@@ -6,13 +6,16 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .. import _arrays
 from .._arrays import _checks, _looks, _reductions
 from .._arrays._trees import Structure
 from .._arrays._types import Array, Json, Number, Tree
 from ._seen import Seen
+
+if TYPE_CHECKING:
+    from ._conditions import Condition, Verdict
 
 
 class Watch:
@@ -42,11 +45,11 @@ class Watch:
     (0.0625, 5, 'the objective is at most 0.1', True)
     """
 
-    def __init__(self, condition: Any, every: int = 1) -> None:
+    def __init__(self, condition: Condition, every: int = 1) -> None:
         self.condition, self.every = condition, _checks.count("every", every, 1)
-        self.verdict: Any = None
+        self.verdict: Verdict | None = None
         self.calls = 0
-        self._before: Any = None
+        self._before: list[Array] | None = None
         self._epsilon, self._memory = 2.0**-52, dict[str, Json]()
         self._judge = condition._judge(lambda: self._epsilon, self._memory)
 
@@ -55,7 +58,7 @@ class Watch:
         found = f", {self.verdict.message}" if self.verdict else ""
         return f"<Watch for {self.condition!r}, {self.calls} calls{found}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Return how a copy is made: its judges have a memory of their own."""
         return _made, (self.condition, self.every, self.state_dict(), self.verdict)
 
@@ -124,7 +127,9 @@ class Watch:
         self.verdict = self._before = None
 
 
-def _made(condition: Any, every: int, state: dict[str, Json], verdict: Any) -> Watch:
+def _made(
+    condition: Condition, every: int, state: dict[str, Json], verdict: Verdict | None
+) -> Watch:
     watch = Watch(condition, every)
     watch.load_state_dict(state)
     watch.verdict = verdict
@@ -154,7 +159,7 @@ class Iteration(Seen):
     """
 
     def __init__(
-        self, value: Number, gradient: Array, params: Tree, calls: int, before: Any
+        self, value: Number, gradient: Array, params: Tree, calls: int, before: list[Array] | None
     ) -> None:
         self._given, self._before = {"gradient": gradient, "params": params}, before
         self._value, self.iteration, self.evaluations = value, calls - 1, calls
@@ -213,7 +218,7 @@ class Iteration(Seen):
         found = [_arrays.EPSILON.get(_arrays.dtype_name(x), 0.0) for x in arrays]
         return max([2.0**-52, *found])
 
-    def leaves(self, name: str) -> Iterator[tuple[str, Any]]:
+    def leaves(self, name: str) -> Iterator[tuple[str, Array]]:
         """Yield the arrays of the gradient or the params with their names, after a check."""
         if self._given[name] is None:
             return
