@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -316,7 +316,7 @@ class L1Ball(Constraint):
         if not math.prod(x.shape):
             return x
 
-        def shortened(pairs: Any, x: Array) -> Array:
+        def shortened(pairs: Namespace, x: Array) -> Array:
             # The magnitude of a complex number may be out of range where its parts are not.
             top = xp.max(_plain(modulus(pairs, x)))
             unit = xp.where(top < math.inf, xp.ones_like(top), 0.25)
@@ -329,7 +329,7 @@ class L1Ball(Constraint):
         return on_parts(shortened, x)
 
 
-def _plain(x: Array) -> Any:
+def _plain(x: Array) -> Array:
     return x.re if isinstance(x, Pair) else x
 
 
@@ -339,7 +339,7 @@ def _in_double(xp: Namespace, x: Array) -> Array:
     return x if double is None else xp.astype(x, double, copy=False)
 
 
-def _lowered(xp: Namespace, x: Array, radius: float) -> Any:
+def _lowered(xp: Namespace, x: Array, radius: float) -> Array:
     # max(x - t, 0), whose sum is the radius, without synchronising with the device. The largest
     # element of x is 0, because a radius is lost beside large numbers. Elements that are smaller by
     # more than the radius become zero; they are capped, since they could add up to infinity.

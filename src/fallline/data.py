@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -173,7 +172,7 @@ def _buffer(x: Array, size: int) -> Array:
     return np.empty((min(size, x.shape[0]), *x.shape[1:]), x.dtype)
 
 
-def _gathered(x: Array, indices: Array, buffer: Array) -> Any:
+def _gathered(x: Array, indices: Array, buffer: Array) -> Array:
     # Some rows of an array, in the buffer if there is one.
     if buffer is None:
         return _arrays.rows(x, indices)
@@ -197,7 +196,7 @@ def _bytes(x: Array) -> int:
 
 def _release(x: Array) -> None:
     # Give back the memory of a map that was read; the pages stay in the system's own cache.
-    memory: Any = getattr(x, "_mmap", None)
+    memory: object = getattr(x, "_mmap", None)
     if isinstance(x, np.memmap) and x.mode != "c" and hasattr(memory, "madvise"):
         memory.madvise(mmap.MADV_DONTNEED)
 

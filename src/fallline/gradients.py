@@ -20,7 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,7 +35,7 @@ __all__ = [
     "Transform",
 ]  # fmt: skip
 
-Leaves = Sequence[Any]  # a gradient for each leaf of params, None where there is none
+Leaves = Sequence[Array]  # a gradient for each leaf of params, None where there is none
 
 
 class Transform:
@@ -172,7 +172,7 @@ class ClipByGlobalNorm(ClipByNorm):
 
     def norm(self, grads: Leaves) -> Number:
         """Return the norm of all gradients, a float or a 0-d array; `None` if there are none."""
-        places: dict[Any, list[Any]] = {}
+        places: dict[str, list[Array]] = {}
         for g in grads:
             if g is not None:
                 place = "host" if _arrays.on_host(g) else str(_arrays.device(g))
@@ -306,8 +306,8 @@ class LossScale(Transform):
         self.growth, self.backoff = growth, backoff
         self.interval = _checks.count(self._place("interval"), interval, 1)
         self.minimum, self.maximum = float(minimum), float(maximum)
-        self._value: Any = float(initial)
-        self._good: Any = 0.0
+        self._value: Number = float(initial)
+        self._good: Number = 0.0
 
     def __repr__(self) -> str:
         """Return the settings, without reading the scale."""
@@ -374,7 +374,7 @@ class LossScale(Transform):
             value = xp.where(inside, new, value)
             return _arrays.unscalar(value), _arrays.unscalar(good * (1.0 - rises))
 
-    def take(self, after: tuple[Any, Any]) -> None:
+    def take(self, after: tuple[Number, Number]) -> None:
         """Adopt the scale and the number of good steps that `after` returned."""
         self._value, self._good = after
 

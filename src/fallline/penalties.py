@@ -308,7 +308,7 @@ class ProximalOperator(Penalty):
         return y
 
 
-def as_penalty(place: str, penalty: Tree) -> Any:
+def as_penalty(place: str, penalty: Tree) -> Penalty | None:
     """Return a penalty unchanged, and a function as a `ProximalOperator`.
 
     Parameters
@@ -386,7 +386,7 @@ class TotalVariation(Penalty):
         return self.alpha * result
 
 
-def _checked(x: Array) -> Any:
+def _checked(x: Array) -> Array:
     x = _arrays.unscalar(x)
     _checks.leaf("x", x)
     return x

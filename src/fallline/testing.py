@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import pickle
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from . import _arrays
-from ._arrays._types import Array
+from ._arrays._types import Array, HostArray
 from .engine import numba_
 from .engine.trace import TraceError, trace
 from .optimizer import Optimizer
@@ -73,7 +72,7 @@ def _check(holds: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def _draw(seed: int, dtype: str, n: int = 33, special: bool = False) -> Any:
+def _draw(seed: int, dtype: str, n: int = 33, special: bool = False) -> HostArray:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(n)
     if special:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -37,7 +37,7 @@ class Callback:
     defined, because nothing would ever call that method.
     """
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         """Refuse methods that look like hooks and are none."""
         super().__init_subclass__(**options)
         hooks = [name for name in vars(Callback) if name.startswith("on_")]
@@ -105,7 +105,7 @@ class Callback:
         """
 
 
-def is_true(said: Any) -> bool | None:
+def is_true(said: object) -> bool | None:
     """Return a truth of Python or NumPy as Python's; `None` for what is not one."""
     if isinstance(said, bool | np.bool_):
         return bool(said)
@@ -117,7 +117,7 @@ def is_true(said: Any) -> bool | None:
 class FromFunction(Callback):
     """A function as a callback."""
 
-    def __init__(self, function: Callable[[RunView], Any]) -> None:
+    def __init__(self, function: Callable[[RunView], object]) -> None:
         self.function = function
 
     def on_epoch(self, run: RunView) -> Any:
@@ -125,7 +125,7 @@ class FromFunction(Callback):
         return self.function(run)
 
 
-def made(callbacks: Any) -> list[Callback]:
+def made(callbacks: Iterable[Callback | Callable[[RunView], object]]) -> list[Callback]:
     """Return callbacks for a sequence of callbacks and functions.
 
     Parameters

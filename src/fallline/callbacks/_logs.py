@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Any
 
 from .._arrays import _checks
 from .._arrays._types import FilePath, Json, RunView
@@ -25,7 +24,7 @@ class Progress(Callback):
         Of ``tqdm.tqdm``.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         try:
             from tqdm import tqdm
         except ImportError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 from .. import _arrays
 from .._arrays import _checks
@@ -13,7 +13,7 @@ from .._arrays._trees import Structure
 from .._arrays._types import Array, Fun, Number, Tree
 
 
-def value_and_gradient(loss: Fun, via: str = "torch") -> Callable[..., tuple[Any, Any]]:
+def value_and_gradient(loss: Fun, via: str = "torch") -> Callable[..., tuple[Array, Tree]]:
     """Return a function of the value and the gradient, by automatic differentiation.
 
     Parameters
@@ -59,7 +59,7 @@ def value_and_gradient(loss: Fun, via: str = "torch") -> Callable[..., tuple[Any
         raise ImportError(msg) from error
     differentiate = table[via]
 
-    def fun(x: Array, *args: Any) -> tuple[Array, Array]:
+    def fun(x: Array, *args: Tree) -> tuple[Array, Tree]:
         structure = Structure(x)
         leaves = structure.flatten(x, "x")
         for path, leaf in zip(structure.paths, leaves, strict=True):
@@ -82,7 +82,7 @@ def value_and_gradient(loss: Fun, via: str = "torch") -> Callable[..., tuple[Any
     return fun
 
 
-def _converted(convert: Callable[[Array], Array], tree: Tree) -> Any:
+def _converted(convert: Callable[[Array], Array], tree: Tree) -> Tree:
     # A tree with its arrays converted; the rest stays.
     structure = Structure(tree)
     leaves = structure.flatten(tree, "args")
@@ -90,9 +90,13 @@ def _converted(convert: Callable[[Array], Array], tree: Tree) -> Any:
 
 
 def _torch(
-    torch: Any, loss: Fun, structure: Structure, leaves: Sequence[Array], args: Any
-) -> tuple[Any, list[Any]]:
-    def convert(x: Array) -> Any:
+    torch: ModuleType,
+    loss: Fun,
+    structure: Structure,
+    leaves: Sequence[Array],
+    args: Sequence[Tree],
+) -> tuple[Array, list[Array]]:
+    def convert(x: Array) -> Array:
         return torch.from_dlpack(lendable(x))
 
     ours = [None if x is None else convert(x).requires_grad_() for x in leaves]
@@ -113,14 +117,14 @@ def _torch(
 
 
 def _jax(
-    jax: Any, loss: Fun, structure: Structure, leaves: Sequence[Array], args: Any
-) -> tuple[Any, list[Any]]:
-    def convert(x: Array) -> Any:
+    jax: ModuleType, loss: Fun, structure: Structure, leaves: Sequence[Array], args: Sequence[Tree]
+) -> tuple[Array, list[Array]]:
+    def convert(x: Array) -> Array:
         if _arrays.on_host(x):
             return jax.numpy.array(lendable(x), copy=True)
         return jax.numpy.from_dlpack(x.copy())
 
-    def value_of(given: list[Array]) -> Any:
+    def value_of(given: list[Array]) -> Array:
         parts = iter(given)
         tree = structure.unflatten([None if x is None else next(parts) for x in leaves])
         value = loss(tree, *moved)

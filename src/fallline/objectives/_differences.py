@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import _arrays
-from .._arrays._types import Array
+from .._arrays._types import Array, HostArray
 
-Vector = np.ndarray[Any, Any]
+Vector = HostArray
 
 HALVINGS = 8  # of a step, by a quarter each, until truncation and rounding are in balance
 ELEMENTS = 16  # of a leaf, up to which each is looked at by itself
@@ -60,7 +60,7 @@ class Differences:
     """
 
     def __init__(
-        self, value: Callable[[Any], float], middle: float, p: Array, g: Array, epsilon: float,
+        self, value: Callable[[Array], float], middle: float, p: Array, g: Array, epsilon: float,
         grain: float,
     ) -> None:  # fmt: skip
         self._value, self.middle, self._p = value, middle, p
@@ -123,7 +123,7 @@ class Differences:
         scale = max(abs(claimed), abs(found), float(np.linalg.norm(products)))
         return Seen(claimed / t, found / t, noise / t, scale / t, step / t)
 
-    def _rounded(self, reals: Vector) -> tuple[Any, Vector]:
+    def _rounded(self, reals: Vector) -> tuple[Array, Vector]:
         # An array in the dtype of the leaf, and the numbers that it has.
         wide = reals.view(complex) if self.is_complex else reals
         x = _arrays.moved(np.array(wide.reshape(self._p.shape)), self._p, self._p.dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -57,10 +56,10 @@ class GradientCheck:
 
 
 def check_gradient(
-    fun: Callable[..., tuple[Any, Any]],
+    fun: Callable[..., tuple[Number, Tree]],
     x0: Tree,
     *,
-    args: Sequence[Any] = (),
+    args: Sequence[object] = (),
     directions: int = 3,
     tolerance: float | None = None,
     rng: int | np.random.Generator | None = 0,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
-from .._arrays._types import Axes
+from .._arrays._types import Array, Axes
 
 # Okabe and Ito's colours, which colour-blind people tell apart; yellow is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -18,7 +17,7 @@ DECADES = 100.0  # the ratio from which on an axis is logarithmic
 LEGEND = 8  # lines that a legend inside the axes may have
 
 
-def new_axes(ax: Axes) -> tuple[Any, bool]:
+def new_axes(ax: Axes) -> tuple[Axes, bool]:
     """Return axes to draw on, and whether they are empty: then scales and labels are ours."""
     if ax is not None:
         return ax, not ax.has_data()
@@ -30,13 +29,13 @@ def new_axes(ax: Axes) -> tuple[Any, bool]:
     return plt.subplots(layout="constrained")[1], True
 
 
-def styles(ax: Axes, colours: Sequence[str] = COLOURS) -> Iterator[dict[str, Any]]:
+def styles(ax: Axes, colours: Sequence[str] = COLOURS) -> Iterator[dict[str, str]]:
     """Yield styles: colours first, then dashes; after those of the lines that are there."""
     found = ({"color": c, "linestyle": d} for d in itertools.cycle(DASHES) for c in colours)
     return itertools.islice(found, len(ax.lines), None)
 
 
-def scaled(ax: Axes, curves: Sequence[Any]) -> bool:
+def scaled(ax: Axes, curves: Sequence[Array]) -> bool:
     """Make the scale logarithmic if no number is negative and the positive ones span decades."""
     values = np.concatenate([np.asarray(y, float).ravel() for y in curves])
     values = values[np.isfinite(values)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from .._arrays import _checks
 from .._arrays._types import Array, Axes, HostArray
 
 
-def history(place: str, source: Any) -> Mapping[str, Any]:
+def history(place: str, source: object) -> Mapping[str, Array]:
     """Return numbers by name: of a result, of a mapping, or of a sequence as ``"loss"``."""
     if isinstance(source, Mapping):
         inner = source.get("history")
@@ -23,7 +22,7 @@ def history(place: str, source: Any) -> Mapping[str, Any]:
     raise TypeError(msg)
 
 
-def curve(place: str, history: Mapping[str, Any], name: str) -> tuple[Array, Array]:
+def curve(place: str, history: Mapping[str, Array], name: str) -> tuple[Array, Array]:
     """Return the positions and the values of the numbers with a name."""
     if name not in history:
         raise _checks.unknown_name(f"name in {place}", name, history)
@@ -54,7 +53,7 @@ def numbers(place: str, values: Array) -> HostArray:
         raise TypeError(msg) from error
 
 
-def points(points: Array) -> tuple[HostArray, Any]:
+def points(points: Array) -> tuple[HostArray, Array]:
     """Return points on the host, and an array like those that the function takes."""
     if isinstance(points, Mapping):
         known = history("points", points)
@@ -93,7 +92,7 @@ def heights(fun: Callable[[Array], Array], like: Array, a: Array, b: Array) -> A
     return np.where(np.isfinite(result), result, np.nan)
 
 
-def over(history: Mapping[str, Any], name: str) -> str:
+def over(history: Mapping[str, Array], name: str) -> str:
     """Return what numbers of a name are counted by: steps, iterations of a solver, or epochs."""
     if name.startswith("step_"):
         return "step"

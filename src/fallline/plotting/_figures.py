@@ -15,7 +15,7 @@ from .._arrays._types import Array, Axes
 from . import _axes, _curves
 
 
-def schedule(schedule: Any, steps: int, ax: Axes = None, *, label: str | None = None) -> Axes:
+def schedule(schedule: object, steps: int, ax: Axes = None, *, label: str | None = None) -> Axes:
     """Draw a schedule before it is used.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from .._arrays._types import Axes
 from . import _axes, _curves
 
 
-def loss_curves(source: Any, ax: Axes = None, *, names: Iterable[str] | None = None) -> Axes:
+def loss_curves(source: object, ax: Axes = None, *, names: Iterable[str] | None = None) -> Axes:
     """Draw the losses of a run over its epochs or iterations.
 
     Parameters
@@ -73,7 +72,7 @@ def loss_curves(source: Any, ax: Axes = None, *, names: Iterable[str] | None = N
 
 
 def compare(
-    runs: Any,
+    runs: object,
     ax: Axes = None,
     *,
     name: str = "loss",

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
@@ -99,7 +98,7 @@ class Schedule:
         found = self._sequence(name, "numbers and schedules")
         object.__setattr__(self, name, tuple(self._inner(name, value) for value in found))
 
-    def _sequence(self, name: str, of: str) -> tuple[Any, ...]:
+    def _sequence(self, name: str, of: str) -> tuple[Number, ...]:
         return _checks.sequence(self._place(name), getattr(self, name), of)
 
     def _lengths(self, name: str) -> None:
