@@ -127,6 +127,30 @@ def test_streams_and_short_data():
     assert (len(found.rates), found.message[:29]) == (1, "the data ended after 1 rates;")
 
 
+def test_batches_need_no_rows():
+    def fun(x, batch):
+        return batch["size"] * np.sum(x * x), 2 * batch["size"] * x
+
+    batches = [{"size": 1.0}, {"size": 2.0}]
+    found = fl.find_learning_rate(fun, batches, params=np.ones(2), high=1e-3, steps=10)
+    assert len(found.losses) == 10
+    run = fl.fit(fun, batches, method=fl.SGD(1e-9), params=np.ones(2), epochs=1)
+    assert run.loss == pytest.approx(3.0)  # the mean over the batches, each of which counts once
+
+
+def test_an_interruption_is_passed_on():
+    calls = []
+
+    def fun(x, rows):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return np.sum(x * x), 2 * x
+
+    with pytest.raises(KeyboardInterrupt):
+        fl.find_learning_rate(fun, (np.zeros((4, 1)),), params=np.ones(2))
+
+
 def test_what_the_message_says():
     low = fl.find_learning_rate(MODEL, data(), low=1e-12, high=1e-9, batch_size=5, rng=0)
     assert np.isnan(low.suggestion)

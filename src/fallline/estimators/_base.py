@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .. import _arrays, callbacks, constraints, rules, solvers, stop
 from .._arrays import _checks, is_sparse
 from .._arrays._types import Array
 from ..data import Batches
+from ..fitting._epochs import steps
 from ..fitting._fit import fit
 from ..fitting._history import History
 from ..losses import Loss
@@ -319,9 +321,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         arrays = (X, target) if weights is None else (X, target, weights)
         batches = Batches(*arrays, batch_size=size, shuffle=size < n, rng=self._random)
         total: Array = 0.0
-        for batch in batches:
-            value, gradient = model.value_and_gradient(opt.params, *batch)
-            opt.step(gradient)
+        for value, batch in steps(partial(model.value_and_gradient, opt.params), opt, batches):
             total = total + _arrays.detached(value) * (batch[0].shape[0] / n)
         self._optimizer, self._bound = opt, bound
         self.history_.add("loss", total)

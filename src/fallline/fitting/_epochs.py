@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .. import _arrays
-from .._arrays._types import Array, FilePath, Number, Tree
+from .._arrays._types import Array, FilePath, Fun, Number, Tree
 from ..data import Batches, plain_state
 from ..optimizer import EMA, Optimizer
 from ..optimizer._inner import Inner
@@ -22,6 +22,29 @@ from ._run import End, InterruptedRunError, copy, mapped, told
 logger = logging.getLogger("fallline")
 
 KEPT = ("stop", "skip")  # what to do with a loss that is not finite, where the best is kept
+
+
+def steps(
+    value_and_gradient: Fun, optimizer: Optimizer, batches: Iterable[tuple[Array, ...]]
+) -> Iterator[tuple[Number, tuple[Array, ...]]]:
+    """Make a step by the gradient of each batch, and yield the loss before it, and the batch."""
+    for batch in batches:
+        value, gradient = value_and_gradient(*batch)
+        optimizer.step(gradient)
+        yield value, batch
+
+
+def epoch_of(batches: Iterable[Any], start: int = 0) -> Iterator[tuple[Array, ...]]:
+    """Yield the batches of an epoch from one on, as tuples; the next may overwrite one."""
+    if isinstance(batches, Batches):
+        yield from batches.epoch(start, reuse=True)
+        return
+    found = iter(batches)
+    for _ in range(start):
+        next(found)
+    for batch in found:
+        # Torch's DataLoader makes lists.
+        yield tuple(batch) if isinstance(batch, tuple | list) else (batch,)
 
 
 class EpochRun(JudgedRun):
@@ -110,7 +133,8 @@ class EpochRun(JudgedRun):
         if self.epoch >= epochs and "loss" not in self.history:
             self.note_only(self._untrained())
         while self.epoch < epochs:
-            if not self._one_epoch():
+            self._one_epoch()
+            if not self._batch:
                 break
             if self._finish_epoch():
                 return None
@@ -144,15 +168,14 @@ class EpochRun(JudgedRun):
             self._end_as_told()
         return bool(self._ends)
 
-    def _one_epoch(self) -> bool:
-        # Tells whether there were batches.
+    def _one_epoch(self) -> None:
         step_hooks = [hook for hook in self._hooks if hook.watches_steps]
         self._note_rng()
         try:
             if self._ends or not self._compiles(bool(step_hooks)):
-                return self._stepped(step_hooks)
-            self._run_compiled()
-            return True
+                self._make_steps(step_hooks)
+            else:
+                self._run_compiled()
         except KeyboardInterrupt as error:
             if self._compiled is not None and self._running_compiled:
                 self._compiled.settle()
@@ -160,18 +183,18 @@ class EpochRun(JudgedRun):
             raise InterruptedRunError from error
         finally:
             self._running_compiled = False
+        if not self._batch and not self.step:
+            msg = "data: gave no batches"
+            raise ValueError(msg)
 
-    def _stepped(self, step_hooks: Sequence[Any]) -> bool:
-        opt, objective = self.optimizer, self._objective
-        some = self._batch > 0
+    def _make_steps(self, step_hooks: Sequence[Any]) -> None:
+        opt, rest = self.optimizer, epoch_of(self._batches, self._batch)
         measures = self._inner.bound.options.clips_norm
-        for batch in self._rest():
-            some = True
-            value, gradient = objective.value_and_gradient(self._params, *batch)
-            self._params = opt.step(gradient)
+        for value, batch in steps(self._value_and_gradient, opt, rest):
+            self._params = opt.params
             if self._average is not None and not self._inner.gathers:  # not while gradients gather
                 self._average.update(self._params)
-            self._count(value, objective.share(batch, value))
+            self._count(value, self._objective.share(batch, value))
             self.loss = value
             self.history.add("step_loss", value)
             if measures:
@@ -182,11 +205,10 @@ class EpochRun(JudgedRun):
                 self._tell(hook, "on_step")
             self._save_due()
             if self._ends:
-                return True
-        if not some and self.step == 0:
-            msg = "data: gave no batches"
-            raise ValueError(msg)
-        return some
+                break
+
+    def _value_and_gradient(self, *batch: Array) -> tuple[Array, Tree]:
+        return self._objective.value_and_gradient(self._params, *batch)
 
     def _count(self, value: Number, n: Number) -> None:
         # Take a batch into the loss of the epoch; steps that are left out have none, and neither
@@ -211,26 +233,13 @@ class EpochRun(JudgedRun):
         with _arrays.guard(self._rows)():
             return self._total / xp.where(self._rows == 0, math.nan, self._rows)
 
-    def _rest(self) -> Iterator[tuple[Array, ...]]:
-        # The batches of this epoch that are left.
-        if isinstance(self._batches, Batches):
-            yield from self._batches.epoch(self._batch, reuse=True)
-            return
-        found = iter(self._batches)
-        for _ in range(self._batch):
-            next(found)
-        for batch in found:
-            # Torch's DataLoader makes lists.
-            yield tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-
     def _untrained(self) -> Any:
         # The loss of an epoch without steps.
         batches = self._batches
         if isinstance(batches, Batches):
             batches = Batches(*batches.arrays, batch_size=batches.batch_size, shuffle=False)
-        for batch in batches:
-            batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-            value, _ = self._objective.value_and_gradient(self._params, *batch)
+        for batch in epoch_of(batches):
+            value, _ = self._value_and_gradient(*batch)
             self._count(value, self._objective.share(batch, value))
         return self._epoch_loss()
 

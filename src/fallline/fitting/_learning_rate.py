@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from .. import _arrays, solvers
+from .. import _arrays, callbacks, solvers
 from .._arrays import _checks
-from .._arrays._types import Array, HostArray, Method, Tree
-from ..optimizer import Optimizer
+from .._arrays._types import Array, HostArray, Method, RunView, Tree
 from ..rules import Rule
 from ..schedules import Exponential
-from . import _inputs, _objective
-from ._run import copy, mapped
+from ._fit import fit
 
 EXPLODED = 4.0  # how far above its best a loss may rise, relative to where it began
 EXPLODED_AT = "the loss exploded at a rate of"
@@ -133,65 +129,47 @@ def find_learning_rate(
     if low >= high:
         raise ValueError(_checks.mismatch("low", "value", low, f"less than high, {high}"))
     steps = _checks.count("steps", steps, 2)
-    _objective.evaluator(objective)  # or say what is wrong with it, before all else
-    arrays, batches = _inputs.batches_of(data, weights, batch_size, rng)
-    if arrays is not None:
-        _inputs.check_model(objective, ["data[0]"], arrays)
-    params = mapped(copy, _inputs.start_of(objective, params, arrays))
-    penalty = _objective.beside(objective, None, params)
-    aside, penalty = _objective.aside(objective, chosen, penalty, None, params)
-    mean_weight = None if weights is None else _objective.mean_weight(weights)
-    batchwise = _objective.Batchwise(objective, params, mean_weight=mean_weight, aside=aside)
     rates = Exponential(low, decay=(high / low) ** (1 / (steps - 1)))
-    opt = Optimizer(
-        params,
-        dataclasses.replace(chosen, learning_rate=rates),  # type: ignore[type-var]
-        penalty=penalty,
-    )
-
-    def loss_and_gradient(batch: Array) -> tuple[float, Any]:
-        batch = batch if isinstance(batch, tuple | list) else (batch,)
-        with np.errstate(over="ignore", invalid="ignore"):  # an explosion is expected
-            value, gradient = batchwise.value_and_gradient(opt.params, *batch)
-        return _arrays.to_float(value), gradient
-
-    found = _again(batches)
-    first = next(found, None)
-    if first is None:
-        msg = "data: gave no batches"
-        raise ValueError(msg)
-    start, gradient = loss_and_gradient(first)
-    if not math.isfinite(start):
-        msg = f"objective: the loss is {start} before the first step"
-        raise ValueError(msg)
-    losses: list[float] = []
-    best = start
-    message = f"{steps} rates were tried"
-    while len(losses) < steps:
-        opt.step(gradient)
-        batch = next(found, None)
-        if batch is None:
-            message = f"the data ended after {len(losses)} rates"
-            break
-        value, gradient = loss_and_gradient(batch)
-        losses.append(value)
-        recent = float(np.mean(losses[-3:]))
-        if not recent - best <= EXPLODED * max(abs(start), start - best):
-            message = f"{EXPLODED_AT} {rates(len(losses) - 1):.2g}"
-            break
-        best = min(best, recent)
-    return _result(rates, losses, max(1, steps // 20), message)
+    rule: Rule = dataclasses.replace(chosen, learning_rate=rates)  # type: ignore[type-var]
+    tried = _Tried(rates, steps)
+    with np.errstate(over="ignore", invalid="ignore"):  # an explosion is expected
+        run = fit(
+            objective, data, method=rule, params=params, weights=weights, batch_size=batch_size,
+            epochs=steps + 1, rng=rng, callbacks=[tried], nonfinite="propagate",
+        )  # fmt: skip
+    if run.status == 98:
+        raise KeyboardInterrupt
+    message = tried.message or f"the data ended after {len(tried.losses)} rates"
+    return _result(rates, tried.losses, max(1, steps // 20), message)
 
 
-def _again(batches: Tree) -> Iterator[Any]:
-    # Epoch after epoch; an iterator serves one.
-    for _ in itertools.count():
-        some = False
-        for batch in batches:
-            some = True
-            yield batch
-        if not some:
+class _Tried(callbacks.Callback):
+    # Takes down the losses after the rates, and ends the run.
+
+    def __init__(self, rates: Exponential, steps: int) -> None:
+        self._rates, self._steps = rates, steps
+        self.losses: list[float] = []
+        self.message = ""
+
+    def on_step(self, run: RunView) -> None:
+        # The loss is that before this step, which is the loss after the step before.
+        loss = _arrays.to_float(run.loss)
+        if run.step == 1:
+            if not math.isfinite(loss):
+                msg = f"objective: the loss is {loss} before the first step"
+                raise ValueError(msg)
+            self._start = self._best = loss
             return
+        self.losses.append(loss)
+        recent = float(np.mean(self.losses[-3:]))
+        fallen = self._start - self._best
+        if not recent - self._best <= EXPLODED * max(abs(self._start), fallen):
+            self.message = f"{EXPLODED_AT} {self._rates(len(self.losses) - 1):.2g}"
+        elif len(self.losses) == self._steps:
+            self.message = f"{self._steps} rates were tried"
+        self._best = min(self._best, recent)
+        if self.message:
+            run.stop(self.message)
 
 
 def _result(rates: Any, losses: list[float], half: int, message: str) -> RateTest:

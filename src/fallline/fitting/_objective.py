@@ -113,9 +113,12 @@ class Batchwise:
         return own and self.mean_weight is None and self._averages
 
     def share(self, batch: Array, value: Number) -> Any:
-        """Return how much a batch counts in a mean: its rows, or the sum of its own weights."""
+        """Return how much a batch counts in a mean: its rows, or the sum of its own weights.
+
+        What has no rows, such as a dict of arrays, counts once.
+        """
         if not self.weighs(batch):
-            return int(batch[0].shape[0])
+            return int((*getattr(batch[0], "shape", ()), 1)[0])
         xp = _arrays.namespace(batch[-1])
         with _arrays.guard(batch[-1])():
             total = xp.sum(xp.astype(batch[-1], getattr(xp, self._precision), copy=False))
