@@ -67,12 +67,17 @@ def test_entries_are_set_and_removed_as_attributes_too():
         del found.x
 
 
-def test_an_editor_knows_the_entries_of_a_result():
-    found = fl.minimize(lambda x: (np.sum(x * x), 2 * x), np.ones(3))
-    assert set(inspect.get_annotations(fl.MinimizeResult)) == set(found.keys())
+@pytest.mark.parametrize("kind", [fl.MinimizeResult, fl.FitResult])
+def test_an_editor_knows_the_entries_of_a_result(kind):
+    if kind is fl.MinimizeResult:
+        found = fl.minimize(lambda x: (np.sum(x * x), 2 * x), np.ones(3))
+    else:
+        found = fl.fit(fl.LinearModel(fl.losses.SquaredError()), (np.eye(3), np.ones(3)))
+    assert type(found) is kind
+    assert set(inspect.get_annotations(kind)) == set(found.keys())
     assert [found[name] is getattr(found, name) for name in found] == [True] * len(found)
     copied = pickle.loads(pickle.dumps(found))
-    assert type(copied) is fl.MinimizeResult
+    assert type(copied) is kind
     assert list(copied) == list(found)
 
 

@@ -20,6 +20,7 @@ from ..solvers import Solver
 from ..solvers._minimize import check_condition
 from . import _inputs, _objective, _resuming
 from ._epochs import EpochRun
+from ._history import History
 from ._iterations import SolverRun
 from ._run import InterruptedRunError, StoppedError
 from ._run_record import RunRecord, described
@@ -58,6 +59,17 @@ class FitResult(Result):
         What ran, on which data, and how it went. ``record.save("run.json")`` writes it to a file.
     """
 
+    params: Tree
+    success: bool
+    status: int
+    message: str
+    epochs: int
+    steps: int
+    loss: float
+    seconds: float
+    history: History
+    record: RunRecord
+    objective: object
     _hidden = ("objective", "record")
 
     def __dir__(self) -> list[str]:
@@ -83,10 +95,10 @@ class FitResult(Result):
         TypeError
             If the objective has no `predict`.
         """
-        if not hasattr(self["objective"], "predict"):
-            msg = f"{self['objective']!r} has no predict"
+        if not hasattr(self.objective, "predict"):
+            msg = f"{self.objective!r} has no predict"
             raise TypeError(msg)
-        return self["objective"].predict(self["params"], X)
+        return self.objective.predict(self.params, X)
 
 
 def fit(
