@@ -255,6 +255,22 @@ def test_the_tolerance_is_kept_in_either_precision(seed, dtype):
         assert np.linalg.norm(found - exact) <= tol * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("condition", [2, 10, 50, 99])
+@pytest.mark.parametrize("seed", range(6))
+def test_single_precision_ends_as_near_as_a_factorization_in_it(condition, seed):
+    # The last steps differ by rounding only: the slopes have to decide.
+    rng = np.random.default_rng(seed)
+    left, right = (np.linalg.qr(rng.standard_normal((n, 7)))[0] for n in (60, 7))
+    X = 8 * left * np.geomspace(1, 1 / condition, 7) @ right
+    y = X @ rng.standard_normal(7) + 0.1 * rng.standard_normal(60) + 1
+    X, y = X.astype("float32"), y.astype("float32")
+    exact = linear_model.Ridge(0.03).fit(X.astype(float), y.astype(float)).coef_
+    theirs = linear_model.Ridge(0.03, solver="cholesky").fit(X, y).coef_
+    ours = LinearRegressor(alpha=1e-3, tol=1e-9).fit(X, y).coef_
+    error, other = (np.linalg.norm(x - exact) / np.linalg.norm(exact) for x in (ours, theirs))
+    assert error <= max(1e-6, 3 * other)
+
+
 def test_single_precision_ends_at_its_own_tolerance():
     X, y = standardised("breast_cancer")
     with warnings.catch_warnings():

@@ -162,7 +162,7 @@ class Run(ABC):
 
         It exceeds the rounding of the value itself: its terms are rounded too, and their inputs.
         """
-        return 4 * self.space.epsilon * abs(self.at.value)
+        return 16 * self.space.epsilon * abs(self.at.value)
 
     @property
     def x(self) -> Tree:

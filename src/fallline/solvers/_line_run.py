@@ -88,8 +88,8 @@ class LineRun(Run):
         spared = 0.0 if outlook is None else least_fall(epsilon) * abs(at.value)
         moved = float(numbers(self.space, 0.0, [xp.abs(at.gradient) @ xp.abs(at.x)])[1])
         squares = epsilon**2 * abs(self._first_value - at.value)  # of residuals
-        noise = self.noise + epsilon * moved + squares
-        small = math.isfinite(gain) and gain <= max(100 * noise, spared)
+        noise = 25 * self.noise + 100 * (epsilon * moved + squares)
+        small = math.isfinite(gain) and gain <= max(noise, spared)
         small = small and not gain == 0 < at.norm
         return NoProgress(no_step(small), at_precision=small)
 

@@ -80,7 +80,7 @@ class BatchedRun(ABC):
 
     @property
     def _noise(self) -> Array:
-        return 4 * self.space.epsilon * self.space.xp.abs(self.at.value)
+        return 16 * self.space.epsilon * self.space.xp.abs(self.at.value)
 
     @abstractmethod
     def _judged(self, trial: Point) -> Outcome:
@@ -132,7 +132,7 @@ class BatchedRun(ABC):
         xp, at = self.space.xp, self.at
         moved = self.space.dot(xp.abs(at.gradient), xp.abs(at.x))
         gain = xp.abs(self._slope) * self._tried
-        return gain <= 100 * (self._noise + self.space.epsilon * moved)
+        return gain <= 25 * self._noise + 100 * self.space.epsilon * moved
 
     def freeze(self, running: Array, back: Array, best: Stand) -> None:
         """Freeze all problems but the running ones; some go back to a better point."""
