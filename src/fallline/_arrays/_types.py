@@ -33,6 +33,8 @@ Scalars: TypeAlias = Any
 Json: TypeAlias = Any
 # Where a file is.
 FilePath: TypeAlias = str | os.PathLike[str]
+# A constraint of `constraints`, or a function that maps an array to the nearest one allowed.
+Projection: TypeAlias = Any
 # Axes of Matplotlib.
 Axes: TypeAlias = Any
 # A function of parameters, and what `fit` and `minimize` take as a method.

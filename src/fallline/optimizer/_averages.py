@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _files, _looks
@@ -168,7 +167,7 @@ class EMA:
         return self._structure.unflatten(result)
 
     @contextlib.contextmanager
-    def applied(self) -> Iterator[Any]:
+    def applied(self) -> Iterator[Tree]:
         """Hold the average in the parameters' own arrays while a ``with`` block runs.
 
         JAX's arrays, which cannot be written, are replaced in their dicts and lists.
@@ -212,7 +211,7 @@ class EMA:
         if message := self._restore(source, now, kept, average):
             raise RuntimeError(message)
 
-    def _put(self, source: Any, targets: list[Array], values: list[Array]) -> None:
+    def _put(self, source: Tree, targets: list[Array], values: list[Array]) -> None:
         # Give parameters other values: written, or the new arrays in the place of the old.
         replaced = {}
         for i, (target, value) in enumerate(zip(targets, values, strict=True)):
@@ -227,7 +226,7 @@ class EMA:
             self._structure.assign(source, replaced)
 
     def _restore(
-        self, source: Any, now: list[Array], kept: list[Array], average: list[Array]
+        self, source: Tree, now: list[Array], kept: list[Array], average: list[Array]
     ) -> str:
         # Give the parameters their values and places back; return what had changed, in words.
         held = [
@@ -297,7 +296,7 @@ class EMA:
         with _files.Reader(path, _saving.KIND, _saving.VERSION) as file:
             self._load(_saving.snapshot(file), file.header)
 
-    def _load(self, snapshot: Any, saved: Json) -> None:
+    def _load(self, snapshot: _checkpoint.Snapshot, saved: Json) -> None:
         found = saved.get("average")
         if found is None:  # version 1, where it had to be loaded with the settings it was made with
             steps = _checks.count(f"{snapshot.place}: step_count", snapshot.steps)

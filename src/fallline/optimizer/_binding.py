@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import attrgetter, is_
-from typing import Any, Self
+from typing import Self
 
 from .. import _arrays
 from .._arrays import _checks, _memory, _trees
@@ -19,7 +19,7 @@ from ..rules import Rule
 from . import _sharded
 from ._carry import adopted, carried, following, memories, owned, resized, started
 from ._fused import FusedRule
-from ._group import Group
+from ._group import Call, Group
 from ._leaf import Leaf, LeafState, check_writable, stepped, still_writable
 from ._options import StepOptions
 from ._remember import of_transforms
@@ -88,7 +88,7 @@ class Binding:
 
     def _settle(self) -> None:
         self.memory = _memory.Memory(self.leaves)
-        groups: dict[Any, list[Leaf]] = {}
+        groups: dict[object, list[Leaf]] = {}
         for leaf in self.leaves:
             if leaf.p is not None and leaf.rule is not None:
                 place = leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
@@ -176,7 +176,7 @@ class Binding:
             before.append(None if leaf is None or state == "reset" else leaf.rule)
         return self.rebound(params, structure, new, states, step, options=options, before=before)
 
-    def with_entry(self, index: int, name: str, value: Any) -> Binding:
+    def with_entry(self, index: int, name: str, value: Array) -> Binding:
         """Return a binding with another array in a slot of a leaf; check it first."""
         leaf = self.leaves[index]
         leaf.check_state(name, value)
@@ -267,7 +267,7 @@ class Binding:
             msg = f"{place}: is RowSparse, which does not go with {what}"
             raise TypeError(msg)
 
-    def calls(self, gradients: Sequence[Array], step: int) -> list[Any]:
+    def calls(self, gradients: Sequence[Array], step: int) -> list[Call]:
         """Return (group, scalars, leaves by number, gradients) for leaves that share a count."""
         calls = []
         for group in self.groups:
@@ -324,7 +324,7 @@ def rules(structure: _trees.Structure, params: Tree, rule: Tree) -> list[Rule | 
     ]
 
 
-def _layout(g: Array) -> tuple[Any, Any]:
+def _layout(g: Array) -> tuple[object, object]:
     # Of whatever is given for a frozen leaf, too.
     return getattr(g, "shape", None), getattr(g, "dtype", None)
 

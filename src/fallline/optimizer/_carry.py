@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
-from .._arrays._types import Array
+from .._arrays._types import Array, Json
 from ..rules import Rule
-from ..rules._abstract import AbstractRule
+from ..rules._abstract import AbstractRule, RuleMemory
 from ._leaf import Leaf, LeafState
 
 # Slots that belong to what surrounds a rule, and outlive it.
@@ -46,14 +45,14 @@ def related(new: Rule, old: Rule | None) -> bool:
     return None not in inner and related(*inner)  # type: ignore[arg-type]
 
 
-def memory_of(rule: Rule | None) -> Any:
+def memory_of(rule: Rule | None) -> RuleMemory | None:
     """Return what a rule, or the one it is wrapped around, remembers beside slots; or `None`."""
     while rule is not None and rule.memory is None:
         rule = rule.wrapped
     return None if rule is None else rule.memory
 
 
-def memories(rules: Iterable[Rule | None]) -> list[Any]:
+def memories(rules: Iterable[Rule | None]) -> list[RuleMemory]:
     """Return what rules remember beside slots; equal ones have it in common."""
     found = {id(x): x for x in map(memory_of, rules) if x is not None}
     return list(found.values())
@@ -65,18 +64,18 @@ def owned(rules: Sequence[Rule | None], before: Sequence[Rule | None]) -> list[R
     Equal rules run together and share a memory: that of the first leaf which brings one along.
     """
     keys = [_identity(rule) for rule in rules]
-    past: dict[Any, Any] = {}
+    past: dict[object, Json] = {}
     for key, rule, old in zip(keys, rules, before, strict=True):
         memory = memory_of(old)
         if key is not None and memory is not None and related(rule, old):  # type: ignore[arg-type]
             past.setdefault(key, memory.state_dict())
     found = {key: rule.owned() for key, rule in zip(keys, rules, strict=True) if key and rule}
     for key, state in past.items():
-        memory_of(found[key]).load_state_dict(state)
+        memory_of(found[key]).load_state_dict(state)  # type: ignore[union-attr]
     return [found.get(key, rule) for key, rule in zip(keys, rules, strict=True)]
 
 
-def _identity(rule: Rule | None) -> Any:
+def _identity(rule: Rule | None) -> object:
     # What equal rules that remember something have in common; `None` for others.
     if memory_of(rule) is None:
         return None
@@ -134,7 +133,7 @@ def started(p: Array, plan: AbstractRule, step_count: int) -> dict[str, Array]:
 
 def transformed(
     f: Callable[[Array], Array], leaf: Leaf
-) -> tuple[Any, LeafState | None, dict[str, Array]]:
+) -> tuple[Array, LeafState | None, dict[str, Array]]:
     """Return ``f`` of a leaf's parameter, and its state and factors with ``f`` of each element's.
 
     A slot that stands for rows or columns is spread over the shape of the parameter, passed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _trees
@@ -15,7 +14,7 @@ from ._checkpoint import FACTORS
 from ._factors import gathered
 from ._snapshots import Snapshots
 
-_KEEP: Any = object()
+_KEEP: Tree = object()
 
 
 class Changes(Snapshots):
@@ -26,7 +25,7 @@ class Changes(Snapshots):
 
     __slots__ = ()
 
-    def _tree(self, leaves: Iterable[Any]) -> Tree:
+    def _tree(self, leaves: Iterable[object]) -> Tree:
         return self._bound.structure.unflatten(list(leaves))
 
     def _check_whole(self) -> None:
@@ -44,7 +43,7 @@ class Changes(Snapshots):
     # -- rules and options ----------------------------------------------------------------------
 
     @property
-    def rule(self) -> Any:
+    def rule(self) -> Tree:
         """The rules, as a tree like `params`; assign a tree of rules to change them.
 
         A leaf keeps its state if the class of one rule is a subclass of that of the other, as of
@@ -74,7 +73,7 @@ class Changes(Snapshots):
         return rates.pop() if len(rates) == 1 else self._tree(found)
 
     @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
+    def learning_rate(self, value: object) -> None:
         msg = f"learning_rate: is read-only, got {value!r}; assign opt.rule to change it"
         raise AttributeError(msg)
 
@@ -125,7 +124,7 @@ class Changes(Snapshots):
     def decay_factors(self, factors: Tree) -> None:
         self._set_options(decay_factors=factors)
 
-    def _set_options(self, **changes: Any) -> None:
+    def _set_options(self, **changes: Tree) -> None:
         old = self._ready()
         kept = [leaf.rule for leaf in old.leaves]
         self._bound = old.with_rules(kept, self._memory.steps, old.options.replaced(**changes))
@@ -133,7 +132,7 @@ class Changes(Snapshots):
     # -- changing arrays ----------------------------------------------------------------------
 
     def transform(
-        self, f: Callable[[Array], Array], leaves: Any = None, *, penalty: Tree = _KEEP,
+        self, f: Callable[[Array], Array], leaves: object = None, *, penalty: Tree = _KEEP,
         constraint: Tree = _KEEP,
     ) -> Tree:  # fmt: skip
         """Apply a function to parameters and to all state of their shape.
@@ -232,5 +231,5 @@ class Changes(Snapshots):
         self._spec = spec
 
 
-def _given(**options: Any) -> dict[str, Any]:
+def _given(**options: Tree) -> dict[str, Tree]:
     return {name: value for name, value in options.items() if value is not _KEEP}

@@ -7,10 +7,10 @@ and what it says about rules is compared with the rules that are bound.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import _arrays
-from .._arrays._types import Array, Json, Tree
+from .._arrays._types import Array, Json
 from . import _describe, _remember
 from ._binding import Binding
 from ._leaf import Leaf
@@ -26,7 +26,7 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[Array], Array]  # of the array in whose place it is to be
-    array: Any = None  # itself, if it is in memory
+    array: Array = None  # itself, if it is in memory
 
 
 class SavedLeaf(NamedTuple):
@@ -34,10 +34,10 @@ class SavedLeaf(NamedTuple):
 
     p: Stored | None
     slots: dict[str, Stored] | None
-    count: Any
+    count: Json
     given: bool
-    rule: Tree
-    maker: Any
+    rule: Json
+    maker: Json
     factors: dict[str, Array]
 
 
@@ -45,10 +45,10 @@ class Snapshot(NamedTuple):
     """Everything of a snapshot, its arrays unread."""
 
     place: str
-    steps: Any
-    flow: Mapping[str, Any]
+    steps: Json
+    flow: Mapping[str, Json]
     leaves: dict[str, SavedLeaf]
-    transforms: Sequence[Any] | None
+    transforms: Sequence[Json] | None
 
 
 def flow(bound: Binding, memory: StepMemory) -> dict[str, Json]:
@@ -66,7 +66,7 @@ def flow(bound: Binding, memory: StepMemory) -> dict[str, Json]:
     }
 
 
-def of_leaf(leaf: Leaf, array: Callable[[str, Array], Any]) -> dict[str, Array]:
+def of_leaf(leaf: Leaf, array: Callable[[str, Array], object]) -> dict[str, Array]:
     """Return what is kept of a leaf; `array` makes what stands for an array of a name."""
     state, terms = leaf.state, leaf.terms
     factors = {"rate": terms.rate, "decay": terms.decay}
@@ -122,7 +122,10 @@ def from_dict(bound: Binding, saved: Json) -> Snapshot:
 
 
 def _snapshot(
-    place: str, saved: Mapping[str, Json], rows: dict[str, SavedLeaf], transforms: Any
+    place: str,
+    saved: Mapping[str, Json],
+    rows: dict[str, SavedLeaf],
+    transforms: Sequence[Json] | None,
 ) -> Snapshot:
     found = saved["flow"]
     if not isinstance(found, Mapping) or {"calls", "given", "skipped"} - set(found):
@@ -143,7 +146,7 @@ def _snapshot(
 
 
 def _saved_leaf(
-    place: str, row: Mapping[str, Json], stored: Callable[[str, Any], Any]
+    place: str, row: Mapping[str, Json], stored: Callable[[str, Json], Stored]
 ) -> SavedLeaf:
     state = row["state"]
     if state is not None and not isinstance(state, Mapping):
@@ -174,7 +177,7 @@ def _in_memory(place: str, x: Array) -> Stored:
         msg = f"{place}: is a {type(x).__name__}, expected an array"
         raise TypeError(msg)
 
-    def read(like: Array) -> Any:
+    def read(like: Array) -> Array:
         same = _arrays.library(x) == _arrays.library(like) and _arrays.device(x) == _arrays.device(
             like
         )
@@ -183,5 +186,5 @@ def _in_memory(place: str, x: Array) -> Stored:
     return Stored(tuple(x.shape), _arrays.dtype_name(x), read, x)
 
 
-def _copy(x: Array) -> Any:
+def _copy(x: Array) -> Array:
     return _arrays.moved(x, x, x.dtype)

@@ -16,7 +16,7 @@ from .._arrays._types import Array, Fun, Json
 from ..rules import Rule
 
 
-def described(x: Array) -> Any:
+def described(x: Array) -> Json:
     """Return a value as JSON has it: numbers and text as they are, objects by class and fields."""
     if x is None or isinstance(x, bool | str):
         return x
@@ -71,7 +71,7 @@ def shown(description: Json) -> str:
     return repr(description)
 
 
-def rebuilt(place: str, description: Json, bound: Any, kept: list[str]) -> Any:
+def rebuilt(place: str, description: Json, bound: object, kept: list[str]) -> Any:
     """Return the value of a description, by the classes of this package or of what is bound.
 
     Functions, arrays and objects of other classes are taken from what is bound; their places are
@@ -108,11 +108,11 @@ def rebuilt(place: str, description: Json, bound: Any, kept: list[str]) -> Any:
         key: rebuilt(f"{place}.{key}", value, getattr(bound, key, None), kept)
         for key, value in description["fields"].items()
     }
-    made: Any = make(**fields)
+    made: object = make(**fields)
     return made
 
 
-def _class(name: str, bound: Any) -> Fun | None:
+def _class(name: str, bound: object) -> Fun | None:
     if bound is not None and type(bound).__name__ == name:
         return type(bound)
     for module in (rules, schedules):

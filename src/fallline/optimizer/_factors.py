@@ -8,7 +8,6 @@ in the decay, so that it follows from its values for a few pairs of these.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
@@ -21,7 +20,7 @@ RATE, DECAY = "learning_rate", "weight_decay"
 FIELDS = {"rate": RATE, "decay": DECAY}
 
 
-def checked(place: str, value: Number, p: Array) -> Any:
+def checked(place: str, value: Number, p: Array) -> Number:
     """Return a factor of a leaf: `None`, a float, or an array that broadcasts to the leaf."""
     if value is None:
         return None
@@ -40,7 +39,7 @@ def checked(place: str, value: Number, p: Array) -> Any:
     return value
 
 
-def gathered(structure: Structure, values: Sequence[Array], given: Tree) -> Any:
+def gathered(structure: Structure, values: Sequence[Array], given: Tree) -> Tree:
     """Return the factors of all leaves as an option: as it was given, if none or that number."""
     found = [x for x in values if x is not None]
     number = isinstance(given, float | int) and not any(map(_arrays.is_array, found))
@@ -77,7 +76,7 @@ def multiplied(rule: Rule, factors: Mapping[str, float]) -> Rule:
     return with_fields(rule, **fields) if fields else rule
 
 
-def split(rule: Rule, t: Number, names: tuple[str, ...]) -> dict[str, Any]:
+def split(rule: Rule, t: Number, names: tuple[str, ...]) -> dict[str, Number]:
     """Return the numbers of a rule, and how those that depend on rate and decay depend on them.
 
     For a number ``size`` that depends on the rate, ``size`` is its value at the rate zero and

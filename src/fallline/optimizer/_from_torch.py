@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import _arrays, rules
 from .._arrays import _checks
 from .._arrays._trees import Structure
-from .._arrays._types import Tree
+from .._arrays._types import Array, Tree
 from ..rules import Rule
 from ._optimizer import Optimizer
 
+# The value of a setting: a number, a tensor of one, a pair of numbers, a truth, text or None.
+Setting: TypeAlias = Any
+
 # torch's settings by our fields; a function makes several of one.
-FIELDS: dict[str, str | Callable[[Any], dict[str, Any]]] = {
+FIELDS: dict[str, str | Callable[[Setting], dict[str, Setting]]] = {
     "lr": "learning_rate",
     "lr_decay": "learning_rate_decay",
     "initial_accumulator_value": "initial_accumulator",
@@ -29,7 +32,7 @@ FIELDS: dict[str, str | Callable[[Any], dict[str, Any]]] = {
     "ns_coefficients": lambda x: {"coefficients": tuple(map(_arrays.to_float, x))},
     "adjust_lr_fn": lambda x: {"scale": x or "original"},
 }
-SPECIAL: dict[tuple[str, str], str | Callable[[Any], dict[str, Any]]] = {
+SPECIAL: dict[tuple[str, str], str | Callable[[Setting], dict[str, Setting]]] = {
     ("RMSprop", "alpha"): "rho",
     ("ASGD", "alpha"): "power",
     ("Adafactor", "eps"): lambda x: {"eps1": x[0] or 0.0, "eps2": x[1]},
@@ -141,13 +144,13 @@ def from_torch(torch_optimizer: Any, params: Tree = None) -> Optimizer:
     return opt
 
 
-def _rule(name: str, group: dict[str, Any]) -> Rule:
+def _rule(name: str, group: dict[str, Setting]) -> Rule:
     cls = {kind.lower(): kind for kind in rules.names()}.get(name.lower())
     if cls is None:
         known = ", ".join(rules.names())
         msg = f"torch_optimizer: there is no rule for torch's {name}; there are {known}"
         raise TypeError(msg)
-    fields: dict[str, Any] = {}
+    fields: dict[str, Setting] = {}
     for key, value in group.items():
         if key in IGNORED:
             continue
@@ -168,7 +171,7 @@ def _rule(name: str, group: dict[str, Any]) -> Rule:
     return rules.get(cls, **numbers)
 
 
-def _count(state: dict[str, Any]) -> int:
+def _count(state: dict[str, Array]) -> int:
     # SGD and Muon do not count; what matters there is whether there was a step.
     if "step" in state:
         return int(_arrays.to_float(state["step"]))

@@ -10,11 +10,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Self
 
 from .. import _arrays
 from .._arrays._pairs import Pair, PairNamespace, select
-from .._arrays._types import Array, Dtype, Namespace, Number, Scalars, Tree
+from .._arrays._types import Array, Dtype, Namespace, Number, Projection, Scalars, Tree
+from ..gradients import Transform
 from ..rules import Rule, Slot
 from ..rules._abstract import AbstractRule, Read
 from . import _factors
@@ -49,9 +50,9 @@ class FusedRule(AbstractRule):
     """
 
     rule: Rule
-    transforms: tuple[Any, ...] = ()
+    transforms: tuple[Transform, ...] = ()
     penalty: Tree = None
-    constraint: Tree = None
+    constraint: Projection = None
     projects: bool = True
     guarded: bool = False
     master: bool = False
@@ -137,7 +138,7 @@ class FusedRule(AbstractRule):
             return dict(rule.scalars(t))
         return _factors.split(rule, t, tuple(name for name, _ in self.factors))
 
-    def factored(self, s: Scalars, arrays: dict[str, Array]) -> Any:
+    def factored(self, s: Scalars, arrays: dict[str, Array]) -> Scalars:
         """Return the scalars of the rule; those that depend on factors are arrays."""
         if not arrays:
             return s
@@ -249,7 +250,7 @@ class FusedRule(AbstractRule):
         s_rule = self.factored(s, factors)
         new, *after = rule(s_rule, w, g, *slots, *(reads[read.name] for read in self.rule.reads))
         if self.penalty is not None:
-            s_penalty: Any = _Under(s, "penalty.")
+            s_penalty: Scalars = _Under(s, "penalty.")
             if self.scales:
                 length = self.rule.lengths(xp, s_rule, *after)
                 if self.rule.gains:
@@ -274,7 +275,7 @@ class FusedRule(AbstractRule):
         # A rule that updates real and imaginary parts by themselves sees real numbers.
         return factor.re if isinstance(factor, Pair) and self._by_components else factor
 
-    def _of_constraint(self, s: Scalars, reads: dict[str, Array]) -> Any:
+    def _of_constraint(self, s: Scalars, reads: dict[str, Array]) -> Scalars:
         # The constraint's scalars under their own names, arrays among them.
         prefix = "constraint."
         arrays = {n.removeprefix(prefix): x for n, x in reads.items() if n.startswith(prefix)}
@@ -297,7 +298,7 @@ class _Under:
     def __init__(self, s: Scalars, prefix: str) -> None:
         self._s, self._prefix = s, prefix
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Number:
         return getattr(self._s, self._prefix + name)
 
 
@@ -313,7 +314,7 @@ class _Factored:
     ) -> None:
         self._s, self._terms, self._arrays = s, terms, arrays
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Array:
         found = getattr(self._s, name)
         for which in sorted(self._terms.get(name, ())):
             used = self._arrays.values() if which == "both" else [self._arrays[which]]
@@ -330,8 +331,8 @@ class Rounding:
     def __init__(self, xp: Namespace, dtype: Dtype) -> None:
         self._xp, self._dtype = xp, dtype
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._xp, name)
+    def __getattr__(self, name: str) -> Callable[..., Array]:
+        return getattr(self._xp, name)  # type: ignore[no-any-return]
 
     def rounded(self, x: Array) -> Array:
         """Return `x` as it would be after being stored in half precision."""

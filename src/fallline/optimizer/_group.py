@@ -163,5 +163,9 @@ class Group:
         self._runner = None
 
 
+# What a step makes of a group: the numbers, and some of its leaves by place, with their gradients.
+Call = tuple[Group, dict[str, Number], list[int], list[Array]]
+
+
 def _nothing() -> None:
     pass

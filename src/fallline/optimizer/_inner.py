@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from .._arrays import _files
-from .._arrays._types import Array, FilePath
+from .._arrays._types import Array, FilePath, Json
 from . import _saving
 from ._binding import Binding
 from ._optimizer import Optimizer
@@ -57,7 +56,7 @@ class Inner:
         """Check that no step was cut off while it wrote."""
         self._optimizer._check_whole()
 
-    def save(self, path: FilePath, more: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    def save(self, path: FilePath, more: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
         """Write the file that `Optimizer.save` writes, with other entries and arrays in it."""
         opt = self._optimizer
         _saving.save(path, opt._ready(), opt._memory, more=more, arrays=arrays)

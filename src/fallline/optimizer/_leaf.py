@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
@@ -114,7 +113,7 @@ class Leaf:
             self.p = new[0]
             self.state.slots.update(zip(self.names, new[1:], strict=True))
 
-    def checked_gradient(self, g: Array) -> Any:
+    def checked_gradient(self, g: Array) -> Array | RowSparse:
         """Return a gradient as an array after a check of its library, device, dtype and shape."""
         if self.p is None:
             msg = f"{self.name('grads')}: is an array, but params has None there"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock, get_ident
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from ..gradients import Transform
 from . import _hints, _step
 from ._binding import Binding, rules
 from ._changes import Changes
+from ._leaf import Leaf
 from ._options import StepOptions
 from ._state_view import StateView
 
@@ -115,7 +115,7 @@ class Optimizer(Changes):
         self._spec, self._memory, self._unfinished = spec, memory, unfinished
         self._lock, self._owner = Lock(), 0
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name in _hints.ATTRIBUTES:
             raise _hints.attribute(name)
         return object.__getattribute__(self, name)  # with Python's own error
@@ -137,7 +137,7 @@ class Optimizer(Changes):
         )
         return _trees.frozen(self._tree(views))
 
-    def _leaf_at(self, path: KeyPath) -> Any:
+    def _leaf_at(self, path: KeyPath) -> Leaf:
         self._memory.settle()
         for leaf in self._bound.leaves:
             if leaf.path == path:

@@ -64,7 +64,7 @@ class StepOptions:
             msg = f"master_weights: is {self.master_weights!r}, expected a bool"
             raise TypeError(msg)
 
-    def replaced(self, **changes: Any) -> Self:
+    def replaced(self, **changes: Tree) -> Self:
         """Return these options with some changes."""
         return dataclasses.replace(self, **changes)
 

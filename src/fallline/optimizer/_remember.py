@@ -11,10 +11,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from .. import _arrays
-from .._arrays._types import Array, Json
+from .._arrays._types import Array, Json, Remembers
 from ..gradients import LossScale
 from ..rules import Rule
 from ._leaf import Leaf
@@ -23,9 +22,9 @@ from ._options import StepOptions
 MEMORY = ".memory"  # of a rule, in paths
 
 
-def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Any]:
+def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Remembers]:
     """Return what remembers something, by the path that leads to it."""
-    found: dict[str, Any] = {}
+    found: dict[str, Remembers] = {}
     for i, transform in enumerate(options.gradients):
         found |= _within(f"gradients[{i}]", transform, ())
     for leaf in leaves:
@@ -36,13 +35,13 @@ def remembering(options: StepOptions, leaves: Sequence[Leaf]) -> dict[str, Any]:
     return found
 
 
-def of_transforms(options: StepOptions) -> list[Any]:
+def of_transforms(options: StepOptions) -> list[Remembers]:
     """Return what transforms change when they are applied: all but the scale of the loss."""
     applied = [x for x in options.gradients if not isinstance(x, LossScale)]
     return [x for transform in applied for _, x in _within("", transform, ())]
 
 
-def _within(path: str, x: Array, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+def _within(path: str, x: Array, above: tuple[int, ...]) -> Iterator[tuple[str, Remembers]]:
     if id(x) in above or x is None or isinstance(x, type | str | bytes | int | float | complex):
         return
     if callable(getattr(x, "state_dict", None)) and callable(getattr(x, "load_state_dict", None)):
@@ -57,7 +56,7 @@ def _within(path: str, x: Array, above: tuple[int, ...]) -> Iterator[tuple[str, 
         yield path + MEMORY, x.memory
 
 
-def _parts(x: Array) -> Iterator[tuple[str, Any]]:
+def _parts(x: Array) -> Iterator[tuple[str, object]]:
     if isinstance(x, Mapping):
         yield from ((f"[{key!r}]", part) for key, part in x.items())
     elif isinstance(x, tuple | list):
@@ -70,7 +69,7 @@ def _parts(x: Array) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", part) for name, part in vars(x).items() if name[:2] != "__")
 
 
-def states(found: Mapping[str, Any]) -> dict[str, Json]:
+def states(found: Mapping[str, Remembers]) -> dict[str, Json]:
     """Return the state of each, as JSON has it."""
     return {path: plain(f"{path}.state_dict()", x.state_dict()) for path, x in found.items()}
 
@@ -101,7 +100,7 @@ def plain(place: str, x: Array) -> Json:
     raise TypeError(msg)
 
 
-def check(place: str, found: Mapping[str, Any], saved: Json, classes: Json) -> None:
+def check(place: str, found: Mapping[str, Remembers], saved: Json, classes: Json) -> None:
     """Check that saved states are those of what is here, by path and by class."""
     if not isinstance(saved, Mapping) or set(saved) != set(found):
         theirs = sorted(map(str, saved)) if isinstance(saved, Mapping) else saved
@@ -114,7 +113,7 @@ def check(place: str, found: Mapping[str, Any], saved: Json, classes: Json) -> N
             raise ValueError(msg)
 
 
-def load(place: str, found: Mapping[str, Any], saved: Mapping[str, Json]) -> None:
+def load(place: str, found: Mapping[str, Remembers], saved: Mapping[str, Json]) -> None:
     """Restore the state of each, or of none if one refuses its own."""
     before = [(x, x.state_dict()) for x in found.values()]
     for path, x in found.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import _arrays
 from .._arrays import _checks
@@ -21,7 +21,7 @@ class Restored(NamedTuple):
     steps: int
     calls: int
     skipped: int
-    writes: list[tuple[Any, Any]]
+    writes: list[tuple[Array, Array]]
     states: list[LeafState | None]
     params: dict[int, Array]
     factors: list[dict[str, Array]]
@@ -100,7 +100,7 @@ def _same_rules(bound: Binding, snapshot: Snapshot) -> list[str]:
     return differ
 
 
-def _same_class(name: str, ours: Any, theirs: Any, place: str) -> None:
+def _same_class(name: str, ours: Json, theirs: Json, place: str) -> None:
     # Also of what a rule is wrapped around. In version 1 a rule is its printed form.
     mine = _describe.class_of(ours)
     other = theirs.partition("(")[0] if isinstance(theirs, str) else _describe.class_of(theirs)
@@ -175,7 +175,7 @@ def _check_like(name: str, x: Stored, like: Array, place: str) -> None:
     _checks.same_layout(name, like, x.array)
 
 
-def _state(leaf: Leaf, saved: SavedLeaf, writes: list[tuple[Any, Any]]) -> LeafState | None:
+def _state(leaf: Leaf, saved: SavedLeaf, writes: list[tuple[Array, Array]]) -> LeafState | None:
     if saved.slots is None or leaf.p is None:
         return leaf.state
     maker = leaf.rule or _maker(saved)
@@ -194,7 +194,7 @@ def _state(leaf: Leaf, saved: SavedLeaf, writes: list[tuple[Any, Any]]) -> LeafS
     return LeafState(slots, int(saved.count), maker, given=saved.given)
 
 
-def _like(place: str, p: Array, x: Stored) -> Any:
+def _like(place: str, p: Array, x: Stored) -> Array:
     # An array on the device of a parameter in the shape and dtype of a stored one.
     dtype = p.dtype if _arrays.dtype_name(p) == x.dtype else None
     dtype = dtype or getattr(_arrays.namespace(p), x.dtype, None)

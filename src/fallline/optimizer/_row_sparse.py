@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .. import _arrays
@@ -119,7 +117,7 @@ def put_rows(x: Array, indices: Array, new: Array) -> Array:
     return x
 
 
-def _summed(values: Array, place: Any, n: int) -> Array:
+def _summed(values: Array, place: Array, n: int) -> Array:
     """Return `n` rows, each the sum of those rows of `values` that have its place."""
     xp = _arrays.namespace(values)
     wide = _arrays.widened(values)

@@ -7,16 +7,15 @@ brackets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from .. import _arrays
 from .._arrays import _files
-from .._arrays._types import Array, FilePath, HostArray, Json, KeyPath
+from .._arrays._types import Array, FilePath, HostArray, Json, Key, KeyPath
 from ._binding import Binding
 from ._checkpoint import Snapshot, Stored, _saved_leaf, _snapshot, flow, of_leaf
 from ._describe import described
@@ -27,7 +26,12 @@ VERSION = 2
 
 
 def save(
-    path: FilePath, bound: Binding, memory: StepMemory, *, more: Any = None, arrays: Any = None
+    path: FilePath,
+    bound: Binding,
+    memory: StepMemory,
+    *,
+    more: Mapping[str, Json] | None = None,
+    arrays: Mapping[str, Array] | None = None,
 ) -> None:
     """Write a snapshot to a file, and what else belongs to it.
 
@@ -44,7 +48,7 @@ def save(
     arrays : dict of arrays, optional
         Further members, by name.
     """
-    members: dict[str, tuple[Any, str]] = {}
+    members: dict[str, tuple[HostArray, str]] = {}
 
     def stored(name: str, x: Array) -> str:
         free = name
@@ -78,7 +82,7 @@ def save(
     _files.write(path, KIND, VERSION, header, members)
 
 
-def member(key: Any) -> str:
+def member(key: Key) -> str:
     """Return the name of a key of a tree in the names of members."""
     if not isinstance(key, str):
         return f"[{quote(repr(key), safe='')}]"
@@ -88,7 +92,7 @@ def member(key: Any) -> str:
     return text.replace(".", "%2E") if set(key) == {"."} else text
 
 
-def key(k: Any) -> Any:
+def key(k: Key) -> Json:
     """Return a key of a tree as the header has it: what is neither text nor an integer, printed."""
     plain = isinstance(k, str) or (isinstance(k, int) and not isinstance(k, bool))
     return k if plain else {"key": repr(k)}
@@ -98,7 +102,7 @@ def snapshot(file: _files.Reader) -> Snapshot:
     """Return the snapshot in an open file of this or of an earlier version."""
     header, place = file.header, repr(str(file.path))
 
-    def stored(name: str, key: Any) -> Stored:
+    def stored(name: str, key: str) -> Stored:
         return Stored(
             file.shape(key),
             file.dtype(key),
@@ -161,7 +165,7 @@ class CheckpointContents:
     params: dict[KeyPath, Array]
     state: dict[KeyPath, dict[str, Array]]
     step_count: int
-    rules: dict[KeyPath, Any]
+    rules: dict[KeyPath, Json]
     header: dict[str, Json]
 
 
@@ -200,7 +204,7 @@ def read_checkpoint(path: FilePath) -> CheckpointContents:
     with _files.Reader(path, KIND, VERSION) as file:
         header = file.header
 
-        def array(key: str) -> Any:
+        def array(key: str) -> HostArray:
             x = file.array(key)
             return widened(x) if file.dtype(key) == "bfloat16" else x
 
@@ -217,7 +221,7 @@ def read_checkpoint(path: FilePath) -> CheckpointContents:
             return CheckpointContents(params, state, header["step_count"], rules, header)
 
 
-def _path(row: dict[str, Json]) -> tuple[Any, ...]:
+def _path(row: dict[str, Json]) -> KeyPath:
     # In version 1 only the printed form of a path was kept.
-    keys: Sequence[Any] = row.get("path", [row["leaf"]])
+    keys: Sequence[Json] = row.get("path", [row["leaf"]])
     return tuple(key["key"] if isinstance(key, dict) else key for key in keys)

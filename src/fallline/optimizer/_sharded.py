@@ -7,7 +7,6 @@ updated by itself. Numbers of whole gradients, for clipping, are put together fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks, _shards
@@ -45,9 +44,9 @@ def check(
                 raise TypeError(msg)
 
 
-def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[Any]:
+def _wholes(rule: Rule, terms: LeafTerms, options: StepOptions) -> list[object]:
     # What acts on a leaf as a whole, or on arrays that are not distributed.
-    found: list[Any] = [rule] if rule.reads or not rule.elementwise else []
+    found: list[object] = [rule] if rule.reads or not rule.elementwise else []
     found += [x for x in options.gradients if not x.elementwise]
     found += [x for x in terms.whole or () if x is not None]
     if terms.by_gradient:

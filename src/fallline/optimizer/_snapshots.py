@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any, Self
+from typing import Self
 
 from .. import _arrays
 from .._arrays import _checks, _files, _trees
 from .._arrays._types import FilePath, Json, Tree
+from ..rules import Rule
 from . import _checkpoint, _describe, _factors, _remember, _restoring, _saving
 from ._binding import Binding
 from ._checkpoint import Snapshot
@@ -164,7 +165,7 @@ class Snapshots:
             options=saved["options"], states=saved["states"], before=saved["rules"],
         )  # fmt: skip
 
-    def __deepcopy__(self, known: dict[int, Any]) -> Self:
+    def __deepcopy__(self, known: dict[int, object]) -> Self:
         """Return an Optimizer of copies of everything; functions are the same."""
         twin = object.__new__(type(self))
         twin.__setstate__(copy.deepcopy({**self.__getstate__(), "spec": self._spec}, known))
@@ -209,9 +210,9 @@ def _with(bound: Binding, restored: Restored) -> Binding:
     )  # fmt: skip
 
 
-def _saved_rules(bound: Binding, snapshot: Snapshot) -> list[Any]:
+def _saved_rules(bound: Binding, snapshot: Snapshot) -> list[Rule | None]:
     kept: list[str] = []
-    found: list[Any] = []
+    found: list[Rule | None] = []
     for leaf in bound.leaves:
         name, saved = leaf.name("rule"), snapshot.leaves.get(leaf.name("params"))
         rule = None if saved is None else saved.rule

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any
 
 from .._arrays._types import Array, KeyPath
 from ._leaf import Leaf
 
 
-class StateView(MutableMapping[str, Any]):
+class StateView(MutableMapping[str, Array]):
     """State of one leaf: its slots by name, and the count ``step``.
 
     A new entry is checked when it is assigned: same shape, dtype and device, memory of its own.
@@ -30,7 +29,7 @@ class StateView(MutableMapping[str, Any]):
         state = self._find(self._path).state
         return {} if state is None else state.data
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Array:
         return self._data[name]
 
     def __setitem__(self, name: str, value: Array) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import _arrays
 from .._arrays import _reductions
-from .._arrays._types import Array
+from .._arrays._types import Array, HostArray, Json, Number, Remembers
 from ..gradients import ClipByGlobalNorm
 from ._binding import Binding
 from ._group import Ready
@@ -25,12 +25,12 @@ from ._row_sparse import RowSparse
 class Awaited(NamedTuple):
     """A step of which the host does not know yet whether the device left it out."""
 
-    read: Callable[[], Any]
+    read: Callable[[], HostArray]
     counts: list[tuple[LeafState, int]]
     steps: int
     last: int
     skipped: int
-    memories: list[tuple[Any, Any]]
+    memories: list[tuple[Remembers, Json]]
 
 
 class StepMemory:
@@ -147,9 +147,9 @@ def _rules(
     grads: list[Array],
     keep: Array,
     memory: StepMemory,
-    held: list[tuple[Any, Any]],
+    held: list[tuple[Remembers, Json]],
     begin: Callable[[], None],
-) -> Any:
+) -> Number:
     # Transforms, rules and what comes after them; returns the norm before clipping.
     options, leaves = bound.options, bound.leaves
     before, fused = options.split
@@ -217,7 +217,7 @@ def run(
                 if isinstance(g, RowSparse):
                     ready.append(group.run_rows(scalars, i, g, row))
             dense = [row for row in rows if not isinstance(row[1], RowSparse)]
-            which, taken, numbers = ([row[k] for row in dense] for k in range(3))
+            which, taken, numbers = ([row[k] for row in dense] for k in range(3))  # type: ignore[assignment]
         if group.reads and which:
             group.fill(scalars, which, taken, numbers)
         if group.apart:
@@ -292,7 +292,7 @@ def _put(leaf: Leaf, value: Array) -> None:
 
 def _finite(
     options: StepOptions, leaves: Sequence[Leaf], grads: Sequence[Array]
-) -> tuple[bool, Any]:
+) -> tuple[bool, Array]:
     """Look for numbers that are not finite, if anybody wants to know.
 
     Returns whether all are finite, as far as the host knows, and for arrays on a device the number

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._pairs import Pair, PairNamespace, split
-from .._arrays._types import Array, KeyPath, Number, Scalars, Tree
+from .._arrays._types import Array, KeyPath, Number, Projection, Scalars, Tree
+from ..penalties import Penalty
 from ..rules import Rule
 from ..rules._abstract import AbstractRule
 from ._fused import FusedRule
@@ -31,7 +31,7 @@ class LeafTerms:
     """
 
     penalty: Tree = None
-    constraint: Tree = None
+    constraint: Projection | None = None
     rate: Number = None
     decay: Number = None
 
@@ -47,25 +47,25 @@ class LeafTerms:
         return p is not None and p.smooth and not p.elementwise
 
     @property
-    def fused_penalty(self) -> Any:
+    def fused_penalty(self) -> Penalty | None:
         """The penalty, if it is fused with the rule."""
         return self.penalty if self.penalty is not None and self.penalty.elementwise else None
 
     @property
-    def fused_constraint(self) -> Any:
+    def fused_constraint(self) -> Projection | None:
         """The constraint, if it is fused with the rule; it never precedes a whole-leaf penalty."""
         waits = self.penalty is not None and not self.penalty.elementwise and not self.by_gradient
         one = self.constraint
         return one if getattr(one, "elementwise", False) and not waits else None
 
     @property
-    def known_constraint(self) -> Any:
+    def known_constraint(self) -> Projection | None:
         """The constraint, if the rule's program needs it: it is fused, or masks gradients."""
         masks = getattr(self.constraint, "masks_gradient", False)
         return self.constraint if masks else self.fused_constraint
 
     @property
-    def whole(self) -> tuple[Any, Any] | None:
+    def whole(self) -> tuple[Penalty | None, Projection | None] | None:
         """The penalty and the constraint that act on the leaf as a whole, after the rule."""
         whole = self.penalty is not None and self.fused_penalty is None and not self.by_gradient
         one = self.constraint
@@ -150,12 +150,14 @@ def _lengths(
     return xp.broadcast_to(found, p.shape) if _arrays.is_array(found) else found
 
 
-def _prox(penalty: Tree, constraint: Tree, x: Array, t: Number) -> Array:
+def _prox(penalty: Penalty | None, constraint: Projection | None, x: Array, t: Number) -> Array:
     x = x if penalty is None else penalty.prox(x, t)
     return x if constraint is None else constraint(x)
 
 
-def _in_metric(penalty: Tree, constraint: Tree, x: Array, lengths: Array, z: Array) -> Array:
+def _in_metric(
+    penalty: Penalty | None, constraint: Projection | None, x: Array, lengths: Array, z: Array
+) -> Array:
     # The z of least 1/2 sum |z - x|^2 / lengths, with penalty and constraint, by accelerated
     # proximal gradients with a fixed number of iterations, so that nothing waits for the device.
     # They start where the step started, so that a solution stays one.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks
+from .._arrays import _checks, _files
 from .._arrays._trees import Structure
 from .._arrays._types import Array, Json, Tree
 from . import _restoring, _saving
@@ -39,7 +39,7 @@ class Writer:
     """
 
     def __init__(
-        self, params: Tree, kinds: Mapping[str, type[Any]] | None = None, given: Array = ()
+        self, params: Tree, kinds: Mapping[str, type] | None = None, given: Container[str] = ()
     ) -> None:
         self._structure, self._kinds, self._given = Structure(params), kinds or {}, given
         self._host = _arrays.on_host(first(self._structure, params))
@@ -53,7 +53,7 @@ class Writer:
             self.arrays[name] = x
         return self._names[id(x)]
 
-    def pack(self, name: str, x: object) -> Any:
+    def pack(self, name: str, x: object) -> Json:
         """Return a value as JSON has it.
 
         Parameters
@@ -89,13 +89,13 @@ class Writer:
         msg = f"{name}: is {_checks.described(x)}, expected numbers, text, arrays, dicts or lists"
         raise TypeError(msg)
 
-    def _all(self, name: str, values: Any) -> list[Any]:
+    def _all(self, name: str, values: Iterable[object]) -> list[Json]:
         return [self.pack(f"{name}/{i}", x) for i, x in enumerate(values)]
 
     def _fields(self, x: Any) -> list[str]:
         return [f.name for f in dataclasses.fields(x) if f.name not in self._given]
 
-    def _leaves(self, x: Any) -> list[Any] | None:
+    def _leaves(self, x: Tree) -> list[Array] | None:
         # Those of a tree of arrays like the parameters.
         if self._structure.is_leaf:
             return None
@@ -125,8 +125,8 @@ class Reader:
     """
 
     def __init__(
-        self, file: Any, params: Tree, *, like: Array = None,
-        kinds: Mapping[str, type[Any]] | None = None, given: Mapping[str, Array] | None = None,
+        self, file: _files.Reader, params: Tree, *, like: Array = None,
+        kinds: Mapping[str, type] | None = None, given: Mapping[str, Array] | None = None,
         checked: Callable[[str, Array], Array] | None = None,
     ) -> None:  # fmt: skip
         self._file, self._structure = file, Structure(params)
@@ -155,13 +155,13 @@ class Reader:
             return self._structure.unflatten(parts)
         return {"list": parts, "tuple": tuple(parts)}[kind]
 
-    def _object(self, cls: type[Any], of: Mapping[str, Any]) -> Any:
+    def _object(self, cls: type, of: Mapping[str, Json]) -> object:
         names = {f.name for f in dataclasses.fields(cls)}
         given = {name: x for name, x in self._given.items() if name in names}
         values = {name: self._checked(name, self.read(of[name])) for name in names - {*given}}
         return cls(**values, **given)
 
-    def _array(self, name: str, *, foreign: bool) -> Any:
+    def _array(self, name: str, *, foreign: bool) -> Array:
         x, dtype = self._file.array(name), self._file.dtype(name)
         if foreign:
             return _saving.widened(x) if dtype == "bfloat16" else x
@@ -171,6 +171,6 @@ class Reader:
         return found if ours else _arrays.moved(found, near, near.dtype)
 
 
-def first(structure: Structure, params: Tree) -> Any:
+def first(structure: Structure, params: Tree) -> Array:
     """Return the first array of a tree."""
     return next(p for p in structure.flatten(params, "params") if p is not None)
