@@ -10,20 +10,21 @@ import contextlib
 import copy
 import operator
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 
 from .._arrays import _sparse
-from .._arrays._types import Array, HostArray, Number, Tree
+from .._arrays._types import Array, HostArray, Json, Number, Tree
 from ..data import Batches, plain_state
 from ..engine import _threads, numba_
 from ..engine.tape import Outcome, Recorder, Source, Tape, UnrecordableError
 from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
 from ..optimizer._inner import Inner
-from ._epoch_data import check_values, data, given
+from ..optimizer._leaf import LeafState
+from ._epoch_data import check_values, data, given, need
 from ._objective import Batchwise
 
 STEPS = 256  # of one call, between two looks at the keyboard
@@ -49,43 +50,43 @@ class CompiledEpoch:
         caller then makes the steps one by one, where an error says what is wrong with the data.
     """
 
-    def __init__(self, objective: Batchwise, optimizer: Optimizer, batches: Tree) -> None:
-        if os.environ.get("FALLLINE_COMPILED_EPOCHS") == "0":
-            msg = "FALLLINE_COMPILED_EPOCHS=0 switches compiled epochs off"
-            raise UnrecordableError(msg)
-        if not numba_.installed():  # which no rule asks for where all leaves are frozen
-            msg = "Numba is not installed"
-            raise UnrecordableError(msg)
+    def __init__(
+        self, objective: Batchwise, optimizer: Optimizer, batches: Iterable[Tree]
+    ) -> None:  # fmt: skip
+        off = os.environ.get("FALLLINE_COMPILED_EPOCHS") == "0"
+        need(not off, "FALLLINE_COMPILED_EPOCHS=0 switches compiled epochs off")
+        # No rule asks for it where all leaves are frozen.
+        need(numba_.installed(), "Numba is not installed")
         model = objective.objective
         if type(model) is not LinearModel or type(batches) is not Batches:
             msg = "only linear models over arrays are recorded"
             raise UnrecordableError(msg)
-        if objective.weighs(batches.arrays):
-            msg = "batches that count by their own weights are not recorded"
-            raise UnrecordableError(msg)
+        own = objective.weighs(batches.arrays)
+        need(not own, "batches that count by their own weights are not recorded")
         inner = Inner(optimizer)
         bound = inner.bound
-        terms = [leaf.terms for leaf in bound.leaves]
-        whole = any(x.whole is not None or x.by_gradient for x in terms)
-        if bound.surrounded and (whole or not bound.options.trivial):
-            msg = "transforms, finite checks and penalties of whole leaves are not recorded"
-            raise UnrecordableError(msg)
-        if not all(x.engine == "numba" and x.program and not x.reads for x in bound.groups):
-            msg = "the rules do not run in Numba, or they measure whole leaves"
-            raise UnrecordableError(msg)
+        whole = any(x.terms.whole is not None or x.terms.by_gradient for x in bound.leaves)
+        need(
+            not bound.surrounded or (bound.options.trivial and not whole),
+            "transforms, finite checks and penalties of whole leaves are not recorded",
+        )
+        need(
+            all(x.engine == "numba" and x.program and not x.reads for x in bound.groups),
+            "the rules do not run in Numba, or they measure whole leaves",
+        )
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
         self.inner = inner
         self.objective = objective
         self.given = given(batches)
-        self.data = data(model, batches)
-        self.dtype = self.data[1].dtype
+        self.X, self.others = data(model, batches)
+        self.dtype = self.others[0].dtype
         self.arrays, self.clocks = self._arrays(), self._clocks()
-        size, n = batches.batch_size, len(self.data[1])
+        size, n = batches.batch_size, len(self.others[0])
         sizes = {min(size, n), n % size or size}
         self.tapes = {count: self._recorded(count) for count in sizes}
-        self._ahead: Any = None
+        self._ahead: tuple[Json, Future[tuple[HostArray, Json]]] | None = None
         self._error: Exception | None = None
-        self._call: tuple[Outcome, int, list[Any], int]
+        self._call: tuple[Outcome, int, list[tuple[LeafState, int]], int]
 
     # -- what is recorded ---------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ class CompiledEpoch:
         if not all(a is b if isinstance(a, np.ndarray) else a == b for a, b in pairs):
             return False
         with np.errstate(all="ignore"):
-            for mine, theirs in zip(self.data[1:], self.batches.arrays[1:], strict=True):
+            for mine, theirs in zip(self.others, self.batches.arrays[1:], strict=True):
                 if mine is not theirs:
                     mine[...] = theirs  # of another dtype, and perhaps not what they were
         check_values(self.model.loss, *self.batches.arrays[1:])
@@ -116,7 +117,7 @@ class CompiledEpoch:
             _sparse.check("X", self.batches.arrays[0])
         return True
 
-    def _arrays(self) -> list[Any]:
+    def _arrays(self) -> list[Array]:
         leaves = self.inner.bound.leaves
         return [x for leaf in leaves for x in ([leaf.p] if leaf.rule is None else leaf.arrays)]
 
@@ -131,10 +132,10 @@ class CompiledEpoch:
 
     def _recorded(self, count: int) -> Tape:
         bound, recorder = self.inner.bound, Recorder(self.dtype)
-        X, *others = self.data
+        X = self.X
         source = X if isinstance(X, Source) else None
-        batch = [recorder.sparse_rows(X, count) if source else recorder.rows(X, count)]
-        batch += [recorder.rows(x, count) for x in others]
+        batch = [recorder.sparse_rows(source, count) if source else recorder.rows(X, count)]
+        batch += [recorder.rows(x, count) for x in self.others]
         leaves = [None if x.p is None else recorder.memory(x.p) for x in bound.leaves]
         params = bound.structure.unflatten(leaves)
         value, gradient = self.objective.value_and_gradient(params, *batch)
@@ -144,9 +145,8 @@ class CompiledEpoch:
         for leaf, g in sorted(pairs, key=lambda pair: -_size(pair[0].p)):
             if leaf.rule is not None and leaf.p is not None:
                 p, *slots = (recorder.memory(x) for x in leaf.arrays)
-                if g is None or g.shape != p.shape:
-                    msg = "a gradient has another shape than its parameter"
-                    raise UnrecordableError(msg)
+                same = g is not None and g.shape == p.shape
+                need(same, "a gradient has another shape than its parameter")
                 key = self.clocks[leaf.index]
                 program = bound.groups[key[0]].program
                 assert program is not None
@@ -193,8 +193,8 @@ class CompiledEpoch:
         tape = self.tapes[count]
         most = max(1, min(STEPS, BYTES // max(count * self._row_bytes, 1)))
         numbers = self._numbers(tape.scalars, min((n - first) // count, most))
-        states = [leaf.state for group in self.bound.groups for leaf in group.leaves]
-        starts = [(state, state.count) for state in states]  # type: ignore[union-attr]
+        leaves = [leaf for group in self.bound.groups for leaf in group.leaves]
+        starts = [(leaf.state, leaf.state.count) for leaf in leaves if leaf.state is not None]
         outcome = Outcome(len(numbers), self.dtype)
         self._call = outcome, count, starts, opt.step_count
         try:
@@ -241,7 +241,7 @@ class CompiledEpoch:
 
     @property
     def _row_bytes(self) -> int:
-        X = self.data[0]
+        X = self.X
         if isinstance(X, Source):
             return int(2 * X.numbers.nbytes // max(len(X.ends) - 1, 1))
         return int(X.nbytes // len(X))
@@ -280,7 +280,9 @@ class CompiledEpoch:
         return table[:steps]
 
 
-def _reader(names: Sequence[Any]) -> Any:
+def _reader(
+    names: Sequence[str],
+) -> Callable[[Mapping[str, Number]], tuple[Number, ...]]:
     # From a dict to the tuple of these entries.
     if len(names) > 1:
         return operator.itemgetter(*names)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .._arrays import _checks, _sparse, is_sparse
-from .._arrays._types import Array, Dtype, Tree
+from .._arrays._types import Array, Dtype, HostArray
 from ..data import Batches
 from ..engine._layout import is_plain
 from ..engine.tape import Source, UnrecordableError
@@ -19,17 +20,23 @@ DTYPES = ("float32", "float64")
 PARTS = ("indptr", "indices", "data")  # of a sparse matrix
 
 
-def given(batches: Tree) -> list[Any]:
+def need(holds: bool, why: str) -> None:
+    """Refuse what cannot be recorded; whoever asked makes the steps one by one."""
+    if not holds:
+        raise UnrecordableError(why)
+
+
+def given(batches: Batches) -> list[object]:
     """Return the identity and layout of the data, to be compared with that of later data."""
-    found: list[Any] = [batches.shuffle, batches.drop_last, batches.batch_size]
+    found: list[object] = [batches.shuffle, batches.drop_last, batches.batch_size]
     for x in batches.arrays:
         parts = [getattr(x, name, None) for name in PARTS] if is_sparse(x) else [x]
         found += [x.shape, *parts]
     return found
 
 
-def data(model: LinearModel, batches: Batches) -> list[Any]:
-    """Return X, y and weights as a tape reads them.
+def data(model: LinearModel, batches: Batches) -> tuple[Source | HostArray, list[HostArray]]:
+    """Return X as a tape reads it; and y, and the weights if there are any.
 
     Raises
     ------
@@ -37,41 +44,36 @@ def data(model: LinearModel, batches: Batches) -> list[Any]:
         If they are of a kind that is not recorded.
     """
     X, y, *weights = batches.arrays
-    if len(weights) > 1 or not batches.shuffle or batches.drop_last or not len(y):
-        msg = "only shuffled batches of X, y and weights that cover all rows are recorded"
-        raise UnrecordableError(msg)
+    need(
+        len(weights) <= 1 and batches.shuffle and not batches.drop_last and len(y) > 0,
+        "only shuffled batches of X, y and weights that cover all rows are recorded",
+    )
     found = _source(X) if is_sparse(X) else X
     numbers = found.numbers if isinstance(found, Source) else found
     kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
-    if not kind or not numbers.size or not X.shape[1]:
-        msg = "only arrays of NumPy are recorded"
-        raise UnrecordableError(msg)
+    need(kind and numbers.size > 0 < X.shape[1], "only arrays of NumPy are recorded")
     others = []
     for x in (y, *weights):
-        if type(x) is not np.ndarray or x.ndim != 1 or x.dtype.kind not in "biuf":
-            msg = "only one target of numbers for each row is recorded"
-            raise UnrecordableError(msg)
+        column = type(x) is np.ndarray and x.ndim == 1 and x.dtype.kind in "biuf"
+        need(column, "only one target of numbers for each row is recorded")
         with np.errstate(all="ignore"):
             others.append(np.ascontiguousarray(x, numbers.dtype))
-    if not (_ours(model.loss) and (model.penalty is None or _ours(model.penalty))):
-        msg = "only the losses and penalties of this library are recorded"
-        raise UnrecordableError(msg)
+    ours = _ours(model.loss) and (model.penalty is None or _ours(model.penalty))
+    need(ours, "only the losses and penalties of this library are recorded")
     check_values(model.loss, y, *weights)
-    return [found, *others]
+    return found, others
 
 
-def _ours(x: Array) -> bool:
+def _ours(x: object) -> bool:
     # Others may change, or look at what a recording does not show.
     return type(x).__module__.startswith("fallline.") and (not hasattr(x, "loss") or _ours(x.loss))
 
 
-def check_values(loss: Any, y: Array, weights: Array = None) -> None:
+def check_values(loss: Loss, y: Array, weights: Array = None) -> None:
     """Check all rows at once, as a loss would check them batch by batch."""
     while hasattr(loss, "loss"):
         loss = loss.loss
-    if type(loss)._check is not Loss._check:
-        msg = "a loss that checks more is not recorded"
-        raise UnrecordableError(msg)
+    need(type(loss)._check is Loss._check, "a loss that checks more is not recorded")
     if loss.domain != Domain():
         _checks.inside("y", y, loss.domain, weights is not None and weights == 0)
     if weights is not None and (weights < 0).any():
@@ -80,26 +82,23 @@ def check_values(loss: Any, y: Array, weights: Array = None) -> None:
 
 
 def _source(X: Array) -> Source:
-    parts = ends, columns, numbers = [getattr(X, name, None) for name in PARTS]
+    parts: list[Array] = [getattr(X, name, None) for name in PARTS]
     whole = all(type(x) is np.ndarray and is_plain(x) for x in parts)
     known = type(X).__module__.partition(".")[0] == "scipy"
-    if not (known and getattr(X, "format", None) == "csr" and whole):
-        msg = "only rows (CSR) are recorded"
-        raise UnrecordableError(msg)
-    assert ends is not None
-    assert columns is not None
-    assert numbers is not None
+    need(known and getattr(X, "format", None) == "csr" and whole, "only rows (CSR) are recorded")
+    ends, columns, numbers = parts
     same = ends.dtype == columns.dtype and ends.dtype.name in ("int32", "int64")
     kind: Any = type(X)
-    if not (same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype)):
-        msg = "these kinds of numbers or indices are not recorded"
-        raise UnrecordableError(msg)
+    need(
+        same and numbers.dtype.name in DTYPES and _rounds_products(kind, numbers.dtype),
+        "these kinds of numbers or indices are not recorded",
+    )
     _sparse.check("X", X)
     return Source(ends, columns, numbers, X.shape[1])
 
 
 @lru_cache
-def _rounds_products(kind: Any, dtype: Dtype) -> bool:
+def _rounds_products(kind: Callable[..., Array], dtype: Dtype) -> bool:
     # Whether SciPy was compiled to round a product before it is added, as Numba does.
     x = 1 + 2.0 ** -(12 if dtype.name == "float32" else 30)
     row = np.asarray([1 - 2 * x, x], dtype)

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .. import _arrays
-from .._arrays._types import Array, FilePath, Fun, Number, Tree
+from .._arrays import _checks
+from .._arrays._types import Array, FilePath, Fun, Json, Number, Tree
+from ..callbacks import Callback
 from ..data import Batches, plain_state
 from ..optimizer import EMA, Optimizer
 from ..optimizer._inner import Inner
@@ -17,7 +19,7 @@ from . import _resuming
 from ._compiled_epoch import CompiledEpoch
 from ._judging import JudgedRun
 from ._objective import Batchwise
-from ._run import End, InterruptedRunError, copy, mapped, told
+from ._run import End, InterruptedRunError, Job, copy, mapped, told
 
 logger = logging.getLogger("fallline")
 
@@ -34,7 +36,7 @@ def steps(
         yield value, batch
 
 
-def epoch_of(batches: Iterable[Any], start: int = 0) -> Iterator[tuple[Array, ...]]:
+def epoch_of(batches: Iterable[Tree], start: int = 0) -> Iterator[tuple[Array, ...]]:
     """Yield the batches of an epoch from one on, as tuples; the next may overwrite one."""
     if isinstance(batches, Batches):
         yield from batches.epoch(start, reuse=True)
@@ -52,20 +54,20 @@ class EpochRun(JudgedRun):
 
     Parameters
     ----------
+    job : Job
+        What every run is given.
     objective : Batchwise
         What the steps evaluate.
     batches : iterable
         The batches of an epoch.
+    rule : Rule, or tree of rules
+        What makes the steps.
     options : dict
         The arguments of the Optimizer besides params and the rule.
     average : float, schedule or None
         The decay of an average of the parameters.
-    stop : Condition or None
-        The condition that is asked after each epoch.
     nonfinite : str
         As in `fit`.
-    *args, **more
-        As in `Run`.
 
     Attributes
     ----------
@@ -74,10 +76,10 @@ class EpochRun(JudgedRun):
     """
 
     def __init__(
-        self, objective: Batchwise, batches: Tree, rule: Tree, options: dict[str, Any],
-        *args: Any, average: Number, stop: Any, nonfinite: str, **more: Any,
+        self, job: Job, objective: Batchwise, batches: Iterable[Tree], rule: Tree,
+        options: dict[str, Any], average: Number, nonfinite: str,
     ) -> None:  # fmt: skip
-        super().__init__(*args, stop=stop, **more)
+        super().__init__(job)
         self._params = mapped(copy, self._params)
         how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
         self.optimizer: Optimizer = Optimizer(self._params, rule, nonfinite=how, **options)
@@ -86,18 +88,18 @@ class EpochRun(JudgedRun):
         self._decay = average
         self._objective, self._batches, self._nonfinite = objective, batches, nonfinite
         self._batch = 0  # of this epoch
-        self._rng_state: Any = None
+        self._rng_state: Json = None
         self._total: Array = 0.0
         self._rows: Array = 0  # or the sum of the weights that batches bring
         self._compiled: CompiledEpoch | None = None
         self.uncompiled = ""
-        self._refused: tuple[Any, str] = (None, "")  # what could not be compiled, and why
+        self._refused: tuple[object, str] = (None, "")  # what could not be compiled, and why
         self._running_compiled, self._offset = False, 0
-        self._memory: dict[str, Any] = {}
+        self._memory: dict[str, Json] = {}
         self._judge = None
-        if stop is not None:
+        if job.stop is not None:
             epsilon = self._epsilon
-            self._judge = stop._judge(lambda: epsilon, self._memory)
+            self._judge = job.stop._judge(lambda: epsilon, self._memory)
 
     # -- for callbacks ------------------------------------------------------------------------
 
@@ -121,10 +123,10 @@ class EpochRun(JudgedRun):
 
     # -- the loop -----------------------------------------------------------------------------
 
-    def train(self, epochs: int, resume: FilePath | None) -> None:
+    def train(self, epochs: int | None, resume: FilePath | None) -> None:
         """Go through the batches, epoch by epoch."""
-        self.epochs = epochs
-        states: Sequence[Any] = ()
+        self.epochs = epochs = 10 if epochs is None else _checks.count("epochs", epochs)
+        states: Sequence[tuple[Callback, Json]] = ()
         if resume is not None:
             states = _resuming.resume(self, resume)
         self.begin(states)
@@ -136,19 +138,18 @@ class EpochRun(JudgedRun):
             self._one_epoch()
             if not self._batch:
                 break
-            if self._finish_epoch():
-                return None
-        self.end(f"{self.epoch} epochs were made", status=1)
-        return None
+            self._finish_epoch()
+            if self._ends:
+                return self._end_as_told()
+        return self.end(f"{self.epoch} epochs were made", status=1)
 
-    def _finish_epoch(self) -> bool:
-        # Tells whether the run has ended.
+    def _finish_epoch(self) -> None:
         loss = self._epoch_loss()
         self.epoch, self._batch = self.epoch + 1, 0
         self._total, self._rows = 0.0, 0
         self._note_rng()
         self._note_epoch(loss)
-        self._tell_epoch()
+        self._tell_all("on_epoch")
         value = 0.0
         if self._nonfinite in KEPT or self._judge is not None:
             value = self._judged()
@@ -164,9 +165,6 @@ class EpochRun(JudgedRun):
                 self._ends.insert(0, End(verdict.message, verdict.status, verdict.success, by))
         if not broken:
             self._save_due()
-        if self._ends:
-            self._end_as_told()
-        return bool(self._ends)
 
     def _one_epoch(self) -> None:
         step_hooks = [hook for hook in self._hooks if hook.watches_steps]
@@ -187,7 +185,7 @@ class EpochRun(JudgedRun):
             msg = "data: gave no batches"
             raise ValueError(msg)
 
-    def _make_steps(self, step_hooks: Sequence[Any]) -> None:
+    def _make_steps(self, step_hooks: Sequence[Callback]) -> None:
         opt, rest = self.optimizer, epoch_of(self._batches, self._batch)
         measures = self._inner.bound.options.clips_norm
         for value, batch in steps(self._value_and_gradient, opt, rest):
@@ -225,7 +223,7 @@ class EpochRun(JudgedRun):
             return
         self._total = self._total + value * n
 
-    def _epoch_loss(self) -> Any:
+    def _epoch_loss(self) -> Number:
         if self._nonfinite == "skip" or not _arrays.is_array(self._rows):
             rows = _arrays.to_float(self._rows)
             return self._total / rows if rows else math.nan
@@ -233,7 +231,7 @@ class EpochRun(JudgedRun):
         with _arrays.guard(self._rows)():
             return self._total / xp.where(self._rows == 0, math.nan, self._rows)
 
-    def _untrained(self) -> Any:
+    def _untrained(self) -> Number:
         # The loss of an epoch without steps.
         batches = self._batches
         if isinstance(batches, Batches):
@@ -274,7 +272,7 @@ class EpochRun(JudgedRun):
         epoch, opt = self._compiled, self.optimizer
         assert epoch is not None
         order = epoch.order()
-        while self._batch < len(self._batches) and not self._ends:
+        while self._batch < len(epoch.batches) and not self._ends:
             self._offset, self._running_compiled = opt.step_count - self.step, True
             epoch.advance(order, self._batch)
             self._account()

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from .. import _arrays, callbacks, solvers
-from .. import stop as conditions
+from .. import _arrays, solvers
 from .._arrays import _checks
 from .._arrays._results import Result
+from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Method, Number, RunView, Tree
+from ..callbacks import Callback, Checkpoint, Progress, made
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
 from ..solvers import Solver
 from ..solvers._minimize import check_condition
+from ..stop import Condition
 from . import _inputs, _objective, _resuming
 from ._epochs import EpochRun
 from ._history import History
 from ._iterations import SolverRun
-from ._run import InterruptedRunError, StoppedError
+from ._run import InterruptedRunError, Job, StoppedError
 from ._run_record import RunRecord, described
 
 NONFINITE = ("stop", "skip", "raise", "propagate")
@@ -102,7 +103,7 @@ class FitResult(Result):
 
 
 def fit(
-    objective: Any,
+    objective: object,
     data: Tree,
     *,
     method: Method = "auto",
@@ -112,15 +113,15 @@ def fit(
     epochs: int | None = None,
     rng: int | np.random.Generator | None = None,
     validation: Tree = None,
-    gradients: Sequence[Any] = (),
+    gradients: Sequence[object] = (),
     penalty: Tree = None,
     constraint: Tree = None,
     master_weights: bool = False,
     rate_factors: Tree = None,
     decay_factors: Tree = None,
     average: Number = None,
-    stop: conditions.Condition | None = None,
-    callbacks: Sequence[Any] = (),
+    stop: Condition | None = None,
+    callbacks: Sequence[Callback | Callable[[RunView], object]] = (),
     progress: bool = False,
     nonfinite: str = "stop",
     resume: FilePath | None = None,
@@ -226,45 +227,34 @@ def fit(
         check_params(objective, params, arrays[0])
     mean_weight = None if weights is None else _objective.mean_weight(weights)
     penalty = _objective.beside(objective, penalty, params)
-    method = _method(method, penalty, constraint)
+    method = method_of(method, penalty, constraint)
     if nonfinite not in NONFINITE:
         raise _checks.unknown_name("nonfinite", str(nonfinite), NONFINITE)
-    hooks = _hooks(callbacks, progress)
+    hooks = made([*callbacks, *([Progress()] if progress else [])])
+    _check_transforms(gradients)
     only_rules = {
-        "gradients": _transforms(gradients), "master_weights": master_weights,
+        "gradients": gradients, "master_weights": master_weights,
         "rate_factors": rate_factors, "decay_factors": decay_factors, "engine": engine,
     }  # fmt: skip
     what = described(objective, method, penalty, constraint, stop, data, rng, batch_size)
-    common = {
-        "validation": validation, "stop": stop,
-        "describe": partial(
-            _resuming.described, batches, objective, params, penalty, constraint
-        ),
-    }  # fmt: skip
-    run: RunView
+    describe = partial(_resuming.described, batches, objective, params, penalty, constraint)
+    job = Job(evaluate, params, hooks, validation, stop, describe)
+    run: SolverRun | EpochRun
     if isinstance(method, Solver):
         _refuse(method, {**only_rules, "average": average})
         _check_solver(arrays, batch_size, hooks)
-        run = SolverRun(
-            method, arrays if weights is None else arrays[:-1], weights,
-            {"penalty": penalty, "constraint": constraint}, evaluate, params, hooks, **common,
-        )  # fmt: skip
+        assert arrays is not None
+        around = {"penalty": penalty, "constraint": constraint}
+        run = SolverRun(job, method, arrays if weights is None else arrays[:-1], weights, around)
     else:
         _check_condition(stop)
         aside, penalty = _objective.aside(objective, method, penalty, constraint, params)
         batchwise = _objective.Batchwise(objective, params, mean_weight=mean_weight, aside=aside)
-        around = {"penalty": penalty, "constraint": constraint, **only_rules}
-        run = EpochRun(
-            batchwise, batches, method, around, evaluate, params, hooks,
-            average=average, nonfinite=nonfinite, **common,
-        )  # fmt: skip
-        epochs = 10 if epochs is None else _checks.count("epochs", epochs)
+        options = {"penalty": penalty, "constraint": constraint, **only_rules}
+        run = EpochRun(job, batchwise, batches, method, options, average, nonfinite)
     start = time.perf_counter()
     try:
-        if isinstance(method, Solver):
-            run.solve(epochs, resume)
-        else:
-            run.train(epochs, resume)
+        run.train(epochs, resume)
     except StoppedError:
         pass
     except (KeyboardInterrupt, InterruptedRunError):
@@ -281,7 +271,7 @@ def fit(
     )  # fmt: skip
 
 
-def _transforms(gradients: Any) -> Any:
+def _check_transforms(gradients: object) -> None:
     numbers = _arrays.is_array(gradients) or isinstance(gradients, Mapping)
     if numbers or callable(gradients):
         msg = (
@@ -289,10 +279,9 @@ def _transforms(gradients: Any) -> Any:
             "fallline.gradients; the gradient itself is what the objective returns"
         )
         raise TypeError(msg)
-    return gradients
 
 
-def _refuse(method: Solver, given: dict[str, Any]) -> None:
+def _refuse(method: Solver, given: Mapping[str, object]) -> None:
     # What a solver does not have.
     for name, x in given.items():
         idle = x is None or x is False or (isinstance(x, tuple | list) and not x)
@@ -301,17 +290,19 @@ def _refuse(method: Solver, given: dict[str, Any]) -> None:
             raise ValueError(msg)
 
 
-def _check_solver(arrays: Array, batch_size: Any, hooks: Sequence[Any]) -> None:
+def _check_solver(
+    arrays: Sequence[Array] | None, batch_size: int | None, hooks: Sequence[Callback]
+) -> None:
     if arrays is None or batch_size is not None:
         msg = "method: a solver takes all data as one batch, from arrays and without batch_size"
         raise ValueError(msg)
     for i, hook in enumerate(hooks):
-        if isinstance(hook, callbacks.Checkpoint) and hook.watches_steps:
+        if isinstance(hook, Checkpoint) and hook.watches_steps:
             msg = f"callbacks[{i}]: Checkpoint watches the steps of a rule; of a solver every "
             raise ValueError(msg + "iteration is an epoch, and every= counts them")
 
 
-def _check_condition(stop: Any) -> None:
+def _check_condition(stop: Condition | None) -> None:
     check_condition(stop)
     for part in () if stop is None else stop._parts():
         if set(part._needs) - {"value"}:
@@ -319,22 +310,12 @@ def _check_condition(stop: Any) -> None:
             raise ValueError(msg + "does not tell; a condition on the loss fits")
 
 
-def _method(method: Method, penalty: Tree, constraint: Tree) -> Any:
+def method_of(method: Method, penalty: Tree, constraint: Tree) -> Method:
+    """Return a method itself, or that of a name; ``"auto"`` is a solver that fits the terms."""
     if not (isinstance(method, str) and method == "auto"):
         return solvers.get(method)
-    leaves = [p for p in _penalties(penalty) if not p.smooth]
+    leaves = Structure(penalty).flatten(penalty, "penalty")
+    leaves = [p for p in leaves if hasattr(p, "prox") and not p.smooth]
     if constraint is not None or any(not isinstance(p, L1 | ElasticNet) for p in leaves):
         return solvers.get("fista")
     return solvers.get("owlqn" if leaves else "lbfgs")
-
-
-def _penalties(tree: Tree) -> list[Any]:
-    if hasattr(tree, "prox"):
-        return [tree]
-    values = tree.values() if isinstance(tree, dict) else tree
-    values = values if isinstance(values, list | tuple) or isinstance(tree, dict) else ()
-    return [p for value in values for p in _penalties(value)]
-
-
-def _hooks(given: Sequence[Any], progress: bool) -> list[Any]:
-    return callbacks.made([*given, *([callbacks.Progress()] if progress else [])])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from .. import _arrays
-from .._arrays._types import Array, Json, Number
+from .._arrays._types import Array, HostArray, Json, Number
 
 
-class History(Mapping[str, Json]):
+class History(Mapping[str, HostArray]):
     """The numbers of a run by name; those on a device stay there until they are read.
 
     A name that begins with ``step_``, such as ``"step_loss"``, has one number for each step. Any
@@ -23,21 +23,18 @@ class History(Mapping[str, Json]):
 
     def __init__(self) -> None:
         self._host: dict[str, list[float]] = {}
-        self._waiting: dict[str, list[Any]] = {}
+        self._waiting: dict[str, list[Array]] = defaultdict(list)
 
     def add(self, name: str, value: Number) -> None:
         """Append a number: a float, or a 0-d array that is not read now."""
-        waiting = self._waiting.setdefault(name, [])
         self._host.setdefault(name, [])
         if _arrays.is_array(value):
-            waiting.append(value)
+            self._waiting[name].append(value)
         else:
-            self._read(name)
-            self._host[name].append(float(value))
+            self._read(name).append(float(value))
 
     def put(self, name: str, start: int, values: Array) -> None:
         """Let the numbers of an array of NumPy follow the first `start`."""
-        self._waiting.setdefault(name, [])
         self._host.setdefault(name, [])
         self._read(name)[start:] = values.tolist()
 
@@ -61,12 +58,10 @@ class History(Mapping[str, Json]):
 
     def last(self, name: str) -> float:
         """Return the newest number; NaN without any."""
-        if name not in self._host:
-            return math.nan
-        numbers = self._read(name)
+        numbers = self._read(name) if name in self._host else []
         return numbers[-1] if numbers else math.nan
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> HostArray:
         """Return all numbers of a name: a read from the device."""
         if name not in self._host:
             raise KeyError(name)
@@ -92,4 +87,4 @@ class History(Mapping[str, Json]):
     def load(self, state: Mapping[str, Json]) -> None:
         """Restore what `state` returned, or lists of these numbers."""
         self._host = {name: np.asarray(x, np.float64).tolist() for name, x in state.items()}
-        self._waiting = {name: [] for name in state}
+        self._waiting.clear()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,7 +15,9 @@ from ..objectives._linear_model import LinearModel, dense_like
 NUMBERS = ("bool", "int", "uint", "float", "bfloat", "complex")  # how names of dtypes begin
 
 
-def batches_of(data: Tree, weights: Array, size: int | None, rng: Any) -> tuple[Any, Any]:
+def batches_of(
+    data: Tree, weights: Array, size: int | None, rng: int | np.random.Generator | None
+) -> tuple[tuple[Array, ...] | None, Iterable[Tree]]:
     """Return the arrays, or `None` for a stream, and an iterable of the batches of an epoch.
 
     Parameters
@@ -33,8 +34,7 @@ def batches_of(data: Tree, weights: Array, size: int | None, rng: Any) -> tuple[
     batches : iterable
         Their batches, or the stream.
     """
-    if isinstance(data, list) and data and all(map(_is_data, data)):
-        data = tuple(data)
+    data = _as_tuple(data)
     if isinstance(data, tuple):
         if not data:
             msg = "data: is an empty tuple"
@@ -58,6 +58,11 @@ def batches_of(data: Tree, weights: Array, size: int | None, rng: Any) -> tuple[
         msg = f"data: is {_checks.described(data)}, expected a tuple of arrays or batches"
         raise TypeError(msg)
     return None, data
+
+
+def _as_tuple(x: Tree) -> Tree:
+    # A list of bare arrays is meant as a tuple.
+    return tuple(x) if isinstance(x, list) and x and all(map(_is_data, x)) else x
 
 
 def _is_data(x: Array) -> bool:
@@ -111,7 +116,7 @@ def _check_numbers(place: str, x: Array) -> None:
         raise TypeError(_checks.mismatch(place, "dtype", name, "numbers"))
 
 
-def check_model(objective: Any, names: Sequence[str], arrays: Sequence[Array]) -> None:
+def check_model(objective: object, names: Sequence[str], arrays: Sequence[Array]) -> None:
     """Check what a linear model needs: X of floating-point numbers."""
     if isinstance(objective, LinearModel):
         X = dense_like(arrays[0])
@@ -121,10 +126,11 @@ def check_model(objective: Any, names: Sequence[str], arrays: Sequence[Array]) -
             raise TypeError(f"{msg}; make it so, in NumPy by .astype(float)")
 
 
-def check_validation(objective: Any, validation: Tree, arrays: Array) -> tuple[Array, ...]:
+def check_validation(
+    objective: object, validation: Tree, arrays: Sequence[Array] | None
+) -> tuple[Array, ...]:
     """Return the validation data as a tuple of arrays, after a check."""
-    if isinstance(validation, list) and validation and all(map(_is_data, validation)):
-        validation = tuple(validation)
+    validation = _as_tuple(validation)
     if not isinstance(validation, tuple) or not validation:
         msg = f"validation: is a {type(validation).__name__}, expected a tuple of arrays"
         raise TypeError(msg)
@@ -134,7 +140,7 @@ def check_validation(objective: Any, validation: Tree, arrays: Array) -> tuple[A
     return validation
 
 
-def start_of(objective: Any, params: Tree, arrays: Array) -> Tree:
+def start_of(objective: object, params: Tree, arrays: Sequence[Array] | None) -> Tree:
     """Return where to start: what was given, or what the objective initializes."""
     if params is not None:
         return params

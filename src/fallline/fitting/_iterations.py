@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import callbacks
-from .._arrays._types import Array, FilePath, Json, Method, Tree
+from .._arrays._types import Array, FilePath, RunView, Tree
+from ..solvers import Solver
 from ..solvers._minimize import minimize
+from ..solvers._monitor import View
 from . import _objective, _resuming
-from ._run import Run, StoppedError
+from ._run import Job, Run, StoppedError
 
 
 class SolverRun(Run):
@@ -17,6 +18,8 @@ class SolverRun(Run):
 
     Parameters
     ----------
+    job : Job
+        What every run is given.
     method : Solver
         The method.
     arrays : sequence of arrays
@@ -25,20 +28,19 @@ class SolverRun(Run):
         Of the rows.
     around : dict
         The penalty and the constraint, for `minimize`.
-    *args, **more
-        As in `Run`.
     """
 
+    _view: View
+
     def __init__(
-        self, method: Method, arrays: Sequence[Array], weights: Array, around: dict[str, Any],
-        *args: Any, **more: Any,
+        self, job: Job, method: Solver, arrays: Sequence[Array], weights: Array,
+        around: dict[str, Tree],
     ) -> None:  # fmt: skip
-        super().__init__(*args, **more)
+        super().__init__(job)
         self._method, self._arrays, self._around = method, arrays, around
         self._more = {} if weights is None else {"weights": weights}
-        self._view: Any = None
 
-    def _value_and_gradient(self, params: Tree) -> Any:
+    def _value_and_gradient(self, params: Tree) -> tuple[Array, Tree]:
         return _objective.checked(self._evaluate(params, *self._arrays, **self._more))
 
     def save(self, path: FilePath) -> None:
@@ -46,9 +48,9 @@ class SolverRun(Run):
         entry, writer = _resuming.written(self)
         self._view.save(path, more={"run": entry}, arrays=writer.arrays)
 
-    def solve(self, iterations: int | None, resume: FilePath | None) -> None:
-        """Make the iterations."""
-        self.epochs = iterations
+    def train(self, epochs: int | None, resume: FilePath | None) -> None:
+        """Make the iterations, which count as epochs."""
+        self.epochs = epochs
         told = _Told(self)
         if resume is None:
             self.begin()
@@ -57,13 +59,13 @@ class SolverRun(Run):
                 told.saved = saved
         found = minimize(
             self._value_and_gradient, self._params, method=self._method, stop=self._condition,
-            max_iterations=iterations, callbacks=[told], record=(), resume=resume, **self._around,
+            max_iterations=epochs, callbacks=[told], record=(), resume=resume, **self._around,
         )  # fmt: skip
         self._params, self.step = found.x, found.nfev
         self.note_only(found.fun)
         self.end(found.message, status=found.status, success=found.success)
 
-    def start(self, view: Any, saved: Json) -> None:
+    def start(self, view: View, saved: _resuming.Saved | None) -> None:
         """Note that a run of `minimize` begins or goes on."""
         self._view = view
         if saved is None:
@@ -73,18 +75,18 @@ class SolverRun(Run):
         self.begin(saved.pairs)
         self._stop_if_told()
 
-    def look(self, view: Any) -> None:
+    def look(self, view: View) -> None:
         """Note an iteration, and end the run if a callback says so."""
         self._stand(view)
         if self.loss < self._best[0]:
             self._best = self.loss, view.params, self.epoch
         self.history.add("gradient_norm", view.history.last("gradient_norm"))
         self._note_epoch(self.loss)
-        self._tell_epoch()
+        self._tell_all("on_epoch")
         self._save_due()
         self._stop_if_told()
 
-    def _stand(self, view: Any) -> None:
+    def _stand(self, view: View) -> None:
         self.epoch, self.step, self.loss = view.epoch, view.step, view.loss
         self._params = view.params
 
@@ -108,8 +110,8 @@ class _Told(callbacks.Callback):
         self._run = run
         self.saved: _resuming.Saved | None = None
 
-    def on_start(self, view: Any) -> None:
-        self._run.start(view, self.saved)
+    def on_start(self, run: RunView) -> None:
+        self._run.start(run, self.saved)
 
-    def on_epoch(self, view: Any) -> None:
-        self._run.look(view)
+    def on_epoch(self, run: RunView) -> None:
+        self._run.look(run)

@@ -6,7 +6,6 @@ import math
 
 from .. import _arrays
 from .._arrays._trees import Structure
-from .._arrays._types import HostArray
 from ..optimizer._inner import Inner
 from ._run import Run
 
@@ -68,10 +67,7 @@ class JudgedRun(Run):
         if params is not None and self._validation is not None:
             start = _arrays.to_float(self._validated(self._first)) <= value
         elif params is not None:
-            start = epoch == 1 and self.epoch > 1 and _has_risen(self.history["loss"])
+            losses = self.history["loss"]
+            start = epoch == 1 and self.epoch > 1 and bool((losses[1:] > losses[0]).any())
         self.at_start = start
         self.restore(self._first if start else params)
-
-
-def _has_risen(losses: HostArray) -> bool:
-    return bool((losses[1:] > losses[0]).any())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,7 @@ class RateTest:
 
 
 def find_learning_rate(
-    objective: Any,
+    objective: object,
     data: Tree,
     *,
     method: Method = "adam",
@@ -120,7 +119,7 @@ def find_learning_rate(
     >>> bool(0.01 < found.suggestion < 0.3)
     True
     """
-    chosen: Any = solvers.get(method)
+    chosen = solvers.get(method)
     if not isinstance(chosen, Rule) or not hasattr(chosen, "learning_rate"):
         msg = f"method: is {method!r}, expected one rule with a learning_rate"
         raise TypeError(msg)
@@ -172,19 +171,18 @@ class _Tried(callbacks.Callback):
             run.stop(self.message)
 
 
-def _result(rates: Any, losses: list[float], half: int, message: str) -> RateTest:
+def _result(rates: Exponential, losses: list[float], half: int, message: str) -> RateTest:
     tried = np.asarray([rates(k) for k in range(len(losses))])
     values = np.asarray(losses)
     means = [np.mean(values[max(0, k - half) : k + half + 1]) for k in range(len(values))]
     smoothed = np.nan_to_num(np.asarray(means, float), nan=math.inf)
-    if not losses or not math.isfinite(smoothed[0]):
-        return RateTest(tried, values, smoothed, math.nan, f"{message}; {NEVER_FELL}")
-    lowest = int(np.argmin(smoothed))
-    known = np.isfinite(smoothed)
-    # A typical distance, which a few exploding steps do not move.
-    noise = float(np.median(np.abs(values[known] - smoothed[known])))
-    if smoothed[0] - smoothed[lowest] <= 2 * noise:
-        return RateTest(tried, values, smoothed, math.nan, f"{message}; {NEVER_FELL}")
-    if lowest == len(smoothed) - 1 and EXPLODED_AT not in message:
-        message += "; it was lowest at the last: a larger high may tell more"
-    return RateTest(tried, values, smoothed, float(tried[lowest]) / 10, message)
+    known, suggestion, why = np.isfinite(smoothed), math.nan, f"; {NEVER_FELL}"
+    if losses and known[0]:
+        lowest = int(np.argmin(smoothed))
+        # A typical distance, which a few exploding steps do not move.
+        noise = float(np.median(np.abs(values[known] - smoothed[known])))
+        if smoothed[0] - smoothed[lowest] > 2 * noise:
+            last = lowest == len(smoothed) - 1 and EXPLODED_AT not in message
+            suggestion = float(tried[lowest]) / 10
+            why = "; it was lowest at the last: a larger high may tell more" if last else ""
+    return RateTest(tried, values, smoothed, suggestion, message + why)

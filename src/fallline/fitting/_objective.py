@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,14 +26,14 @@ PROPORTIONAL = (
 )  # fmt: skip
 
 
-def evaluator(objective: Any) -> Fun:
+def evaluator(objective: object) -> Fun:
     """Return the function of (params, batch) that an objective is, or has."""
     if hasattr(objective, "value_and_gradient"):
         method: Fun = objective.value_and_gradient
         return method
     if callable(objective) and not isinstance(objective, type):
 
-        def evaluate(params: Tree, *batch: Array, weights: Array = None) -> Any:
+        def evaluate(params: Tree, *batch: Array, weights: Array = None) -> object:
             if weights is not None:
                 msg = "weights: a plain function takes none; pass them as one more array of data"
                 raise TypeError(msg)
@@ -44,7 +44,7 @@ def evaluator(objective: Any) -> Fun:
     raise TypeError(msg)
 
 
-def checked(found: Any) -> tuple[Array, Array]:
+def checked(found: object) -> tuple[Array, Tree]:
     """Return what an objective returned, if that is a value and a gradient."""
     if not isinstance(found, tuple) or len(found) != 2:
         msg = f"objective: returned a {type(found).__name__}, expected (value, gradient)"
@@ -68,31 +68,30 @@ class Batchwise:
         The parameters.
     mean_weight : float, optional
         Of all rows; batches end with an array of weights then.
-    aside : Penalty, optional
-        A smooth penalty of a `LinearModel` of which only the value is taken here.
+    aside : bool, default False
+        Whether only the value of the smooth penalty of a `LinearModel` is taken here.
     """
 
     def __init__(
-        self, objective: Any, params: Tree, *, mean_weight: float | None = None, aside: Any = None
-    ) -> None:
+        self, objective: object, params: Tree, *, mean_weight: float | None = None,
+        aside: bool = False,
+    ) -> None:  # fmt: skip
         self.objective, self.aside, self.mean_weight = objective, aside, mean_weight
         self._structure = Structure(params)
         leaves = filter(_arrays.is_array, self._structure.flatten(params, "params"))
         dtypes = (_arrays.COMPUTE.get(_arrays.dtype_name(p)) for p in leaves)
         self._precision = next(filter(None, dtypes), "float64")  # of the weights
-        rest = objective if aside is None else dataclasses.replace(objective, penalty=None)
         # The penalty is no part of what the weights of a batch divide.
-        self._beside = aside
+        self._beside, rest = None, objective
         if type(rest) is LinearModel and rest.penalty is not None and rest.penalty.smooth:
-            self._beside = rest.penalty
-            rest = dataclasses.replace(rest, penalty=None)
+            self._beside, rest = rest.penalty, dataclasses.replace(rest, penalty=None)
         self._evaluate = evaluator(rest)
-        self._place = _place_of_weights(rest)
+        self._place = _place_of_weights(self._evaluate)
         self._averages = not isinstance(rest, LinearModel) or (
             rest.loss.reduction == "mean" and rest.loss.averages
         )
 
-    def value_and_gradient(self, params: Tree, *batch: Array) -> tuple[Array, Array]:
+    def value_and_gradient(self, params: Tree, *batch: Array) -> tuple[Array, Tree]:
         """Return the loss and the gradient of a batch."""
         if self.mean_weight is None and not self.weighs(batch):
             value, gradient = checked(self._evaluate(params, *batch))
@@ -102,17 +101,17 @@ class Batchwise:
             value, gradient = checked(self._evaluate(params, *batch[:-1], weights=batch[-1]))
         if self._beside is not None:
             value = value + self._beside.value(params["weights"])
-            if self.aside is None:
+            if not self.aside:
                 slope = self._beside.gradient(params["weights"])
                 gradient = {**gradient, "weights": gradient["weights"] + slope}
         return value, gradient
 
-    def weighs(self, batch: Array) -> bool:
+    def weighs(self, batch: Sequence[Array]) -> bool:
         """Tell whether a batch whose weights are not those of `fit` ends with some of its own."""
         own = self._place == len(batch) - 1 and _arrays.is_array(batch[-1])
         return own and self.mean_weight is None and self._averages
 
-    def share(self, batch: Array, value: Number) -> Any:
+    def share(self, batch: Sequence[Array], value: Number) -> Number:
         """Return how much a batch counts in a mean: its rows, or the sum of its own weights.
 
         What has no rows, such as a dict of arrays, counts once.
@@ -124,7 +123,7 @@ class Batchwise:
             total = xp.sum(xp.astype(batch[-1], getattr(xp, self._precision), copy=False))
             return _arrays.cast(total, value) if _arrays.is_array(value) else float(total)
 
-    def _shared(self, params: Tree, batch: Array, weights: Array) -> tuple[Array, Array]:
+    def _shared(self, params: Tree, batch: Sequence[Array], weights: Array) -> tuple[Array, Tree]:
         # The mean by the weights, times the mean weight of the batch over that of all rows, where
         # this is known; else times one, or zero if there is no weight at all.
         xp = _arrays.namespace(weights)
@@ -145,11 +144,11 @@ class Batchwise:
         return value, self._structure.unflatten(slopes)
 
 
-def _place_of_weights(objective: Any) -> int | None:
+def _place_of_weights(evaluate: Fun) -> int | None:
     # Which array of a batch an objective takes as weights.
     try:
-        parameters = inspect.signature(objective.value_and_gradient).parameters.values()
-    except (AttributeError, TypeError, ValueError):
+        parameters = inspect.signature(evaluate).parameters.values()
+    except (TypeError, ValueError):
         return None
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return names.index("weights") - 1 if "weights" in names else None
@@ -160,9 +159,9 @@ def _times(x: Array, share: Number) -> Array:
 
 
 def aside(
-    objective: Any, method: Method, penalty: Tree, constraint: Tree, params: Tree
-) -> tuple[Any, Any]:
-    """Return the smooth penalty of a model that acts by its proximal steps, and all penalties.
+    objective: object, method: Method, penalty: Tree, constraint: Tree, params: Tree
+) -> tuple[bool, Tree]:
+    """Tell whether the penalty of a model acts by proximal steps, and return all that do.
 
     Parameters
     ----------
@@ -177,14 +176,14 @@ def aside(
 
     Returns
     -------
-    penalty : Penalty or None
-        The model's own; `None` if it is left to its gradient.
+    aside : bool
+        Whether the model's own does; it is left to its gradient otherwise.
     penalties : tree of penalties or None
         For the Optimizer.
     """
     own = objective.penalty if type(objective) is LinearModel else None
     if own is None:
-        return None, penalty
+        return False, penalty
     structure = Structure(params)
     given = structure.broadcast(penalty, "penalty")
     place = structure.paths.index(("weights",))
@@ -197,11 +196,11 @@ def aside(
         parts = _arrays.is_complex(params["weights"]) and rule._by_components
         if _proportional(rule) and not parts and not whole:
             given[place] = own
-            return own, structure.unflatten(given)
-    return None, penalty
+            return True, structure.unflatten(given)
+    return False, penalty
 
 
-def beside(objective: Any, penalty: Tree, params: Tree) -> Any:
+def beside(objective: object, penalty: Tree, params: Tree) -> Tree:
     """Return the penalties asked for, and those that an objective leaves to the method.
 
     Parameters
@@ -233,7 +232,7 @@ def beside(objective: Any, penalty: Tree, params: Tree) -> Any:
     return structure.unflatten(found)
 
 
-def _rule(method: Method, structure: Structure, params: Tree, place: int) -> Any:
+def _rule(method: Method, structure: Structure, params: Tree, place: int) -> Tree:
     if callable(method) and not isinstance(method, rules.Rule):
         return method(("weights",), params["weights"])
     return structure.broadcast(method, "rule")[place]

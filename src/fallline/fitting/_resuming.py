@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from .. import _arrays
 from .._arrays import _checks, _files, is_sparse
 from .._arrays._trees import Structure
 from .._arrays._types import FilePath, Json, RunView, Tree
+from ..callbacks import Callback
 from ..data import Batches
 from ..objectives._linear_model import dense_like
 from ..optimizer import _describe, _saving
@@ -77,13 +77,13 @@ class Saved:
         Callbacks, with what the file knows of each.
     """
 
-    file: Any
+    file: _files.Reader
     reader: Reader
     more: dict[str, Json]
     counts: list[int]
     history: dict[str, Json]
-    best: Any
-    pairs: list[tuple[Any, Any]]
+    best: tuple[float, Tree, int] | None
+    pairs: list[tuple[Callback, Json]]
 
     def put(self, run: RunView) -> None:
         """Put the run where the file says."""
@@ -166,7 +166,7 @@ def _differ(run: RunView, msg: str) -> None:
 
 
 def described(
-    batches: Tree, objective: Any, params: Tree, penalty: Tree, constraint: Tree
+    batches: Iterable[Tree], objective: object, params: Tree, penalty: Tree, constraint: Tree
 ) -> dict[str, Json]:
     """Return what tells the data and the problem of a run from others, for files.
 
@@ -190,7 +190,7 @@ def described(
     return {"data": _data(batches), "problem": problem}
 
 
-def _data(batches: Tree) -> dict[str, Json] | None:
+def _data(batches: Iterable[Tree]) -> dict[str, Json] | None:
     if type(batches) is not Batches:
         return None
     n = int(batches.arrays[0].shape[0])
@@ -231,7 +231,7 @@ def save(run: RunView, path: FilePath) -> None:
     Inner(run.optimizer).save(path, {"run": more}, writer.arrays)
 
 
-def resume(run: RunView, path: FilePath) -> list[tuple[Any, Any]]:
+def resume(run: RunView, path: FilePath) -> list[tuple[Callback, Json]]:
     """Put a run where a file says; return the callbacks whose states are in it, with these."""
     opt = run.optimizer
     with opened(run, path) as saved:
@@ -267,7 +267,7 @@ def _memory(run: RunView, saved: Json) -> Mapping[str, Json]:
     return found
 
 
-def _rng(run: RunView, path: FilePath, more: Mapping[str, Json]) -> Any:
+def _rng(run: RunView, path: FilePath, more: Mapping[str, Json]) -> Json:
     # The state of the generator, if it is one of the same kind.
     if not isinstance(run._batches, Batches):
         return None

@@ -7,15 +7,18 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import _arrays
 from .._arrays import _looks
 from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Fun, Json, Number, Tree
+from ..callbacks import Callback
 from ..callbacks._base import is_true
 from ..optimizer import Optimizer
+from ..stop import Condition
 from ._history import History
 
 
@@ -34,6 +37,34 @@ class End(NamedTuple):
     status: int
     success: bool
     by: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run of either kind of method is given.
+
+    Attributes
+    ----------
+    evaluate : callable
+        The objective, as a function of the parameters and a batch.
+    params : tree of arrays
+        Where to start.
+    hooks : sequence of Callback
+        The callbacks.
+    validation : tuple of arrays or None
+        The data on which the objective is evaluated after each epoch.
+    stop : Condition or None
+        The condition that is asked after each epoch.
+    describe : callable
+        Returns what tells the data and the problem from others, for files.
+    """
+
+    evaluate: Fun
+    params: Tree
+    hooks: Sequence[Callback]
+    validation: Tree
+    stop: Condition | None
+    describe: Callable[[], dict[str, Json]]
 
 
 class Run:
@@ -55,12 +86,10 @@ class Run:
         Whether the run ended with the parameters it began with, as nothing better was found.
     """
 
-    def __init__(
-        self, evaluate: Fun, params: Tree, hooks: Sequence[Any], *, validation: Tree,
-        stop: Any, describe: Callable[[], dict[str, Any]],
-    ) -> None:  # fmt: skip
-        self._evaluate, self._params, self._hooks = evaluate, params, hooks
-        self._validation, self._condition, self._describe = validation, stop, describe
+    def __init__(self, job: Job) -> None:
+        self._evaluate, self._params, self._hooks = job.evaluate, job.params, job.hooks
+        self._validation, self._condition = job.validation, job.stop
+        self._describe, self._first = job.describe, job.params
         self.optimizer: Optimizer | None = None
         self.epoch = self.step = 0
         self.epochs: int | None = None
@@ -68,13 +97,12 @@ class Run:
         self.history = History()
         self.message, self.status, self.success = "", 0, False
         self.at_start = False
-        self._best: tuple[float, Any, int] = (math.inf, None, 0)  # with its epoch
+        self._best: tuple[float, Tree, int] = (math.inf, None, 0)  # with its epoch
         self._clock = time.perf_counter()
-        self._first = params
         self._ends: list[End] = []
-        self._calling: Any = None
+        self._calling: Callback | None = None
         self._begun = False
-        self._due: list[Any] = []  # files to be written when all callbacks were called
+        self._due: list[FilePath] = []  # files to be written when all callbacks were called
         self._told: set[int] = set()  # callbacks that were warned about
 
     # -- for callbacks ------------------------------------------------------------------------
@@ -156,7 +184,7 @@ class Run:
         # What is validated, compared and returned.
         return self._params
 
-    def result(self) -> Any:
+    def result(self) -> Tree:
         """Return the parameters that the run ends with, which are always finite."""
         params = self._judged_params()
         if not _finite(params):
@@ -167,18 +195,17 @@ class Run:
             return mapped(copy, self._first)
         return params
 
-    def begin(self, states: Sequence[Any] = ()) -> None:
+    def begin(self, states: Sequence[tuple[Callback, Json]] = ()) -> None:
         """Call `on_start` of the callbacks, and restore their state in a run that goes on."""
         self._clock, self._begun = time.perf_counter(), True
-        for hook in self._hooks:
-            self._tell(hook, "on_start")
+        self._tell_all("on_start")
         for hook, state in states:
             hook.load_state_dict(state)
 
     def conclude(self) -> None:
         """Call `on_end` of the callbacks, if they were told that the run began."""
-        for hook in self._hooks if self._begun else ():
-            self._tell(hook, "on_end")
+        if self._begun:
+            self._tell_all("on_end")
 
     def end(self, message: str, *, status: int, success: bool | None = None) -> None:
         """Write down why the run ended."""
@@ -202,11 +229,11 @@ class Run:
         self.history.add("seconds", now - self._clock)
         self._clock = now
 
-    def _tell_epoch(self) -> None:
+    def _tell_all(self, name: str) -> None:
         for hook in self._hooks:
-            self._tell(hook, "on_epoch")
+            self._tell(hook, name)
 
-    def _tell(self, hook: Any, name: str) -> None:
+    def _tell(self, hook: Callback, name: str) -> None:
         # A callback ends a run by a truth, by StopIteration or by `stop`.
         self._calling = hook
         try:
@@ -223,11 +250,11 @@ class Run:
         if ended:
             self._ends.append(End("a callback stopped the run", 99, False, told(hook)))
 
-    def _validated(self, params: Tree) -> Any:
+    def _validated(self, params: Tree) -> Number:
         return self._evaluate(params, *self._validation)[0]
 
 
-def told(x: Array) -> str:
+def told(x: object) -> str:
     """Return a condition or callback as text that is the same in another process."""
     return "" if x is None else re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(x, "function", x)))
 

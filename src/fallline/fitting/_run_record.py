@@ -9,7 +9,6 @@ import json
 import math
 import platform
 import sys
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from .._arrays import _files, is_sparse
 from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Json, Method, RunView, Tree
 from ..objectives._linear_model import dense_like
+from ..stop import Condition
 
 LIBRARIES = ("numpy", "array_api_compat", "optree", "numba", "cupy", "torch", "jax", "scipy")
 
@@ -63,8 +63,8 @@ class RunRecord(dict[str, Json]):
 
 
 def described(
-    objective: Any, method: Method, penalty: Tree, constraint: Any, stop: Any, data: Tree, rng: Any,
-    batch_size: Any,
+    objective: object, method: Method, penalty: Tree, constraint: Tree, stop: Condition | None,
+    data: Tree, rng: int | np.random.Generator | None, batch_size: int | None,
 ) -> dict[str, Json]:  # fmt: skip
     """Return what is about to run, on what."""
     return {
@@ -133,7 +133,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _plain(x: Array) -> Json:
+def _plain(x: object) -> Json:
     # As JSON has it: dataclasses by their fields, numbers that are not finite as text.
     if x is None or isinstance(x, bool | int | str):
         return x
