@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .. import _arrays, callbacks, constraints, rules, solvers, stop
+from .. import _arrays, constraints, rules, solvers, stop
 from .._arrays import _checks, is_sparse
-from .._arrays._types import Array
+from .._arrays._types import Array, HostArray, Method, Tree
+from ..callbacks import Callback, EarlyStopping
 from ..data import Batches
 from ..fitting._epochs import steps
-from ..fitting._fit import fit
+from ..fitting._fit import fit, method_of
 from ..fitting._history import History
 from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
@@ -25,7 +26,6 @@ from ..optimizer import Optimizer
 from ..penalties import L1, L2, ElasticNet
 from . import _input, _reports, _sparse
 from ._columns import Columns, Standardised, curvature, l2_weight, slopes
-from ._input import whole
 from ._losses import PerRow, is_kinked, stages
 from ._parameters import Parameters
 
@@ -40,9 +40,9 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
     intercept_: Array
     n_iter_: int
     history_: History
-    _bound: dict[str, Any]
+    _bound: dict[str, object]
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         """Return what scikit-learn may expect."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -106,7 +106,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         intercept = bool(self.fit_intercept)
         return LinearModel(PerRow(loss=loss), penalty, intercept, outputs)
 
-    def _constraint(self, model: LinearModel) -> Any:
+    def _constraint(self, model: LinearModel) -> Tree:
         if not self.positive:
             return None
         return dict.fromkeys(model.beside) | {"weights": constraints.NonNegative()}
@@ -139,33 +139,29 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         """Return a start for parameters of zeros."""
         return params
 
-    def _method(self, model: LinearModel) -> Any:
-        if not (isinstance(self.method, str) and self.method == "auto"):
-            return solvers.get(self.method)
-        if model.penalty is None or model.penalty.smooth:
-            return solvers.LBFGSB() if self.positive else solvers.LBFGS()
-        if isinstance(model.penalty, L1 | ElasticNet) and not self.positive:
-            return solvers.OWLQN()
-        return solvers.ProximalGradient(accelerated=True)
+    @property
+    def _automatic(self) -> bool:
+        return isinstance(self.method, str) and self.method == "auto"
+
+    def _method(self, model: LinearModel) -> Method:
+        penalty = model.beside["weights"]
+        if self._automatic and self.positive and penalty is None:
+            return solvers.LBFGSB()
+        return method_of(self.method, penalty, self._constraint(model))
 
     # -- fitting --------------------------------------------------------------------------------
 
     def _train(
-        self,
-        X: Array,
-        target: Array,
-        weights: Array,
-        loss: Loss,
-        outputs: int | None,
-        strata: Array,
-    ) -> None:
+        self, X: Array, target: Array, weights: Array, loss: Loss, outputs: int | None,
+        strata: HostArray | None,
+    ) -> None:  # fmt: skip
         # Fit, and take down what was found; `strata` are labels on the host.
         model = self._model(loss, outputs)
         method = self._method(model)
-        limit = whole("max_iter", self.max_iter)
+        limit = _checks.count("max_iter", self.max_iter, 1)
         tol = None if self.tol is None else _checks.number("tol", self.tol, 0.0, math.inf)
-        patience = whole("n_iter_no_change", self.n_iter_no_change)
-        batch_size = BATCH if self.batch_size is None else whole("batch_size", self.batch_size)
+        patience = _checks.count("n_iter_no_change", self.n_iter_no_change, 1)
+        batch_size = self._batch_rows(BATCH)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         if weights is not None:
             weights = weights * (X.shape[0] / _arrays.namespace(weights).sum(weights))
@@ -175,13 +171,15 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         X, target, weights = data
         go_on = "warm_start" if self.warm_start and hasattr(self, "coef_") else ""
         params = self._start(model, X, target, weights, go_on=go_on)
-        hooks: list[Any] = [_reports.Printed(int(self.verbose))] if self.verbose else []
+        hooks: list[Callback] = [_reports.Printed(int(self.verbose))] if self.verbose else []
         a_solver = isinstance(method, solvers.Solver)
         if self.early_stopping or (not a_solver and tol is not None):
             by = tol * self._fall(model, X, target, weights) if tol else 0.0
             best = bool(self.early_stopping)
-            hooks.append(callbacks.EarlyStopping(patience - 1, by=by, restore_best=best))
-        problem: Any = model
+            hooks.append(EarlyStopping(patience - 1, by=by, restore_best=best))
+        standard: Standardised | None = None
+        losses: Iterable[Loss] = [loss]
+        end: stop.Condition | None = None
         if a_solver:
             columns = Columns.of(X, weights, centred=model.fit_intercept)
             none, guess = self._null(model, X, target, weights)
@@ -189,39 +187,36 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
             bend = 0.0 if is_kinked(loss) else curvature(loss, guess, target, weights)
             if bend > 0 and (weight := l2_weight(model.penalty)):
                 firm, least, most = columns.damped(weight / bend)
-            problem = Standardised.of(model, firm)
+            standard = problem = Standardised.of(model, firm)
             params = problem.scaled(params)
-            options: dict[str, Any] = {"stop": None}
             if tol is not None:
                 # In the unit of the slopes where only the intercept is fitted; and nothing is more
                 # exact than the precision of the slopes without that.
                 margin = 1.0 if is_kinked(loss) else MARGIN
-                centred = model.fit_intercept
-                unit = slopes(loss, guess, target, weights, centred=centred)
+                unit = slopes(loss, guess, target, weights, centred=model.fit_intercept)
                 size = slopes(loss, none, target, weights, centred=False)
                 epsilon = _arrays.EPSILON[_arrays.dtype_name(none)]
-                end = max(margin * tol * unit * least, epsilon * size * most)
-                options = {"stop": stop.GradientNorm(end)}
-        else:
-            options = {"batch_size": min(batch_size, X.shape[0]), "rng": int(seed)}
+                end = stop.GradientNorm(max(margin * tol * unit * least, epsilon * size * most))
 
-        def standing() -> tuple[float, float]:
-            # The objective as it is now, by the loss without rounding.
-            plain = problem.plain(params)
-            value = model.value_and_gradient(plain, X, target, weights)[0]
-            rest = model.beside["weights"]
-            more = 0.0 if rest is None or not rest.valued else rest.value(plain["weights"])
-            return _arrays.to_float(value + more), columns.rounding(plain)
+            def standing() -> tuple[float, float]:
+                # The objective as it is now, by the loss without rounding.
+                plain = problem.plain(params)
+                value = model.value_and_gradient(plain, X, target, weights)[0]
+                rest = model.beside["weights"]
+                more = 0.0 if rest is None or not rest.valued else rest.value(plain["weights"])
+                return _arrays.to_float(value + more), columns.rounding(plain)
 
-        rounded = a_solver and isinstance(self.method, str) and self.method == "auto"
+            if self._automatic:
+                losses = stages(loss, standing, outputs or 1)
         self.__dict__.pop("_optimizer", None)
         self.history_, self.n_iter_ = History(), 0
-        for one in stages(loss, standing, outputs or 1) if rounded else [loss]:
+        for one in losses:
             found = fit(
-                problem.with_loss(PerRow(loss=one)) if a_solver else problem,
+                model if standard is None else standard.with_loss(PerRow(loss=one)),
                 (X, target), method=method, params=params, weights=weights,
-                epochs=limit - self.n_iter_, validation=held, callbacks=hooks,
-                constraint=self._constraint(model), **options,
+                batch_size=None if a_solver else min(batch_size, X.shape[0]),
+                epochs=limit - self.n_iter_, rng=None if a_solver else int(seed), validation=held,
+                constraint=self._constraint(model), stop=end, callbacks=hooks,
             )  # fmt: skip
             params = found.params
             self.n_iter_ += found.epochs
@@ -230,7 +225,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                     self.history_.add(name, value)
             if found.status in (3, 98):
                 break
-        self._take(problem.plain(params) if a_solver else params)
+        self._take(params if standard is None else standard.plain(params))
         _reports.judge(found, self.n_iter_, tol)
 
     def _null(
@@ -253,11 +248,14 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         )  # fmt: skip
         return max(high - low, 0.0)
 
-    def _best(self, pred: Array, target: Array) -> Any:
+    def _best(self, pred: Array, target: Array) -> Array:
         """Return the predictions of the least loss; `None` if that is zero."""
         return None
 
-    def _split(self, data: Any, strata: Array, seed: int) -> tuple[Any, Any]:
+    def _split(
+        self, data: tuple[Array, ...], strata: HostArray | None, seed: int
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        # The rows to be fitted, and those to be held out.
         fraction = self.validation_fraction
         _checks.positive("validation_fraction", fraction, below=1.0)
         kind = ShuffleSplit if strata is None else StratifiedShuffleSplit
@@ -317,7 +315,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                 else:
                     _arrays.write(opt.params[name], p)
         n = X.shape[0]
-        size = n if self.batch_size is None else min(whole("batch_size", self.batch_size), n)
+        size = min(self._batch_rows(n), n)
         arrays = (X, target) if weights is None else (X, target, weights)
         batches = Batches(*arrays, batch_size=size, shuffle=size < n, rng=self._random)
         total: Array = 0.0
@@ -328,10 +326,13 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         self.n_iter_ += 1
         self._take(opt.params)
 
-    def _rule(self) -> Any:
-        if isinstance(self.method, str) and self.method == "auto":
-            adam: Any = rules.Adam  # mypy sees no defaults of its fields
-            return adam(1e-2)
+    def _batch_rows(self, default: int) -> int:
+        given = self.batch_size
+        return default if given is None else _checks.count("batch_size", given, 1)
+
+    def _rule(self) -> Tree:
+        if self._automatic:
+            return rules.Adam(1e-2)
         rule = solvers.get(self.method)
         if isinstance(rule, solvers.Solver):
             msg = f"method: is {rule!r}, but partial_fit takes an update rule"

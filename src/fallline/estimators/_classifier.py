@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -112,9 +112,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
     array(['low', 'low', 'high', 'high'], dtype='<U4')
     """
 
-    loss: Any = "log_loss"
+    loss: str | Loss = "log_loss"
     _: KW_ONLY
-    class_weight: Any = None
+    class_weight: Mapping[object, float] | str | None = None
 
     def fit(self, X: Array, y: Array, sample_weight: Array = None) -> LinearClassifier:
         """Fit to data.
@@ -308,7 +308,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         factors = _arrays.namespace(like).take(factors, codes, axis=0)
         return factors if weights is None else weights * factors
 
-    def _problem(self, loss: Loss, X: Array, codes: Array) -> tuple[Any, Loss, int | None]:
+    def _problem(self, loss: Loss, X: Array, codes: Array) -> tuple[Array, Loss, int | None]:
         # Targets, loss and the number of outputs.
         like = dense_like(X)
         xp = _arrays.namespace(like)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from .. import _arrays
 from .._arrays import is_sparse
-from .._arrays._types import Array, Namespace, Number, Tree
+from .._arrays._types import Array, Namespace, Number
 from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..penalties import L1, L2, ElasticNet, Penalty
@@ -115,8 +114,8 @@ def _deviations(xp: Namespace, X: Array, shares: Array, centre: Array) -> tuple[
 class WeightedL1(L1):
     """L1 with a weight for each element: an array that broadcasts with the coefficients."""
 
-    alpha: Any
-    given: Any = None
+    alpha: Array
+    given: Penalty
 
     def __post_init__(self) -> None:
         """Leave the weights as they are."""
@@ -133,8 +132,8 @@ class WeightedL1(L1):
 class Rescaled(Penalty):
     """A penalty of coefficients in other units, those divided by a scale."""
 
-    given: Any = None
-    scale: float = 1.0
+    given: Penalty
+    scale: float
 
     @property
     def elementwise(self) -> bool:  # type: ignore[override]
@@ -170,7 +169,7 @@ class Standardised:
 
     model: LinearModel
     columns: Columns = field(repr=False)
-    penalty: Tree = None
+    penalty: Penalty | None = None
 
     @staticmethod
     def of(model: LinearModel, columns: Columns) -> Standardised:
@@ -182,7 +181,7 @@ class Standardised:
             ratio = given.l1_ratio if isinstance(given, ElasticNet) else 1.0
             smooth = None if ratio == 1.0 else L2(given.alpha * (1 - ratio))
             scale = columns.scale if model.n_outputs is None else columns.scale[:, None]
-            rest: Any = WeightedL1(given.alpha * ratio / scale, given)
+            rest: Penalty = WeightedL1(given.alpha * ratio / scale, given)
             return Standardised(replace(model, penalty=smooth), columns, rest)
         columns = columns.alike()
         rest = Rescaled(given, _arrays.to_float(columns.scale[0]))
@@ -193,7 +192,7 @@ class Standardised:
         return replace(self, model=replace(self.model, loss=loss))
 
     @property
-    def beside(self) -> Any:
+    def beside(self) -> dict[str, Penalty | None]:
         """The penalty that is no part of `value_and_gradient`, as a tree like the parameters."""
         return {name: self.penalty if name == "weights" else None for name in self.model.beside}
 
@@ -264,7 +263,7 @@ def curvature(loss: Loss, pred: Array, target: Array, weights: Array) -> float:
     return _arrays.to_float(xp.sum(rise * first)) / step / int(pred.shape[0])
 
 
-def l2_weight(penalty: Tree) -> float:
+def l2_weight(penalty: Penalty | None) -> float:
     """Return the weight of a penalty's L2 part."""
     if isinstance(penalty, ElasticNet):
         return float(penalty.alpha * (1 - penalty.l1_ratio))

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils._array_api import get_namespace
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .. import _arrays
 from .._arrays import _checks, _sparse
-from .._arrays._types import Array
+from .._arrays._types import Array, HostArray
 from ..objectives._linear_model import dense_like
 
 
-def data(estimator: Any, X: Array, y: Array, *, reset: bool, numeric: bool) -> tuple[Array, Array]:
+def data(
+    estimator: BaseEstimator, X: Array, y: Array, *, reset: bool, numeric: bool
+) -> tuple[Array, Array]:
     """Return X and y as arrays, X of floating-point numbers; y on the device of X."""
     refuse("y", y)
     y = _numbers(y) if numeric else y
-    X, y = _validated(
-        estimator, X, y=y, accept_sparse="csr", y_numeric=numeric, reset=reset
-    )  # fmt: skip
+    X, y = _validated(estimator, X, y=y, y_numeric=numeric, reset=reset)
     return X, beside(y, dense_like(X))
 
 
-def features(estimator: Any, X: Array) -> Array:
+def features(estimator: BaseEstimator, X: Array) -> Array:
     """Return the X of a prediction as an array of floating-point numbers."""
-    return _validated(estimator, X, accept_sparse="csr", reset=False)
+    return _validated(estimator, X, reset=False)
 
 
-def _validated(estimator: Any, X: Array, **options: Any) -> Array:
+def _validated(estimator: BaseEstimator, X: Array, **options: object) -> Array:
     refuse("X", X)
     _sparse.check("X", X)  # scikit-learn converts it by its indices
     xp, _ = get_namespace(X)
     try:
-        return validate_data(estimator, X, dtype=[xp.float64, xp.float32], **options)
+        kinds = [xp.float64, xp.float32]
+        return validate_data(estimator, X, accept_sparse="csr", dtype=kinds, **options)
     except ValueError as error:
         if "could not convert" not in str(error):
             raise
@@ -90,32 +92,25 @@ def _numbers(y: Array) -> Array:
     if getattr(kind, "kind", "") not in ("O", "U", "S"):
         return y
     try:
-        found = np.asarray(y, dtype=np.float64)
+        return np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
         msg = f"y: is of {kind}, expected numbers: {error}"
         raise ValueError(msg) from error
-    return found
-
-
-def whole(name: str, value: Any) -> int:
-    """Return a positive integer, of Python or NumPy."""
-    return _checks.count(name, value, 1)
 
 
 def beside(x: Array, like: Array) -> Array:
     """Return an array of numbers where `like` is; NumPy's text stays where it is."""
-    if isinstance(x, np.ndarray) and x.dtype.kind not in "biufc":
+    if not _arrays.is_array(x) or (isinstance(x, np.ndarray) and x.dtype.kind not in "biufc"):
         return x
-    if _arrays.is_array(x) and _arrays.namespace(x) is _arrays.namespace(like):
-        if _arrays.device(x) == _arrays.device(like):
-            return x
-        return _arrays.moved(x, like, x.dtype)
-    if not _arrays.is_array(x):
-        return x
-    return _arrays.from_numpy(_arrays.to_numpy(x), like)
+    if _arrays.namespace(x) is not _arrays.namespace(like):
+        return _arrays.from_numpy(_arrays.to_numpy(x), like)
+    here = _arrays.device(x) == _arrays.device(like)
+    return x if here else _arrays.moved(x, like, x.dtype)
 
 
-def class_factors(given: Any, labels: Any, rows: tuple[Array, Array] | None) -> Array:
+def class_factors(
+    given: Mapping[object, float] | str, labels: HostArray, rows: tuple[Array, Array] | None
+) -> HostArray:
     """Return the factor of each class.
 
     Parameters
@@ -132,6 +127,7 @@ def class_factors(given: Any, labels: Any, rows: tuple[Array, Array] | None) -> 
     array, shape (classes,)
         Of NumPy.
     """
+    factors: HostArray
     if rows is not None and isinstance(given, str) and given == "balanced":
         codes, weights = rows
         each = None if weights is None else _arrays.to_numpy(weights)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from .. import losses
 from .._arrays import _checks
@@ -17,7 +17,7 @@ CLEAR = 64  # times what of a prediction is rounding are the narrowest kinks
 EXACT = 1e-8  # of the first objective; what is left below it is as good as an exact fit
 
 
-def found(loss: Any, known: Mapping[str, type[Loss]]) -> Loss:
+def found(loss: str | Loss, known: Mapping[str, type[Loss]]) -> Loss:
     """Return the loss of a name, or a loss as it is, if it is one of those known."""
     if isinstance(loss, str):
         if loss not in known:
@@ -29,7 +29,7 @@ def found(loss: Any, known: Mapping[str, type[Loss]]) -> Loss:
         raise TypeError(msg)
     if loss.reduction != "mean":
         raise ValueError(_checks.mismatch("loss", "reduction", loss.reduction, "mean"))
-    return loss  # type: ignore[no-any-return]
+    return loss
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PerRow(Loss):
     weights, of mean 1 over all rows, are unequal between them.
     """
 
-    loss: Any = None
+    loss: Loss = field(kw_only=True)
 
     averages: ClassVar[bool] = False
 
@@ -70,8 +70,8 @@ class Rounded(Loss):
     127-152, 2005, doi:10.1007/s10107-004-0552-5.
     """
 
-    loss: Any = None
-    width: float = 1.0
+    loss: Loss = field(kw_only=True)
+    width: float = field(kw_only=True)
 
     def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         low, high = _slopes(self.loss)
@@ -96,7 +96,7 @@ def is_kinked(loss: Loss) -> bool:
     return type(loss) in (AbsoluteError, Quantile, Hinge)
 
 
-def _slopes(loss: Any) -> tuple[float, float]:
+def _slopes(loss: Loss) -> tuple[float, float]:
     # On either side of the kink.
     if isinstance(loss, Quantile):
         return -loss.quantile, 1 - loss.quantile
@@ -140,7 +140,7 @@ CLASSIFICATION: dict[str, type[Loss]] = {
 LOGISTIC = {**CLASSIFICATION, "softmax": losses.SoftmaxCrossEntropy}  # as an object only
 
 
-def classification(loss: Any) -> Loss:
+def classification(loss: str | Loss) -> Loss:
     """Return the loss of a classifier; either cross-entropy is for any number of classes."""
     one = found(loss, CLASSIFICATION if isinstance(loss, str) else LOGISTIC)
     return losses.BinaryCrossEntropy() if isinstance(one, losses.SoftmaxCrossEntropy) else one

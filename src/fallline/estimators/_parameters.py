@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
-from .._arrays._types import Method, Tree
+import numpy as np
+
+from .._arrays._types import Method
+from ..losses import Loss
+from ..penalties import Penalty
 
 
 @dataclass(eq=False, repr=False)
 class Parameters:
     """Fields that scikit-learn reads off the signature; `LinearRegressor` describes them."""
 
-    loss: Any
+    loss: str | Loss
     _: KW_ONLY
-    penalty: Tree = "l2"
+    penalty: str | Penalty | None = "l2"
     alpha: float = 3e-3
     l1_ratio: float = 0.5
     fit_intercept: bool = True
@@ -27,5 +30,5 @@ class Parameters:
     validation_fraction: float = 0.1
     n_iter_no_change: int = 5
     warm_start: bool = False
-    random_state: Any = None
+    random_state: int | np.random.RandomState | None = None
     verbose: int = 0

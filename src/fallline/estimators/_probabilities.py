@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import _arrays, losses
 from .._arrays._types import Array
 from ..losses import Loss, ModifiedHuber
 from ._losses import classification
+from ._parameters import Parameters
 
 
 def of(loss: Loss, z: Array) -> Array:
@@ -50,7 +49,7 @@ def _clipped(z: Array) -> Array:
     return xp.where(none, one / z.shape[1], p / xp.where(none, one[:, :1], total))
 
 
-def available(estimator: Any) -> bool:
+def available(estimator: Parameters) -> bool:
     """Tell whether a classifier has probabilities, or raise what scikit-learn expects."""
     one = classification(estimator.loss)
     if isinstance(one, losses.BinaryCrossEntropy | losses.ModifiedHuber):

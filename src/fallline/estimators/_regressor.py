@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_tweedie_score
+from sklearn.utils import Tags
 
 from .. import _arrays, losses
 from .._arrays._types import Array
@@ -115,9 +115,9 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     array([1., 3., 5., 7., 9.])
     """
 
-    loss: Any = "squared_error"
+    loss: str | Loss = "squared_error"
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         """Return what scikit-learn may expect."""
         tags = super().__sklearn_tags__()
         kind = LOSSES.get(self.loss) if isinstance(self.loss, str) else type(self.loss)
@@ -249,7 +249,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
             params["intercept"] = _arrays.cast(mean, target)
         return params
 
-    def _best(self, pred: Array, target: Array) -> Any:
+    def _best(self, pred: Array, target: Array) -> Array:
         if not isinstance(found(self.loss, LOSSES), LOGARITHMIC):
             return None
         xp, least = _arrays.namespace(target), _arrays.full(target, 1e-30, target.dtype)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import callbacks
 from .._arrays._types import RunView
+from ..fitting._fit import FitResult
 
 
 class Printed(callbacks.Callback):
@@ -26,7 +26,7 @@ class Printed(callbacks.Callback):
             print(f"epoch {run.epoch}: {numbers}")
 
 
-def judge(found: Any, made: int, tol: float | None) -> None:
+def judge(found: FitResult, made: int, tol: float | None) -> None:
     """Raise, or warn the caller of `fit`, if a run did not end well.
 
     Parameters
@@ -55,7 +55,7 @@ def judge(found: Any, made: int, tol: float | None) -> None:
     warnings.warn(msg, ConvergenceWarning, stacklevel=4)
 
 
-def _rise(found: Any) -> str:
+def _rise(found: FitResult) -> str:
     """Return in words that a run by a rule took the loss up; empty if it did not.
 
     The mean over the last epoch is compared with the largest loss of a batch in the first, so that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Self
 
 import numpy as np
 import scipy.sparse
@@ -18,7 +18,7 @@ class SparseCoefficients:
 
     coef_: Array
 
-    def sparsify(self) -> Any:
+    def sparsify(self) -> Self:
         """Make `coef_` a sparse matrix, of one row where it had one axis.
 
         For coefficients under an L1 penalty, most of which are zero: `predict` then multiplies by
@@ -42,7 +42,7 @@ class SparseCoefficients:
             self.coef_ = scipy.sparse.csr_matrix(np.atleast_2d(self.coef_))
         return self
 
-    def densify(self) -> Any:
+    def densify(self) -> Self:
         """Make `coef_` a dense array, as it was before `sparsify`.
 
         Returns
