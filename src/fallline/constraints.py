@@ -344,7 +344,7 @@ def _lowered(xp: Namespace, x: Array, radius: float) -> Array:
     # element of x is 0, because a radius is lost beside large numbers. Elements that are smaller by
     # more than the radius become zero; they are capped, since they could add up to infinity.
     x = xp.where(x < -2 * radius, -2 * radius, x)
-    flat = xp.sort(xp.reshape(x, (-1,)), descending=True)
+    flat = xp.flip(xp.sort(xp.reshape(x, (-1,))))
     count = _arrays.arange(flat.shape[0], flat) + 1
     levels = (xp.cumulative_sum(flat) - radius) / xp.astype(count, flat.dtype)
     # Elements above their level are the largest ones; the last of these has the answer.
