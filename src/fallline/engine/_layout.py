@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -59,3 +59,15 @@ def separated(view: Array, operand: Operand) -> list[Array]:
     if operand.single:
         return [view.reshape(())]
     return [view] if operand.parts == 1 else [view[0::2], view[1::2]]
+
+
+def cut(views: Sequence[Array], operands: Sequence[Operand], step: int) -> list[list[Array]]:
+    """Return pieces of flat views, each of so many elements; single numbers are in all."""
+    size = views[0].size // operands[0].parts
+    return [
+        [
+            x if operand.single else x[low * operand.parts : (low + step) * operand.parts]
+            for x, operand in zip(views, operands, strict=True)
+        ]
+        for low in range(0, size, step)
+    ]

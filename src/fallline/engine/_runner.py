@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from .._arrays._types import Array, Number
+from ._threads import Faster
 
 ScalarsByName = Mapping[str, Number]
 Indices = Sequence[int]
@@ -22,12 +23,18 @@ class Runner(ABC):
     ----------
     leaves : sequence of list of arrays
         For each leaf the parameter, the slots, and the arrays that are only read.
+
+    Attributes
+    ----------
+    threads : Faster
+        Whether threads share large leaves, of engines whose threads can.
     """
 
     name: ClassVar[str]
 
     def __init__(self, leaves: Sequence[list[Array]]) -> None:
         self.leaves = leaves
+        self.threads = Faster()
 
     @abstractmethod
     def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -18,13 +18,9 @@ from .._arrays._types import Array
 from . import _layout
 from ._blocked_source import source
 from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
-from ._threads import pool, workers
 from .program import UFUNCS, Program, once
 
-# Elements of a block where several threads work: in smaller blocks they would wait for each other
-# too often, since only one of them at a time runs the interpreter.
-SHARED = 1 << 16
-PARALLEL = 4 * SHARED  # elements from which on several threads work
+PIECE = 1 << 17  # elements of a large leaf that a thread takes at a time
 
 
 class BlockedRunner(Runner):
@@ -51,13 +47,23 @@ class BlockedRunner(Runner):
         with np.errstate(all="ignore"):
             self.numbers[:] = self.program.numbers(scalars)
             begin()
+            large: list[tuple[list[Array], int, int]] = []
             for i, g in zip(which, grads, strict=True):
                 flat, operand = self.flat[i], self.program.arrays[1]
                 view = None if flat is None else _layout.flat(g, flat[0], operand)
                 if flat is None or view is None:
                     self._scattered(self.leaves[i], g)
+                    continue
+                arrays = [*flat[1], *_layout.separated(view, operand), *flat[2]]
+                n = arrays[0].size
+                if n <= self.size:
+                    self._on(arrays, n)
+                elif n < 2 * PIECE:
+                    self._blocks((arrays, 0, n))
                 else:
-                    self._contiguous([*flat[1], *_layout.separated(view, operand), *flat[2]])
+                    large += [(arrays, k, min(k + PIECE, n)) for k in range(0, n, PIECE)]
+            if large:
+                self.threads.run(self._alone, large, len(large))
         return {}
 
     def _flat_parts(self, leaf: list[Array]) -> tuple[str, list[Array], list[Array]] | None:
@@ -68,40 +74,16 @@ class BlockedRunner(Runner):
         first, *rest = map(_layout.separated, views, self.program.bound)
         return order, first, [part for parts in rest for part in parts]
 
-    def _contiguous(self, arrays: list[Array]) -> None:
-        n = arrays[0].size
-        if n <= self.size:
-            self._on(arrays, n)
-        elif n < PARALLEL or workers() == 1:
-            self._blocks(arrays, 0, n, self.size)
-        else:
-            self._shared(arrays, n)
-
-    def _blocks(self, arrays: list[Array], low: int, high: int, size: int) -> None:
-        for start in range(low, high, size):
-            stop = min(start + size, high)
+    def _blocks(self, piece: tuple[list[Array], int, int]) -> None:
+        arrays, low, high = piece
+        for start in range(low, high, self.size):
+            stop = min(start + self.size, high)
             self._on([x[start:stop] if x.ndim else x for x in arrays], stop - start)
 
-    def _shared(self, arrays: list[Array], n: int) -> None:
-        # Each thread takes one piece. All have stopped when this returns, even after an error.
-        count = workers()
-        size = max(
-            self.size, min(SHARED, (3 << 19) // (count * self.dtype.itemsize * sum(self.count)))
-        )
-        ends = [n * k // count for k in range(count + 1)]
-
-        def work(k: int) -> None:
-            with np.errstate(all="ignore"):
-                self._blocks(arrays, ends[k], ends[k + 1], size)
-                self.local.buffers = None
-
-        futures = [pool().submit(work, k) for k in range(1, count)]
-        try:
-            work(0)
-        finally:
-            wait(futures)
-        for future in futures:
-            future.result()
+    def _alone(self, piece: tuple[list[Array], int, int]) -> None:
+        # Threads do not inherit what NumPy is told of errors.
+        with np.errstate(all="ignore"):
+            self._blocks(piece)
 
     def _scattered(self, leaf: list[Array], g: Array) -> None:
         # nditer copies any strides, byte orders and precisions into blocks of its own.
@@ -141,14 +123,24 @@ class BlockedRunner(Runner):
         return numbers + [np.empty(n, bool) for _ in range(truths)]
 
 
-@lru_cache
 def _block_size(bytes_per_element: int) -> int:
+    return max(8192, min(65536, _cache_size() // bytes_per_element))
+
+
+@lru_cache
+def _cache_size() -> int:
+    # Bytes of the second cache, which each core has for itself, as the system tells it.
     try:
-        cache = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
     except (AttributeError, OSError, ValueError):
-        cache = 0
-    fitting = (cache if cache > 0 else 2**19) // 2 // bytes_per_element
-    return max(4096, min(32768, fitting))
+        size = 0
+    if size <= 0:
+        try:
+            text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
+            size = int(text.removesuffix("K")) << 10
+        except (OSError, ValueError):
+            size = 0
+    return min(size, 1 << 20) if size > 0 else 1 << 20
 
 
 @once

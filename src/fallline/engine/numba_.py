@@ -1,8 +1,9 @@
 """The Numba engine: a program as one compiled loop over NumPy arrays.
 
-A step runs on the calling thread. Several threads would make a large step by itself faster. In a
-training loop, however, they would wait for cores on which the threads of the previous matrix
-products still spin, for many times the duration of the step.
+The loop runs on the calling thread. In a large step threads of our own may help, each with a piece
+of the arrays, where that is faster: in a training loop they may have to wait for cores on which the
+threads of the matrix products still spin. Numba's own threads are not used: they would spin too,
+for many times the duration of the step.
 
 The text of a kernel depends on nothing but the program; what Numba makes of it is kept in the
 user's private cache folder.
@@ -26,6 +27,7 @@ from .program import Program, once
 DTYPES = ("float32", "float64", "complex64", "complex128")
 SMALL = 1 << 14  # elements, up to which fresh gradients are gathered
 GATHERED = 3 << 19  # bytes of the buffer for that
+PIECE = 1 << 18  # elements of a large leaf that a thread takes at a time
 
 
 def installed() -> bool:
@@ -57,6 +59,7 @@ class NumbaRunner(Runner):
         if len(small) > 3:
             self._table = _Table(program, self.flat, small, self.numbers)
         self._one = kernel(program, "one")
+        self._pieces: dict[int, list[list[Array]]] = {}
 
     def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
@@ -68,6 +71,7 @@ class NumbaRunner(Runner):
             if len(done) == len(which):
                 return {}
         rest = []
+        large: list[tuple[Array, ...]] = []
         for i, g in zip(which, grads, strict=True):
             if i in done:
                 continue
@@ -75,14 +79,32 @@ class NumbaRunner(Runner):
             flat_g = None if flat is None else _layout.flat(g, flat[0], self.program.arrays[1])
             if flat is None or flat_g is None:
                 rest.append((i, g))
-            else:
+            elif g.size < 2 * PIECE:
                 p, *others = flat[1]
                 self._one(p, flat_g, *others, self.numbers)
+            else:
+                large += self._cut(i, flat_g)
+        if large:
+            self.threads.run(self._work, large, len(large))
         if rest:
             if self._blocked is None:
                 self._blocked = BlockedRunner(self.program, self.leaves)
             self._blocked.run(scalars, [i for i, _ in rest], [g for _, g in rest], _nothing)
         return {}
+
+    def _cut(self, i: int, g: Array) -> list[tuple[Array, ...]]:
+        # The pieces of a leaf, of which all but the gradient are the same in each step.
+        if i not in self._pieces:
+            _, views = self.flat[i]
+            self._pieces[i] = _layout.cut(views, self.program.bound, PIECE)
+        pieces = _layout.cut([g], self.program.arrays[1:2], PIECE)
+        return [
+            (p, part, *others)
+            for (p, *others), (part,) in zip(self._pieces[i], pieces, strict=True)
+        ]
+
+    def _work(self, piece: tuple[Array, ...]) -> None:
+        self._one(*piece, self.numbers)
 
 
 def _nothing() -> None:

@@ -52,6 +52,13 @@ class Group:
             self._runner = engine.make(self.engine, self.plan, self.program, arrays)
         return self._runner
 
+    @property
+    def ran(self) -> str:
+        """Name of the engine, and how many threads share large steps if they do."""
+        if self._runner is None or not self._runner.threads.shared:
+            return self.engine
+        return f"{self.engine} on {self._runner.threads.most} threads"
+
     def _held(self, leaf: Leaf) -> list[Array]:
         # The arrays that the runner writes: the leaf's own, or copies of them.
         if self.apart and not leaf.immutable:

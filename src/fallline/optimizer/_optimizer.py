@@ -199,9 +199,10 @@ class Optimizer(Changes):
         """Return a summary of what is bound."""
         leaves = [leaf for leaf in self._bound.leaves if leaf.p is not None]
         rules, count = {repr(leaf.rule) for leaf in leaves}, len(leaves)
+        engines = ", ".join(sorted({group.ran for group in self._bound.groups})) or "eager"
         return (
             f"<Optimizer of {count} {'array' if count == 1 else 'arrays'}, "
-            f"{', '.join(sorted(rules))}, step {self.step_count}, {self.engine}>"
+            f"{', '.join(sorted(rules))}, step {self.step_count}, {engines}>"
         )
 
     # -- stepping -----------------------------------------------------------------------------
