@@ -62,10 +62,8 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
 
     def _same_place(self, X: Array, method: str) -> None:
         like, coef = dense_like(X), dense_like(self.coef_)
-        if (
-            _arrays.namespace(like) is _arrays.namespace(coef)
-            and _arrays.device(like) == _arrays.device(coef)
-        ):  # fmt: skip
+        known = _arrays.namespace(like) is _arrays.namespace(coef)
+        if known and _arrays.device(like) == _arrays.device(coef):
             return
         places = [f"{_arrays.library(x)} on {_arrays.device(x)}" for x in (coef, like)]
         msg = (
@@ -162,7 +160,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         tol = None if self.tol is None else _checks.number("tol", self.tol, 0.0, math.inf)
         patience = _checks.count("n_iter_no_change", self.n_iter_no_change, 1)
         batch_size = self._batch_rows(BATCH)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        seed = self._seed()
         if weights is not None:
             weights = weights * (X.shape[0] / _arrays.namespace(weights).sum(weights))
         data, held = (X, target, weights), None
@@ -215,7 +213,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                 model if standard is None else standard.with_loss(PerRow(loss=one)),
                 (X, target), method=method, params=params, weights=weights,
                 batch_size=None if a_solver else min(batch_size, X.shape[0]),
-                epochs=limit - self.n_iter_, rng=None if a_solver else int(seed), validation=held,
+                epochs=limit - self.n_iter_, rng=None if a_solver else seed, validation=held,
                 constraint=self._constraint(model), stop=end, callbacks=hooks,
             )  # fmt: skip
             params = found.params
@@ -301,9 +299,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         opt = self.__dict__.get("_optimizer")
         if opt is None:
             opt = Optimizer(params, rule, **options)
-            self._random = np.random.default_rng(
-                int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-            )
+            self._random = np.random.default_rng(self._seed())
             if not go_on or not hasattr(self, "history_"):  # coefficients may have been assigned
                 self.history_, self.n_iter_ = History(), 0
         elif bound != self._bound:
@@ -325,6 +321,9 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         self.history_.add("loss", total)
         self.n_iter_ += 1
         self._take(opt.params)
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _batch_rows(self, default: int) -> int:
         given = self.batch_size

@@ -34,10 +34,8 @@ class Columns:
     def of(X: Array, weights: Array, *, centred: bool) -> Columns:
         """Return those of data."""
         like = dense_like(X)
-        xp, n = _arrays.namespace(like), int(X.shape[0])
+        xp, shares = _arrays.namespace(like), _shares(weights, like, int(X.shape[0]))
         epsilon = _arrays.EPSILON[_arrays.dtype_name(like)]
-        shares = weights if weights is not None else _arrays.full(like, 1.0, like.dtype, (n,))
-        shares = shares / xp.sum(shares)
         with _arrays.guard(like)():
             centre = X.T @ shares
             centre = centre if centred else xp.zeros_like(centre)
@@ -88,6 +86,12 @@ class Columns:
         xp = _arrays.namespace(self.scale)
         one = xp.sqrt(xp.mean(self.scale * self.scale))
         return replace(self, scale=one * xp.ones_like(self.scale))
+
+
+def _shares(weights: Array, like: Array, n: int) -> Array:
+    # Of each row in the whole.
+    weights = weights if weights is not None else _arrays.full(like, 1.0, like.dtype, (n,))
+    return weights / _arrays.namespace(weights).sum(weights)
 
 
 def _deviations(xp: Namespace, X: Array, shares: Array, centre: Array) -> tuple[Array, Array]:
@@ -236,9 +240,7 @@ def slopes(loss: Loss, pred: Array, target: Array, weights: Array, *, centred: b
     slope = replace(loss, reduction="none").gradient(pred, target)
     xp = _arrays.namespace(slope)
     slope = slope if slope.ndim == 2 else slope[:, None]
-    n = int(slope.shape[0])
-    shares = weights if weights is not None else _arrays.full(slope, 1.0, slope.dtype, (n,))
-    shares = shares / xp.sum(shares)
+    shares = _shares(weights, slope, int(slope.shape[0]))
     peak = _arrays.to_float(xp.max(xp.abs(slope)))
     if not 0 < peak < math.inf:
         return 0.0

@@ -75,8 +75,7 @@ class CompiledEpoch:
             "the rules do not run in Numba, or they measure whole leaves",
         )
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
-        self.inner = inner
-        self.objective = objective
+        self.inner, self.objective = inner, objective
         self.given = given(batches)
         self.X, self.others = data(model, batches)
         self.dtype = self.others[0].dtype

@@ -51,7 +51,7 @@ def data(model: LinearModel, batches: Batches) -> tuple[Source | HostArray, list
     found = _source(X) if is_sparse(X) else X
     numbers = found.numbers if isinstance(found, Source) else found
     kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
-    need(kind and numbers.size > 0 < X.shape[1], "only arrays of NumPy are recorded")
+    need(kind and min(numbers.size, X.shape[1]) > 0, "only arrays of NumPy are recorded")
     others = []
     for x in (y, *weights):
         column = type(x) is np.ndarray and x.ndim == 1 and x.dtype.kind in "biuf"

@@ -96,10 +96,7 @@ class EpochRun(JudgedRun):
         self._refused: tuple[object, str] = (None, "")  # what could not be compiled, and why
         self._running_compiled, self._offset = False, 0
         self._memory: dict[str, Json] = {}
-        self._judge = None
-        if job.stop is not None:
-            epsilon = self._epsilon
-            self._judge = job.stop._judge(lambda: epsilon, self._memory)
+        self._judge = None if job.stop is None else job.stop.watch(self._epsilon, self._memory)
 
     # -- for callbacks ------------------------------------------------------------------------
 
@@ -126,10 +123,7 @@ class EpochRun(JudgedRun):
     def train(self, epochs: int | None, resume: FilePath | None) -> None:
         """Go through the batches, epoch by epoch."""
         self.epochs = epochs = 10 if epochs is None else _checks.count("epochs", epochs)
-        states: Sequence[tuple[Callback, Json]] = ()
-        if resume is not None:
-            states = _resuming.resume(self, resume)
-        self.begin(states)
+        self.begin([] if resume is None else _resuming.resume(self, resume))
         if self._ends and resume is not None:
             return self._end_as_told()
         if self.epoch >= epochs and "loss" not in self.history:
@@ -158,9 +152,8 @@ class EpochRun(JudgedRun):
             message = f"the loss is {value} in epoch {self.epoch}"
             self._ends.insert(0, End(message, 3, False))
         elif self._judge is not None:
-            seen = _SeenEpoch(value, self.epoch, self.step)
-            found = (v for holds, v in self._judge(seen) if holds)
-            if (verdict := next(found, None)) is not None:
+            verdict = self._judge(_SeenEpoch(value, self.epoch, self.step))
+            if verdict is not None:
                 by = told(self._condition)
                 self._ends.insert(0, End(verdict.message, verdict.status, verdict.success, by))
         if not broken:
