@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -114,7 +115,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
 
     loss: str | Loss = "log_loss"
     _: KW_ONLY
-    class_weight: Mapping[object, float] | str | None = None
+    class_weight: Mapping[Any, float] | str | None = None
 
     def fit(self, X: Array, y: Array, sample_weight: Array = None) -> LinearClassifier:
         """Fit to data.

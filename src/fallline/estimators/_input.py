@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -109,7 +110,7 @@ def beside(x: Array, like: Array) -> Array:
 
 
 def class_factors(
-    given: Mapping[object, float] | str, labels: HostArray, rows: tuple[Array, Array] | None
+    given: Mapping[Any, float] | str, labels: HostArray, rows: tuple[Array, Array] | None
 ) -> HostArray:
     """Return the factor of each class.
 
