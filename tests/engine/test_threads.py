@@ -70,7 +70,7 @@ def test_an_optimizer_tells_how_many_threads_share_its_steps(monkeypatch):
     opt = trajectory("blocked", "float32", True, monkeypatch)
     assert repr(opt).endswith(", step 3, blocked>")
     (group,) = opt._bound.groups
-    group.runner.threads.shared = True
+    group.runner.sharing.shared = True
     assert repr(opt).endswith(", step 3, blocked on 3 threads>")
     assert opt.engine == "blocked"
 

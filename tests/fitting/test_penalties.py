@@ -146,6 +146,17 @@ def test_a_constraint_of_the_whole_takes_the_gradient():
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_complex_weights_may_be_frozen_beside_a_penalty():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 3)) + 1j * rng.standard_normal((30, 3))
+    y = X @ np.ones(3) + 2
+    model = fl.LinearModel(LOSS, fl.L2(0.1))
+    rule = {"weights": None, "intercept": fl.SGD(0.1)}
+    found = fl.fit(model, (X, y), method=rule, epochs=200)
+    assert not found.params["weights"].any()
+    np.testing.assert_allclose(found.params["intercept"], y.mean(), rtol=1e-12)
+
+
 def test_every_rule_is_thought_of():
     # A rule in neither list takes the gradient, which is right but diverges for large penalties.
     others = "Adafactor Adan LAMB LARS Lion Lookahead Muon Rprop ScheduleFreeAdamW ScheduleFreeSGD"

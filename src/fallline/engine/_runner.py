@@ -26,7 +26,7 @@ class Runner(ABC):
 
     Attributes
     ----------
-    threads : Faster
+    sharing : Faster
         Whether threads share large leaves, of engines whose threads can.
     """
 
@@ -34,7 +34,7 @@ class Runner(ABC):
 
     def __init__(self, leaves: Sequence[list[Array]]) -> None:
         self.leaves = leaves
-        self.threads = Faster()
+        self.sharing = Faster()
 
     @abstractmethod
     def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:

@@ -54,7 +54,7 @@ def workers() -> int:
     allowed = _allowed()
     numba = sys.modules.get("numba.np.ufunc.parallel")
     if getattr(numba, "_is_initialized", False):  # else nobody has set anything
-        return min(allowed, numba.get_num_threads())  # type: ignore[union-attr]
+        return min(allowed, numba.get_num_threads())  # type: ignore[union-attr, no-any-return]
     return allowed
 
 

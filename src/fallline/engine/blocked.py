@@ -63,7 +63,7 @@ class BlockedRunner(Runner):
                 else:
                     large += [(arrays, k, min(k + PIECE, n)) for k in range(0, n, PIECE)]
             if large:
-                self.threads.run(self._alone, large, len(large))
+                self.sharing.run(self._alone, large, len(large))
         return {}
 
     def _flat_parts(self, leaf: list[Array]) -> tuple[str, list[Array], list[Array]] | None:

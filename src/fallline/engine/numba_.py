@@ -83,19 +83,18 @@ class NumbaRunner(Runner):
                 p, *others = flat[1]
                 self._one(p, flat_g, *others, self.numbers)
             else:
-                large += self._cut(i, flat_g)
+                large += self._cut(i, flat[1], flat_g)
         if large:
-            self.threads.run(self._work, large, len(large))
+            self.sharing.run(self._work, large, len(large))
         if rest:
             if self._blocked is None:
                 self._blocked = BlockedRunner(self.program, self.leaves)
             self._blocked.run(scalars, [i for i, _ in rest], [g for _, g in rest], _nothing)
         return {}
 
-    def _cut(self, i: int, g: Array) -> list[tuple[Array, ...]]:
+    def _cut(self, i: int, views: list[Array], g: Array) -> list[tuple[Array, ...]]:
         # The pieces of a leaf, of which all but the gradient are the same in each step.
         if i not in self._pieces:
-            _, views = self.flat[i]
             self._pieces[i] = _layout.cut(views, self.program.bound, PIECE)
         pieces = _layout.cut([g], self.program.arrays[1:2], PIECE)
         return [

@@ -193,8 +193,8 @@ def aside(
         # than that of both together, where step lengths differ.
         bound = structure.broadcast(constraint, "constraint")[place]
         whole = bound is not None and not getattr(bound, "elementwise", False)
-        parts = _arrays.is_complex(params["weights"]) and rule._by_components
-        if _proportional(rule) and not parts and not whole:
+        is_complex = _arrays.is_complex(params["weights"])
+        if _proportional(rule) and not (is_complex and rule._by_components) and not whole:
             given[place] = own
             return True, structure.unflatten(given)
     return False, penalty

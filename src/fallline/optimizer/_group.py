@@ -55,9 +55,9 @@ class Group:
     @property
     def ran(self) -> str:
         """Name of the engine, and how many threads share large steps if they do."""
-        if self._runner is None or not self._runner.threads.shared:
+        if self._runner is None or not self._runner.sharing.shared:
             return self.engine
-        return f"{self.engine} on {self._runner.threads.most} threads"
+        return f"{self.engine} on {self._runner.sharing.most} threads"
 
     def _held(self, leaf: Leaf) -> list[Array]:
         # The arrays that the runner writes: the leaf's own, or copies of them.
