@@ -9,6 +9,7 @@ from .. import stop as conditions
 from .._arrays import _checks
 from .._arrays._results import Result
 from .._arrays._types import FilePath, Fun, Method, Number, Tree
+from ..callbacks import Checkpoint
 from ..stop import Verdict
 from . import _methods, _resume
 from ._bounds import box
@@ -174,9 +175,10 @@ def minimize(
     With ``batched=True`` every evaluation covers all problems, and each problem has its own
     iteration. Finished problems are still passed to `fun`, but their part of `x` no longer changes.
     ``fun, nit, success, status`` and the numbers of records are arrays with an entry for each
-    problem. The history has an entry, and `callback` is called, for each evaluation; a problem in a
-    line search is reported at its last accepted point. `penalty` may be an ``L2``; update rules
-    also support a `constraint` that is elementwise.
+    problem. The history has an entry, and callbacks are called, for each evaluation; a problem in a
+    line search is reported at its last accepted point. For `callbacks` and `progress` the loss is
+    the mean of the values; there are no files to resume from. `penalty` may be an ``L2``; update
+    rules also support a `constraint` that is elementwise.
 
     Examples
     --------
@@ -198,8 +200,8 @@ def minimize(
         if type(method) is LBFGS:
             method = LBFGSB(history=method.history)
     found = hooks(callbacks, progress)
-    if batched and (found or resume is not None):
-        msg = "batched: callbacks, progress and resume are not supported for many problems"
+    if batched and (resume is not None or any(isinstance(x, Checkpoint) for x in found)):
+        msg = "batched: there are no files of runs of many problems, for Checkpoint and resume"
         raise ValueError(msg)
     if batched and fun is None:
         msg = "fun: is None, expected a function; many problems are compared by their values"
@@ -224,7 +226,7 @@ def minimize(
         return MinimizeResult(
             finish(
                 run, stop=stop, max_iterations=max_iterations, every=every, callback=callback,
-                keep=keep,
+                keep=keep, method=method, hooks=found,
             )
         )  # fmt: skip
     view = View(run, method, None if most is None else max_iterations)

@@ -69,11 +69,9 @@ class Monitor:
         verdict = self._judged(record)
         if first:
             return verdict
-        if self._callback is not None and _said(self._callback, record):
+        if self._callback is not None and said(self._callback, record):
             verdict = verdict or Verdict("the callback stopped the run", False, 99)
-        for hook in self.hooks:
-            if is_true(_said(hook.on_epoch, self.view)):
-                self.view.stop("a callback stopped the run", status=99)
+        told(self.hooks, self.view)
         self.view.write()
         return verdict or self.view.verdict
 
@@ -102,11 +100,19 @@ class Monitor:
         return Verdict(INTERRUPTED, False, 98)
 
 
-def _said(callback: Fun, seen: Any) -> Any:
+def said(callback: Fun, seen: object) -> Any:
+    """Return what a callback returns, and true if it raises StopIteration."""
     try:
         return callback(seen)
     except StopIteration:
         return True
+
+
+def told(hooks: Sequence[callbacks.Callback], view: View) -> None:
+    """Tell callbacks of an iteration; each may end the run."""
+    for hook in hooks:
+        if is_true(said(hook.on_epoch, view)):
+            view.stop("a callback stopped the run", status=99)
 
 
 class _Newest(dict[str, float]):
@@ -117,6 +123,13 @@ class _Newest(dict[str, float]):
 
     def add(self, name: str, value: float) -> None:
         self[name] = value
+
+
+Numbers = Callable[[Record], tuple[int, float, float]]  # which epoch it is, loss, gradient's norm
+
+
+def _of_one(record: Record) -> tuple[int, float, float]:
+    return record.iteration, record.value, record.gradient_norm
 
 
 class View:
@@ -140,8 +153,10 @@ class View:
 
     monitor: Monitor
 
-    def __init__(self, run: RunView, method: Method, epochs: int | None) -> None:
-        self._run, self._method, self.epochs = run, method, epochs
+    def __init__(
+        self, run: RunView, method: Method, epochs: int | None, numbers: Numbers = _of_one
+    ) -> None:
+        self._run, self._method, self.epochs, self._numbers = run, method, epochs, numbers
         self.optimizer = run.optimizer
         self.verdict: Verdict | None = None
         self.history = _Newest()
@@ -149,9 +164,9 @@ class View:
 
     def move(self, record: Record) -> None:
         """Show another record."""
-        self._record = record
-        self.epoch, self.step, self.loss = record.iteration, record.evaluations, record.value
-        self.history.update(loss=record.value, gradient_norm=record.gradient_norm)
+        self._record, self.step = record, record.evaluations
+        self.epoch, self.loss, norm = self._numbers(record)
+        self.history.update(loss=self.loss, gradient_norm=norm)
 
     @property
     def params(self) -> Tree:

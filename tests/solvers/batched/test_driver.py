@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fallline as fl
-from fallline import stop
+from fallline import callbacks, solvers, stop
 from tests.solvers.batched.methods import ALL, SOLVERS, agree, bowls, name, plain, singles
 
 
@@ -151,6 +151,106 @@ def test_a_callback_sees_arrays_and_stops(method, how):
     assert (found.nfev, set(found.status)) == (5, {99})
     assert np.all(found.fun == seen[-1].value)
     assert "6: the callback stopped the run" in found.message
+
+
+@pytest.mark.parametrize("method", [fl.LBFGS(), fl.SteepestDescent(), fl.Adam(0.1)], ids=name)
+def test_callbacks_see_the_means(method, caplog):
+    _, batch, x0 = bowls()
+    seen = []
+
+    class Watching(callbacks.Callback):
+        def on_start(self, run):
+            seen.append(("start", run.epoch, run.step, run.loss))
+
+        def on_epoch(self, run):
+            values, gradients = batch(run.params)
+            assert run.loss == run.history.last("loss") == pytest.approx(np.mean(values))
+            norm = np.max(np.abs(gradients))
+            assert run.history.last("gradient_norm") == pytest.approx(norm)
+            assert (run.optimizer is None) == isinstance(method, solvers.Solver)
+            seen.append(("epoch", run.epoch, run.step, run.loss))
+
+        def on_end(self, run):
+            seen.append(("end", run.epoch, run.step, run.loss))
+
+    options = {"method": method, "max_iterations": 5}
+    with caplog.at_level("INFO"):
+        found = fl.minimize(
+            batch, x0, batched=True, callbacks=[Watching(), callbacks.Log()], **options
+        )
+    n, first = found.nfev, np.mean(batch(x0)[0])
+    kinds = ["start", *["epoch"] * (n - 1), "end"]
+    assert [kind for kind, *_ in seen] == kinds
+    assert [(epoch, step) for _, epoch, step, _ in seen[:-1]] == [(k, k + 1) for k in range(n)]
+    assert seen[0][3] == pytest.approx(first)
+    assert seen[-1][3] == pytest.approx(np.mean(found.fun))
+    assert len(caplog.records) == n - 1
+    plain = fl.minimize(batch, x0, batched=True, check_every=1, **options)
+    np.testing.assert_array_equal(found.x, plain.x)
+
+
+@pytest.mark.parametrize("how", ["true", "stop", "raise", "interrupt"])
+def test_callbacks_end_a_batch(how):
+    _, batch, x0 = bowls()
+    ended = []
+
+    class Ending(callbacks.Callback):
+        def on_epoch(self, run):
+            if run.epoch < 3:
+                return None
+            if how == "stop":
+                run.stop("enough", status=1)
+            if how == "raise":
+                raise StopIteration
+            if how == "interrupt":
+                raise KeyboardInterrupt
+            return how == "true"
+
+        def on_end(self, run):
+            ended.append(run.epoch)
+
+    found = fl.minimize(batch, x0, batched=True, callbacks=[Ending()])
+    status, text = {
+        "stop": (1, "enough"), "interrupt": (98, "interrupted; this is the best point so far"),
+    }.get(how, (99, "a callback stopped the run"))  # fmt: skip
+    assert (found.nfev, set(found.status), set(found.success)) == (4, {status}, {False})
+    assert found.message == f"0 of 6 converged; 6: {text}"
+    assert ended == [3]
+
+
+def test_a_bar_counts_the_evaluations_of_a_batch(monkeypatch):
+    bars = []
+
+    class Bar:
+        def __init__(self, total, initial, **_):
+            self.total, self.n, self.closed = total, initial, False
+            bars.append(self)
+
+        def set_postfix(self, numbers, refresh):
+            self.numbers = numbers
+
+        def update(self, by):
+            self.n += by
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(pytest.importorskip("tqdm"), "tqdm", Bar)
+    _, batch, x0 = bowls()
+    found = fl.minimize(batch, x0, batched=True, progress=True)
+    (bar,) = bars
+    assert (bar.total, bar.n, bar.closed) == (None, found.nfev - 1, True)
+    assert float(bar.numbers["loss"]) == pytest.approx(np.mean(found.fun), rel=1e-3)
+
+
+def test_there_are_no_files_of_a_batch(tmp_path):
+    _, batch, x0 = bowls()
+    for more in (
+        {"resume": tmp_path / "run.npz"},
+        {"callbacks": [callbacks.Checkpoint(tmp_path / "run.npz")]},
+    ):
+        with pytest.raises(ValueError, match=r"batched: there are no files of runs"):
+            fl.minimize(batch, x0, batched=True, **more)
 
 
 def test_history_is_of_arrays():

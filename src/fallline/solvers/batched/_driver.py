@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ... import _arrays
+from ... import _arrays, callbacks
 from ..._arrays._types import Array, Fun, Method, Tree
 from ...penalties import L2
 from ...stop import Condition, NonFinite, Verdict
 from .._base import INTERRUPTED, Solver
 from .._lbfgs import LBFGS
+from .._monitor import Keep, View, said, told
 from .._objective import Objective
 from .._record import Record
 from .._search import no_step
@@ -65,7 +66,9 @@ def finish(
     max_iterations: int,
     every: int,
     callback: Callable[[Record], object] | None,
-    keep: dict[str, Callable[[Record], object]],
+    keep: Keep,
+    method: Method,
+    hooks: Sequence[callbacks.Callback],
 ) -> dict[str, Any]:
     """Advance a batch until every problem has ended.
 
@@ -79,6 +82,10 @@ def finish(
         Evaluations between two looks.
     keep : dict of callables
         What of a record the history keeps, by name.
+    method : LBFGS, SteepestDescent, Rule or tree of rules
+        The method.
+    hooks : sequence of Callback
+        Callbacks that are told of each look.
 
     Returns
     -------
@@ -86,16 +93,32 @@ def finish(
         The entries of a `MinimizeResult`.
     """
     run.limit = max_iterations
-    monitor = BatchMonitor(run, stop, max_iterations, callback, keep)
+    view = View(run, method, None, _of_all)
+    monitor = BatchMonitor(run, stop, max_iterations, callback, keep, hooks, view)
     try:
-        while monitor():
+        going = monitor()
+        for hook in hooks:
+            hook.on_start(view)
+        while going:
             run.advance()
             while run.ticks % every and run.ticks != max_iterations:
                 run.advance()
+            going = monitor()
     except KeyboardInterrupt:
         if not monitor.interrupted():
             raise
+    finally:
+        if monitor.begun:
+            for hook in hooks:
+                hook.on_end(view)
     return monitor.result()
+
+
+def _of_all(record: Record) -> tuple[int, float, float]:
+    # What callbacks see of a batch: evaluations after the first, since each problem has its own
+    # iteration, the mean of the values, and the largest norm. It synchronises with the device.
+    values, norms = (_arrays.to_numpy(x) for x in (record.value, record.gradient_norm))
+    return record.evaluations - 1, float(np.mean(values)), float(np.max(norms))
 
 
 class BatchMonitor:
@@ -111,9 +134,12 @@ class BatchMonitor:
         stop: Condition | None,
         max_iterations: int,
         callback: Callable[[Record], object] | None,
-        keep: dict[str, Callable[[Record], object]],
+        keep: Keep,
+        hooks: Sequence[callbacks.Callback],
+        view: View,
     ) -> None:
         self._run, self._most, self._callback, self._keep = run, max_iterations, callback, keep
+        self._hooks, self._view = hooks, view
         epsilon = run.space.epsilon
         self._finite = NonFinite().judge(epsilon)
         self._judge = None if stop is None else stop.judge(epsilon)
@@ -133,13 +159,14 @@ class BatchMonitor:
             self._history[name].append(value(record))
         with _arrays.guard(run.space.like)():
             best, broken = self._judged(record)
-        if self._callback is not None and not first:
-            try:
-                over = bool(self._callback(record))
-            except StopIteration:
-                over = True
-            if over:
-                self._mark(True, Verdict("the callback stopped the run", False, 99))
+        if self._hooks:
+            self._view.move(record)
+        if self._callback is not None and not first and said(self._callback, record):
+            self._mark(True, Verdict("the callback stopped the run", False, 99))
+        if not first:
+            told(self._hooks, self._view)
+        if self._view.verdict is not None:
+            self._mark(True, self._view.verdict)
         limit = Verdict(f"{self._most} iterations were made", False, 1)
         self._mark(record.iteration >= self._most, limit)
         codes = self._read = _arrays.to_numpy(self._codes)
@@ -167,6 +194,11 @@ class BatchMonitor:
         self._mark(run.stuck & run.at_precision(), Verdict(no_step(True)))
         self._mark(run.stuck, Verdict(no_step(False), False, 2))
         return best, broken
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first record was judged."""
+        return self._read is not None
 
     def interrupted(self) -> bool:
         """End what has not ended, each problem at its best point; tell whether there are any."""

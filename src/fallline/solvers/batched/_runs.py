@@ -34,6 +34,7 @@ class BatchedRun(ABC):
 
     default_stop: ClassVar[Condition | None] = Run.default_stop
     _default_iterations: ClassVar[int] = Run._default_iterations
+    optimizer = None  # of runs of rules
 
     def __init__(
         self, solver: Any, objective: Objective, x0: Tree, constraint: Tree = None
