@@ -54,7 +54,15 @@ from .rules import (
     SignSGD,
     Yogi,
 )
-from .solvers import LBFGS, LBFGSB, OWLQN, ConjugateGradient, ProximalGradient, SteepestDescent
+from .solvers import (
+    LBFGS,
+    LBFGSB,
+    OWLQN,
+    ConjugateGradient,
+    Newton,
+    ProximalGradient,
+    SteepestDescent,
+)
 from .solvers._minimize import MinimizeResult, minimize
 from .solvers._scipy import scipy_method
 
@@ -100,6 +108,7 @@ __all__ = [
     "Modulus",
     "Muon",
     "NAdam",
+    "Newton",
     "NonNegative",
     "Optimizer",
     "ProximalGradient",

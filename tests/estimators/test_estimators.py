@@ -109,7 +109,7 @@ def test_no_convergence_is_a_warning():
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 def test_a_warm_start_goes_on_from_the_last_fit(loss):
     X, y = data_for(loss)
-    model = linear_estimator(loss, alpha=0.1, warm_start=True, tol=1e-6).fit(X, y)
+    model = linear_estimator(loss, alpha=0.1, warm_start=True, tol=1e-6, method="lbfgs").fit(X, y)
     first, coef = model.n_iter_, model.coef_
     model.fit(X, y)
     assert model.n_iter_ <= 2 < first

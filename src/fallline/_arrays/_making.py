@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 
 import array_api_compat as compat
 import numpy as np
@@ -25,6 +26,9 @@ from ._facts import (
     on_host,
 )
 from ._types import Array, Device, Dtype, HostArray
+
+_NOTHING = contextlib.nullcontext()
+_QUIET = partial(np.errstate, all="ignore")
 
 
 def unscalar(x: Array) -> Array:
@@ -70,7 +74,7 @@ def placed(x: Array) -> dict[str, Device]:
     when one of them is bound to a device. So nothing is bound if `x` itself is not.
     """
     free = is_traced(x) or (is_immutable(x) and not x.committed)
-    return {} if free else {"device": compat.device(x)}
+    return {} if free else {"device": device(x)}
 
 
 def cast(x: Array, like: Array) -> Array:
@@ -194,14 +198,12 @@ def with_row(matrix: Array, i: int, row: Array) -> Array:
     return matrix
 
 
-@contextlib.contextmanager
-def on_device(x: Array) -> Iterator[None]:
+def on_device(x: Array) -> contextlib.AbstractContextManager[object]:
     """Make the device of `x` the current one of its library, where there is such a thing."""
-    if compat.is_cupy_array(x):
-        with x.device:
-            yield
-    else:
-        yield
+    current: contextlib.AbstractContextManager[object] = _NOTHING
+    if not isinstance(x, np.ndarray) and compat.is_cupy_array(x):
+        current = x.device
+    return current
 
 
 def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[object]]:
@@ -209,6 +211,8 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[object]]:
 
     No gradient tape (torch), no floating-point warnings (NumPy), the right device (CuPy).
     """
+    if on_host(x):
+        return _QUIET
     if compat.is_torch_array(x):
         import torch
 
@@ -216,9 +220,7 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[object]]:
         return no_grad
     if compat.is_cupy_array(x):
         return lambda: on_device(x)
-    if on_host(x) or library(x) == "array_api_strict":
-        return lambda: np.errstate(all="ignore")
-    return contextlib.nullcontext
+    return _QUIET if library(x) == "array_api_strict" else contextlib.nullcontext
 
 
 def to_float(x: Array) -> float:

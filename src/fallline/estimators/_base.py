@@ -14,17 +14,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _arrays, constraints, rules, solvers, stop
 from .._arrays import _checks, is_sparse
-from .._arrays._types import Array, HostArray, Method, Tree
+from .._arrays._types import Array, HostArray, Tree
 from ..callbacks import Callback, EarlyStopping
 from ..data import Batches
 from ..fitting._epochs import steps
-from ..fitting._fit import fit, method_of
+from ..fitting._fit import fit
 from ..fitting._history import History
 from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..optimizer import Optimizer
 from ..penalties import L1, L2, ElasticNet
 from . import _input, _reports, _sparse
+from ._choice import chosen, is_automatic
 from ._columns import Columns, Standardised, curvature, l2_weight, slopes
 from ._losses import PerRow, is_kinked, stages
 from ._parameters import Parameters
@@ -137,16 +138,6 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         """Return a start for parameters of zeros."""
         return params
 
-    @property
-    def _automatic(self) -> bool:
-        return isinstance(self.method, str) and self.method == "auto"
-
-    def _method(self, model: LinearModel) -> Method:
-        penalty = model.beside["weights"]
-        if self._automatic and self.positive and penalty is None:
-            return solvers.LBFGSB()
-        return method_of(self.method, penalty, self._constraint(model))
-
     # -- fitting --------------------------------------------------------------------------------
 
     def _train(
@@ -155,7 +146,9 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
     ) -> None:  # fmt: skip
         # Fit, and take down what was found; `strata` are labels on the host.
         model = self._model(loss, outputs)
-        method = self._method(model)
+        method = chosen(
+            self.method, model, loss, X, self._constraint(model), whole=not self.early_stopping
+        )
         limit = _checks.count("max_iter", self.max_iter, 1)
         tol = None if self.tol is None else _checks.number("tol", self.tol, 0.0, math.inf)
         patience = _checks.count("n_iter_no_change", self.n_iter_no_change, 1)
@@ -189,12 +182,14 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
             params = problem.scaled(params)
             if tol is not None:
                 # In the unit of the slopes where only the intercept is fitted; and nothing is more
-                # exact than the precision of the slopes without that.
+                # exact than the precision of the slopes without that, or half of it where a step
+                # is as good as a factorization.
                 margin = 1.0 if is_kinked(loss) else MARGIN
                 unit = slopes(loss, guess, target, weights, centred=model.fit_intercept)
                 size = slopes(loss, none, target, weights, centred=False)
                 epsilon = _arrays.EPSILON[_arrays.dtype_name(none)]
-                end = stop.GradientNorm(max(margin * tol * unit * least, epsilon * size * most))
+                floor = epsilon * size * most * (0.5 if type(method) is solvers.Newton else 1.0)
+                end = stop.GradientNorm(max(margin * tol * unit * least, floor))
 
             def standing() -> tuple[float, float]:
                 # The objective as it is now, by the loss without rounding.
@@ -204,7 +199,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                 more = 0.0 if rest is None or not rest.valued else rest.value(plain["weights"])
                 return _arrays.to_float(value + more), columns.rounding(plain)
 
-            if self._automatic:
+            if is_automatic(self.method):
                 losses = stages(loss, standing, outputs or 1)
         self.__dict__.pop("_optimizer", None)
         self.history_, self.n_iter_ = History(), 0
@@ -330,7 +325,7 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         return default if given is None else _checks.count("batch_size", given, 1)
 
     def _rule(self) -> Tree:
-        if self._automatic:
+        if is_automatic(self.method):
             return rules.Adam(1e-2)
         rule = solvers.get(self.method)
         if isinstance(rule, solvers.Solver):

@@ -9,6 +9,7 @@ from .. import _arrays
 from .._arrays import is_sparse
 from .._arrays._types import Array, Namespace, Number
 from ..losses import Loss
+from ..objectives._curvature import second_derivatives
 from ..objectives._linear_model import LinearModel, dense_like
 from ..penalties import L1, L2, ElasticNet, Penalty
 
@@ -229,6 +230,13 @@ class Standardised:
             g = g - self._spread(self.columns.centre, g) * gradient["intercept"]
         return value, {**gradient, "weights": g / self._spread(self.columns.scale, g)}
 
+    def hessian(self, params: dict[str, Array], X: Array, y: Array, weights: Array = None) -> Array:
+        """Return the matrix of second derivatives in the new coefficients."""
+        return second_derivatives(
+            self.model, self.plain(params), (X, y, weights),
+            centre=self.columns.centre, scale=self.columns.scale,
+        )  # fmt: skip
+
 
 def slopes(loss: Loss, pred: Array, target: Array, weights: Array, *, centred: bool) -> float:
     """Return the size of a loss's slopes, the unit in which gradients of these columns count.
@@ -255,6 +263,8 @@ def slopes(loss: Loss, pred: Array, target: Array, weights: Array, *, centred: b
 def curvature(loss: Loss, pred: Array, target: Array, weights: Array) -> float:
     """Return the mean curvature of a loss in its predictions, of the first of several outputs."""
     xp, whole = _arrays.namespace(pred), replace(loss, reduction="sum")
+    if loss.curved:
+        return _arrays.to_float(xp.sum(whole.curvature(pred, target, weights))) / int(pred.shape[0])
     step = 0.01 * max(1.0, _arrays.to_float(xp.max(xp.abs(pred))))
     first = xp.ones_like(pred)
     if pred.ndim == 2:

@@ -52,6 +52,16 @@ class PerRow(Loss):
         value, gradient = total.value_and_gradient(pred, target, weights)
         return value / pred.shape[0], gradient / pred.shape[0]
 
+    @property
+    def curved(self) -> bool:  # type: ignore[override]
+        """Whether there is a `curvature`."""
+        return self.loss.curved
+
+    def curvature(self, pred: Array, target: Array, weights: Array = None) -> Array:
+        """Return the second derivatives."""
+        total = replace(self.loss, reduction="sum")
+        return total.curvature(pred, target, weights) / pred.shape[0]
+
 
 @dataclass(frozen=True)
 class Rounded(Loss):

@@ -51,8 +51,8 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
         Whether no coefficient may be negative.
     method : str, Solver, or Rule, default "auto"
         A solver takes all data as one, a rule goes through mini-batches. ``"auto"`` is L-BFGS,
-        OWL-QN with L1, FISTA with other penalties that are not smooth; if `positive`, L-BFGS-B and
-        FISTA. See Notes.
+        or Newton's method for small problems; OWL-QN with L1, FISTA with other penalties that are
+        not smooth; if `positive`, L-BFGS-B and FISTA. See Notes.
     batch_size : int, optional
         Rows of a rule's mini-batch; by default 256, and all for `partial_fit`.
     max_iter : int, default 1000
@@ -99,6 +99,10 @@ class LinearRegressor(RegressorMixin, LinearEstimator):  # type: ignore[misc]
     changes neither the minimum nor the coefficients. It ends where no element of the gradient is
     larger than `tol` / 10 times the standard deviation of the slopes of the rows' losses without
     any feature, or than the precision of the numbers allows. The kinks below end at `tol`.
+
+    ``"newton"`` takes dense X, no or an L2 penalty and squared error, Huber, Poisson or gamma
+    losses. ``"auto"`` chooses it, but for Huber's, with at least twice as many rows as features, if
+    rows times features squared is at most 2e6.
 
     Losses that are not smooth (absolute error, quantiles) are rounded at their kink for ``"auto"``,
     by less and less: the least objective is missed by a fraction of 1e-5 by that, at most. Another

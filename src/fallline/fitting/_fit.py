@@ -16,7 +16,7 @@ from .._arrays._types import Array, FilePath, Method, Number, RunView, Tree
 from ..callbacks import Callback, Checkpoint, Progress, made
 from ..objectives._linear_model import LinearModel, check_params
 from ..penalties import L1, ElasticNet
-from ..solvers import Solver
+from ..solvers import Newton, Solver
 from ..solvers._minimize import check_condition
 from ..stop import Condition
 from . import _inputs, _objective, _resuming
@@ -142,7 +142,8 @@ def fit(
         overwritten by the next one, so the objective must not keep it.
     method : str, Rule, tree of rules, or Solver, default "auto"
         A rule goes through mini-batches; a solver takes all data at once. ``"auto"`` is L-BFGS,
-        OWL-QN with an L1 penalty, or FISTA with another penalty that is not smooth.
+        OWL-QN with an L1 penalty, or FISTA with another penalty that is not smooth. ``"newton"``
+        takes ``hessian(params, *batch, weights=None)`` of the objective, as `LinearModel` has.
     params : tree of arrays, optional
         Where to start; not needed if the objective has `initialize`. A rule does not write them.
     weights : array, optional
@@ -244,8 +245,11 @@ def fit(
         _refuse(method, {**only_rules, "average": average})
         _check_solver(arrays, batch_size, hooks)
         assert arrays is not None
+        rows = arrays if weights is None else arrays[:-1]
         around = {"penalty": penalty, "constraint": constraint}
-        run = SolverRun(job, method, arrays if weights is None else arrays[:-1], weights, around)
+        if isinstance(method, Newton):
+            around["hessian"] = _objective.hessian(objective, rows, weights)
+        run = SolverRun(job, method, rows, weights, around)
     else:
         _check_condition(stop)
         aside, penalty = _objective.aside(objective, method, penalty, constraint, params)

@@ -79,7 +79,7 @@ class SolverRun(Run):
         """Note an iteration, and end the run if a callback says so."""
         self._stand(view)
         if self.loss < self._best[0]:
-            self._best = self.loss, view.params, self.epoch
+            self._best = self.loss, self._params, self.epoch
         self.history.add("gradient_norm", view.history.last("gradient_norm"))
         self._note_epoch(self.loss)
         self._tell_all("on_epoch")

@@ -44,6 +44,16 @@ def evaluator(objective: object) -> Fun:
     raise TypeError(msg)
 
 
+def hessian(objective: object, batch: Sequence[Array], weights: Array) -> Fun:
+    """Return the second derivatives of an objective on some data, as a function of parameters."""
+    found = getattr(objective, "hessian", None)
+    if found is None:
+        msg = f"objective: {objective!r} has no hessian, which Newton's method needs"
+        raise TypeError(msg)
+    more = {} if weights is None else {"weights": weights}
+    return lambda params: found(params, *batch, **more)
+
+
 def checked(found: object) -> tuple[Array, Tree]:
     """Return what an objective returned, if that is a value and a gradient."""
     if not isinstance(found, tuple) or len(found) != 2:

@@ -43,7 +43,7 @@ class Loss:
 
     A loss is three functions of arrays: `_shared` computes the quantities that the value and
     the gradient share, `_value` and `_gradient` compute each from them, one term for each element
-    or row.
+    or row. A fourth, `_curvature`, is defined where it is of use for Newton's method.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ class Loss:
         element.
     averages : bool
         Whether ``reduction="mean"`` divides by the sum of the weights given.
+    curved : bool
+        Whether there is a `curvature`.
     """
 
     reduction: str = field(default="mean", kw_only=True)
@@ -71,6 +73,7 @@ class Loss:
     complex_pred: ClassVar[bool] = False
     rows: ClassVar[bool] = False
     averages: ClassVar[bool] = True
+    curved: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the reduction."""
@@ -121,6 +124,18 @@ class Loss:
         """
         return self._evaluate(pred, target, weights, value=True, gradient=True)
 
+    def curvature(self, pred: Array, target: Array, weights: Array = None) -> Array:
+        """Return the second derivative of the value, or of each term, in each element of `pred`.
+
+        An array like `pred`, which is real. Parameters and errors are those of `__call__`; a loss
+        that is not `curved` raises TypeError.
+        """
+        if not self.curved or _arrays.is_complex(pred):
+            of = " of complex predictions" if self.curved else ""
+            msg = f"loss: {self!r}{of} has no curvature, which Newton's method needs"
+            raise TypeError(msg)
+        return self._evaluate(pred, target, weights, curvature=True)[1]
+
     # -- what a loss defines --------------------------------------------------------------------
 
     def _check(self, pred: Array, target: Array) -> None:
@@ -153,6 +168,10 @@ class Loss:
         """Return the gradient of each element's term."""
         raise NotImplementedError
 
+    def _curvature(self, xp: Namespace, *shared: Array) -> Array:
+        """Return the second derivative of each element's term."""
+        raise NotImplementedError
+
     # -- the rest -------------------------------------------------------------------------------
 
     def _evaluate(
@@ -163,6 +182,7 @@ class Loss:
         *,
         value: bool = False,
         gradient: bool = False,
+        curvature: bool = False,
     ) -> tuple[Array, Array]:
         pred, target = _arrays.unscalar(pred), _arrays.unscalar(target)
         _checks.floating("pred", pred, complex_too=self.complex_pred)
@@ -178,8 +198,8 @@ class Loss:
             shared = self._shared(xp, _arrays.widened(pred), numbers)
             v = self._reduced(xp, self._value(xp, *shared), weights, total) if value else None
             g = None
-            if gradient:
-                g = self._gradient(xp, *shared)
+            if gradient or curvature:
+                g = (self._curvature if curvature else self._gradient)(xp, *shared)
                 g = g if weights is None else _weighted(xp, g, weights)
                 g = _arrays.cast(g if total is None else g / total, pred)
         return v, g

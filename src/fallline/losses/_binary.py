@@ -39,6 +39,7 @@ class BinaryCrossEntropy(Loss):
     """
 
     domain = Domain(0.0, 1.0)
+    curved = True
 
     def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return pred, target, xp.exp(-xp.abs(pred))
@@ -51,6 +52,10 @@ class BinaryCrossEntropy(Loss):
         # Without cancellation where the logistic function is close to 1.
         pred, y, power = shared
         return xp.where(pred > 0, (1 - y) - y * power, (1 - y) * power - y) / (1 + power)
+
+    def _curvature(self, xp: Namespace, *shared: Array) -> Array:
+        *_, power = shared
+        return power / (1 + power) ** 2
 
 
 @dataclass(frozen=True)

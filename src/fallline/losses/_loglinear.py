@@ -38,6 +38,7 @@ class Poisson(Loss):
     """
 
     domain = Domain(0.0)
+    curved = True
 
     def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return pred, target, xp.exp(pred)
@@ -49,6 +50,10 @@ class Poisson(Loss):
     def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         _, target, mean = shared
         return mean - target
+
+    def _curvature(self, xp: Namespace, *shared: Array) -> Array:
+        *_, mean = shared
+        return mean
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Gamma(Loss):
     """
 
     domain = Domain(0.0, open_low=True)
+    curved = True
 
     def _shared(self, xp: Namespace, pred: Array, target: Array) -> tuple[Array, ...]:
         return pred, target * xp.exp(-pred)
@@ -91,3 +97,7 @@ class Gamma(Loss):
     def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         _, ratio = shared
         return 1 - ratio
+
+    def _curvature(self, xp: Namespace, *shared: Array) -> Array:
+        _, ratio = shared
+        return ratio

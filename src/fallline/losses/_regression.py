@@ -39,6 +39,7 @@ class SquaredError(Loss):
     """
 
     complex_pred = True
+    curved = True
 
     def _complex_target(self, pred: Array) -> bool:
         return _arrays.is_complex(pred)
@@ -53,6 +54,10 @@ class SquaredError(Loss):
     def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         (error,) = shared
         return 2 * error
+
+    def _curvature(self, xp: Namespace, *shared: Array) -> Array:
+        (error,) = shared
+        return xp.full_like(error, 2)
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ class Huber(Loss):
     """
 
     delta: float = 1.0
+    curved = True
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -145,6 +151,10 @@ class Huber(Loss):
     def _gradient(self, xp: Namespace, *shared: Array) -> Array:
         error, _, near = shared
         return xp.where(near, error, self.delta * xp.sign(error))
+
+    def _curvature(self, xp: Namespace, *shared: Array) -> Array:
+        error, _, near = shared
+        return xp.astype(near, error.dtype)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from .._arrays import _checks, _sparse, is_sparse
 from .._arrays._types import Array, Tree
 from ..losses import Gamma, KLDivergence, Loss, Poisson, SoftmaxCrossEntropy
 from ..penalties import Penalty
+from ._curvature import second_derivatives
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,27 @@ class LinearModel:
             value = _arrays.unscalar(value + self.penalty.value(w))
             gradient["weights"] = gradient["weights"] + self.penalty.gradient(w)
         return value, gradient
+
+    def hessian(self, params: dict[str, Array], X: Array, y: Array, weights: Array = None) -> Array:
+        """Return the matrix of second derivatives, for Newton's method.
+
+        Parameters
+        ----------
+        params, X, y, weights
+            As in `value_and_gradient`; X is dense.
+
+        Returns
+        -------
+        array, shape (features + 1, features + 1) or (features, features)
+            The intercept comes first, if there is one.
+
+        Raises
+        ------
+        TypeError
+            If X is sparse, the loss has no `curvature`, there are several outputs, or the penalty
+            is not an `L2`.
+        """
+        return second_derivatives(self, params, (X, y, weights))
 
     def _unfit(self, place: str, x: Array) -> TypeError:
         got, expected = _arrays.dtype_name(x), f"a real one for {type(self.loss).__name__}"

@@ -11,6 +11,7 @@ from ._conjugate import ConjugateGradient
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
 from ._methods import get, start
+from ._newton import Newton
 from ._owlqn import OWLQN
 from ._proximal import ProximalGradient
 from ._record import Record
@@ -19,6 +20,6 @@ from ._search import NoProgress
 from ._steepest import SteepestDescent
 
 __all__ = [
-    "LBFGS", "LBFGSB", "OWLQN", "ConjugateGradient", "NoProgress", "ProximalGradient", "Record",
-    "RuleRun", "Run", "Solver", "SteepestDescent", "get", "start",
+    "LBFGS", "LBFGSB", "OWLQN", "ConjugateGradient", "Newton", "NoProgress", "ProximalGradient",
+    "Record", "RuleRun", "Run", "Solver", "SteepestDescent", "get", "start",
 ]  # fmt: skip

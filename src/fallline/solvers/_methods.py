@@ -12,6 +12,7 @@ from ._base import Solver, with_penalties
 from ._conjugate import ConjugateGradient
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
+from ._newton import Newton
 from ._owlqn import OWLQN
 from ._proximal import ProximalGradient
 from ._rule_run import RuleRun
@@ -20,6 +21,7 @@ from ._steepest import SteepestDescent
 _NAMES: dict[str, Callable[[], Solver]] = {
     "lbfgs": LBFGS,
     "lbfgsb": LBFGSB,
+    "newton": Newton,
     "owlqn": OWLQN,
     "conjugategradient": ConjugateGradient,
     "cg": ConjugateGradient,

@@ -16,6 +16,7 @@ from ._bounds import box
 from ._lbfgs import LBFGS
 from ._lbfgsb import LBFGSB
 from ._monitor import Monitor, View, hooks
+from ._newton import Newton
 from ._record import Record
 from ._search import NoProgress
 from .batched import finish, start_batch
@@ -84,6 +85,7 @@ def minimize(
     *,
     method: Method = "lbfgs",
     gradient: Fun | None = None,
+    hessian: Fun | None = None,
     penalty: Tree = None,
     constraint: Tree = None,
     bounds: Any = None,
@@ -115,6 +117,10 @@ def minimize(
         A name, a solver of `fallline.solvers`, or an update rule such as ``fl.Adam(0.1)``.
     gradient : callable, optional
         ``gradient(x, *args)`` returns the gradient; `fun` then returns the value only.
+    hessian : callable, optional
+        ``hessian(x, *args)`` returns the matrix of second derivatives, for `Newton`. Its rows and
+        columns are the elements of the leaves one behind the other, in the order of `x0`, entries
+        of dicts by their sorted keys.
     penalty : penalty, callable, or tree of these, optional
         P, a prefix of the structure of `x0`. Every method supports smooth penalties;
         ``ProximalGradient`` and update rules support all, ``OWLQN`` also L1 and ElasticNet. A
@@ -206,7 +212,12 @@ def minimize(
     if batched and fun is None:
         msg = "fun: is None, expected a function; many problems are compared by their values"
         raise TypeError(msg)
-    more = {} if resume is None else {"begin": False}
+    more: dict[str, Any] = {} if resume is None else {"begin": False}
+    if isinstance(method, Newton):
+        more["hessian"] = hessian
+    elif hessian is not None:
+        msg = f"hessian: is given, and the method is {method!r}; only Newton uses it"
+        raise ValueError(msg)
     begin: Any = start_batch if batched else _methods.start
     run: Any = begin(
         method, fun, x0, args=args, gradient=gradient, penalty=penalty, constraint=constraint,
