@@ -8,8 +8,10 @@ every rule, loss, schedule, penalty, constraint and solver. Bits depend on the m
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import itertools
+import pkgutil
 import re
 import warnings
 
@@ -51,8 +53,8 @@ def draw(shape, dtype, seed):
 
 def signatures():
     """Tell the names, signatures and public members of everything public."""
-    modules = {"fl": fl, "fl.estimators": estimators}
-    modules |= {f"fl.{n}": x for n, x in vars(fl).items() if inspect.ismodule(x) and n[0] != "_"}
+    found = [info.name for info in pkgutil.iter_modules(fl.__path__) if info.name[0] != "_"]
+    modules = {"fl": fl} | {f"fl.{n}": importlib.import_module(f"fallline.{n}") for n in found}
     for place, module in sorted(modules.items()):
         names = getattr(module, "__all__", None)
         if names is None:

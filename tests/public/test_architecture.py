@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import fallline as fl
 
 ROOT = Path(__file__).parents[2] / "src" / "fallline"
 TESTS = Path(__file__).parents[1]
@@ -165,5 +168,31 @@ def test_import_brings_in_numpy_only():
     foreign |= {"sklearn", "dask"}
     if hasattr(np, "cumulative_sum"):  # NumPy 2.0 needs what the others do not, and it takes long
         foreign |= {"array_api_compat.numpy", "numpy.f2py", "numpy.testing"}
-    code = f"import sys, fallline; found = {foreign} & set(sys.modules); assert not found, found"
+    code = (
+        f"import sys; from fallline import *; found = {foreign} & set(sys.modules)\n"
+        "assert not found, found; assert {'fallline.solvers', 'fallline.rules'} <= set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_module_is_imported_when_it_is_used():
+    code = (
+        "import sys, fallline as fl; assert not {'numpy', 'fallline.solvers'} & set(sys.modules)\n"
+        "assert set(fl.__all__) <= set(dir(fl)); fl.minimize\n"
+        "assert 'fallline.solvers' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_program_sees_the_names_that_a_checker_sees():
+    nodes = ast.walk(ast.parse((ROOT / "__init__.py").read_text()))
+    lines = [x for x in nodes if isinstance(x, ast.ImportFrom) and x.level]
+    seen = {alias.name: line.module for line in lines for alias in line.names}
+    assert sorted(seen) == sorted(fl.__all__)
+    for name, module in seen.items():
+        home = importlib.import_module(f"fallline.{module or name}")
+        assert getattr(fl, name) is (getattr(home, name) if module else home)
+    with pytest.raises(AttributeError, match="module 'fallline' has no attribute 'Adm'"):
+        fl.Adm  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'Adm'"):
+        exec("from fallline import Adm")

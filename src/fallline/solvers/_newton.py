@@ -156,7 +156,7 @@ class Newton(Solver):
     ...     fun, np.zeros(2), method="newton", hessian=lambda x: np.diag(np.cosh(x - 3))
     ... )
     >>> res.x, res.nit
-    (array([3., 3.]), 5)
+    (array([3., 3.]), 6)
     """
 
     _run = NewtonRun
