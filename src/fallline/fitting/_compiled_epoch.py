@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import operator
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -24,6 +23,7 @@ from ..objectives._linear_model import LinearModel
 from ..optimizer import Optimizer
 from ..optimizer._inner import Inner
 from ..optimizer._leaf import LeafState
+from ..rules._abstract import AbstractRule
 from ._epoch_data import check_values, data, given, need
 from ._objective import Batchwise
 
@@ -246,8 +246,8 @@ class CompiledEpoch:
         return int(X.nbytes // len(X))
 
     def _numbers(self, scalars: Sequence[Number], steps: int) -> HostArray:
-        # What the rules read in each step. If a schedule fails in one of them, the steps before are
-        # made first.
+        # What the rules read in each step, asked for where it changes. If a schedule fails in one,
+        # the steps before are made first.
         if self._error is not None:
             raise self._error
         step = self.optimizer.step_count
@@ -259,33 +259,37 @@ class CompiledEpoch:
                 constants = [k for k in places if isinstance(scalars[k][1], float)]
                 table[:, constants] = [scalars[k][1] for k in constants]
                 named = [k for k in places if k not in constants]
-                readers.append(
-                    (i, group.plan, shift, named, _reader([scalars[k][1] for k in named]))
-                )
+                readers.append((i, group.plan, shift, named, [scalars[k][1] for k in named]))
         plans = {i: plan for i, plan, *_ in readers}
         rows: list[list[Number]] = [[] for _ in readers]
         for k in range(steps):
             try:
                 fixed = {i: plan.at(step + k) for i, plan in plans.items()}
-                for row, (i, _, shift, _, read) in zip(rows, readers, strict=True):
-                    row.append(read(fixed[i].scalars(step + k + shift + 1)))
+                for row, (i, _, shift, _, names) in zip(rows, readers, strict=True):
+                    found = fixed[i].scalars(step + k + shift + 1)
+                    row.append([found[name] for name in names])
             except Exception as error:
                 if k == 0:
                     raise
                 self._error, steps = error, k
+                break
+            if k or self.bound.memories:
+                continue
+            if all(fixed[i] is plan and _stay(plan, names) for i, plan, *_, names in readers):
+                rows = [row * steps for row in rows]
                 break
         for row, (*_, named, _) in zip(rows, readers, strict=True):
             table[:steps, named] = row[:steps]
         return table[:steps]
 
 
-def _reader(
-    names: Sequence[str],
-) -> Callable[[Mapping[str, Number]], tuple[Number, ...]]:
-    # From a dict to the tuple of these entries.
-    if len(names) > 1:
-        return operator.itemgetter(*names)
-    return lambda found: tuple(found[name] for name in names)
+def _stay(plan: AbstractRule, names: Sequence[str]) -> bool:
+    # Whether numbers of a rule without schedules are the same in every step: they are no arrays
+    # where the count is one, of which no rule can decide whether it is the first.
+    with np.errstate(all="ignore"), contextlib.suppress(Exception):
+        found = plan.scalars(np.asarray([2, 3]))
+        return all(isinstance(found[name], float | int) for name in names)
+    return False
 
 
 def _size(x: Array) -> int:
