@@ -90,19 +90,41 @@ def test_units_of_variables_and_values_change_nothing(unit, size):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_singular_second_derivatives_leave_what_does_not_count(dtype):
+def test_singular_second_derivatives_leave_what_does_not_count(backend, dtype):
     # Two columns are one: the nearest minimum to the start is found.
-    A = np.asarray([[1, 1, 0], [2, 2, 1], [0, 0, 1], [1, 1, 1]], dtype)
-    b = np.asarray([1, 2, 3, 4], dtype)
+    host = np.asarray([[1, 1, 0], [2, 2, 1], [0, 0, 1], [1, 1, 1]], dtype)
+    aim = np.asarray([1, 2, 3, 4], dtype)
+    A, b = backend.array(host), backend.array(aim)
 
     def fun(x):
         error = A @ x - b
-        return 0.5 * np.sum(error * error), A.T @ error
+        return 0.5 * (error @ error), A.T @ error
 
-    res = fl.minimize(fun, np.zeros(3, dtype), method="newton", hessian=lambda x: A.T @ A)
-    expected = np.linalg.lstsq(A, b, rcond=1e-6)[0]
+    x0 = backend.array(np.zeros(3, dtype))
+    with algebra(backend):
+        res = fl.minimize(fun, x0, method="newton", hessian=lambda x: A.T @ A)
+    expected = np.linalg.lstsq(host, aim, rcond=1e-6)[0]
     assert res.success
-    np.testing.assert_allclose(res.x, expected, atol=1e-3 if dtype == "float32" else 1e-6)
+    found = backend.numpy(res.x)
+    np.testing.assert_allclose(found, expected, atol=1e-3 if dtype == "float32" else 1e-6)
+
+
+def test_a_saddle_is_left_on_every_library(backend):
+    def fun(x):
+        y = backend.numpy(x)
+        return y[0] ** 4 - y[0] ** 2 + y[1] ** 2, backend.array(
+            np.asarray([4 * y[0] ** 3 - 2 * y[0], 2 * y[1]])
+        )
+
+    def hessian(x):
+        return backend.array(np.diag([12 * backend.numpy(x)[0] ** 2 - 2, 2.0]))
+
+    with algebra(backend):
+        res = fl.minimize(
+            fun, backend.array(np.asarray([0.1, 1.0])), method="newton", hessian=hessian,
+            stop=CONVERGES,
+        )  # fmt: skip
+    np.testing.assert_allclose(backend.numpy(res.x), [0.5**0.5, 0], atol=1e-6)
 
 
 def test_what_only_rounding_makes_definite_is_singular():
