@@ -71,6 +71,15 @@ from ._symbols import (
     since,
     square_root,
 )
+from ._tensors import (
+    addresses,
+    numpy_can_view,
+    seen,
+    tell_written,
+    telling,
+    view,
+    whereabouts,
+)
 from ._types import Array, Namespace
 
 __all__ = [
@@ -79,6 +88,7 @@ __all__ = [
     "Array",
     "Namespace",
     "abs2",
+    "addresses",
     "arange",
     "as_numbers",
     "begin_read",
@@ -118,6 +128,7 @@ __all__ = [
     "nan",
     "number_beside",
     "number_like",
+    "numpy_can_view",
     "on_device",
     "on_host",
     "parts",
@@ -128,13 +139,18 @@ __all__ = [
     "refusal",
     "remainder",
     "rows",
+    "seen",
     "shielded",
     "since",
     "spread",
     "square_root",
+    "tell_written",
+    "telling",
     "to_float",
     "to_numpy",
     "unscalar",
+    "view",
+    "whereabouts",
     "widened",
     "with_row",
     "write",

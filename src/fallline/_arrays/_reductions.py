@@ -26,6 +26,7 @@ _SMALL = {4: 1e-24, 8: 1e-280}
 def norm(*arrays: Array) -> Number:
     """Return the Euclidean norm of all arrays or pairs together, in double where the device has it.
 
+    NumPy also computes it for tensors of torch in host memory, by the same dot products.
     Squares may leave the range of the dtype although the norm does not. Nothing as large as an
     array is allocated on the host, and nothing waits for a device. All must be on one device.
     """
@@ -34,8 +35,9 @@ def norm(*arrays: Array) -> Number:
     parts = [_arrays.unscalar(part) for x in arrays for part in _parts(x)]
     first = parts[0]
     if _arrays.on_host(first):
-        with np.errstate(all="ignore"):
-            return hypotenuse([_root(block) for part in parts for block in _blocks(part)])
+        return _on_host(parts)
+    if all(map(_arrays.numpy_can_view, parts)):
+        return _arrays.number_like(_on_host(map(_arrays.seen, parts)), first, double_of(first))
     with _arrays.guard(first)():
         return _on_device([piece for part in parts for piece in _pieces(part)])
 
@@ -79,6 +81,11 @@ def all_finite(x: Array) -> Array:
 
 
 # -- on the host --------------------------------------------------------------------------------
+
+
+def _on_host(arrays: Iterable[Array]) -> float:
+    with np.errstate(all="ignore"):
+        return hypotenuse([_root(block) for x in arrays for block in _blocks(x)])
 
 
 def _blocks(x: Array) -> Iterator[HostArray]:
