@@ -9,6 +9,7 @@ import numpy as np
 
 from . import family, is_writable
 from ._shards import local
+from ._tensors import numpy_can_view, storages
 from ._types import Array, HostArray
 
 
@@ -131,6 +132,12 @@ class Memory:
         """Tell quickly whether `x` could share memory with an array that is written to."""
         key = owner(x)
         return key in self._blocks or key == "foreign" or self._foreign
+
+    def may_hold_any(self, arrays: Sequence[Array]) -> bool:
+        """Tell the same of some arrays of one library."""
+        keys: Sequence[object]
+        keys = storages(arrays) if numpy_can_view(arrays[0]) else list(map(owner, arrays))
+        return self._foreign or "foreign" in keys or not self._blocks.keys().isdisjoint(keys)
 
     def check(self, place: str, x: Array, *, own: Array = None) -> None:
         """Check that `x` shares no memory with an array that is written to, except with `own`."""

@@ -2,7 +2,8 @@
 
 All engines give the same bits. ``eager`` calls the formula itself, on arrays of any library. The
 others run the program that was traced from it: ``blocked`` with NumPy's ufuncs, block by block;
-``numba`` as one compiled loop; ``cuda`` as one kernel launch for many CuPy arrays.
+``numba`` as one compiled loop; ``cuda`` as one kernel launch for many CuPy arrays. ``blocked`` and
+``numba`` also step tensors of torch in host memory, through NumPy's views of them.
 
 ``trace`` makes a `program.Program` of a formula. For each compiled engine one file writes code from
 a program (``_blocked_source``, ``_numba_source``, ``_cuda_source``), and one runs it.
@@ -16,6 +17,7 @@ from .._arrays._types import Array
 from ..rules._abstract import AbstractRule
 from . import cuda, numba_
 from ._runner import Runner
+from ._through_numpy import ThroughNumPy
 from .blocked import BlockedRunner
 from .cuda import CudaRunner
 from .eager import EagerRunner
@@ -44,11 +46,16 @@ def choose(engine: str, place: str, p: Array, rule: AbstractRule) -> tuple[str, 
     if engine == "eager":
         return "eager", None
     dtype, library = _arrays.dtype_name(p), _arrays.library(p)
+    memory = "numpy" if _arrays.numpy_can_view(p) else library
     if engine == "auto":
-        return _fastest(library, dtype, p, rule)
-    if library != LIBRARIES[engine]:
-        kind = {"numpy": "NumPy", "cupy": "CuPy"}[LIBRARIES[engine]]
-        msg = f"{place}: engine {engine!r} runs {kind} arrays, got {library}"
+        return _fastest(memory, dtype, p, rule)
+    if memory != LIBRARIES[engine]:
+        kind = {"numpy": "NumPy arrays", "cupy": "CuPy arrays"}[LIBRARIES[engine]]
+        got = library
+        if library == "torch":
+            kind += " and tensors that NumPy can view" if LIBRARIES[engine] == "numpy" else ""
+            got += f" of {dtype} on {p.device}"
+        msg = f"{place}: engine {engine!r} runs {kind}, got {got}"
         raise TypeError(msg)
     if not rule.elementwise:
         msg = f"{place}: {rule.name} does not act on each element by itself; it runs eagerly only"
@@ -65,12 +72,12 @@ def choose(engine: str, place: str, p: Array, rule: AbstractRule) -> tuple[str, 
     return engine, trace(rule, dtype)
 
 
-def _fastest(library: str, dtype: str, p: Array, rule: AbstractRule) -> tuple[str, Program | None]:
+def _fastest(memory: str, dtype: str, p: Array, rule: AbstractRule) -> tuple[str, Program | None]:
     if not rule.elementwise:
         return "eager", None
-    if library == "numpy":
+    if memory == "numpy" and (_arrays.on_host(p) or not _arrays.is_half(p)):
         engine = "numba" if dtype in numba_.DTYPES and numba_.installed() else "blocked"
-    elif library == "cupy" and cuda.runs(p):
+    elif memory == "cupy" and cuda.runs(p):
         engine = "cuda"
     else:
         return "eager", None
@@ -84,4 +91,9 @@ def make(
     engine: str, rule: AbstractRule, program: Program | None, leaves: list[list[Array]]
 ) -> Runner:
     """Return a runner of a rule on leaves ``[parameter, *slots]`` of one library and dtype."""
-    return EagerRunner(rule, leaves) if program is None else _RUNNERS[engine](program, leaves)
+    if program is None:
+        return EagerRunner(rule, leaves)
+    if _arrays.numpy_can_view(leaves[0][0]):
+        kind = NumbaRunner if engine == "numba" else BlockedRunner
+        return ThroughNumPy(kind, program, leaves)
+    return _RUNNERS[engine](program, leaves)

@@ -61,6 +61,18 @@ class NumbaRunner(Runner):
         self._one = kernel(program, "one")
         self._pieces: dict[int, list[list[Array]]] = {}
 
+    @property
+    def listed(self) -> Sequence[int]:
+        """The leaves that `run_listed` updates: many small ones, if all lie in C order."""
+        return [] if self._table is None or not self._table.in_c_order else self._table.small
+
+    def run_listed(self, scalars: ScalarsByName, addresses: Sequence[int], begin: Begin) -> None:
+        """Update the leaves `listed`, given the addresses of gradients that lie as they do."""
+        assert self._table is not None
+        self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
+        begin()
+        self._table.run_at(addresses)
+
     def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
         self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
@@ -141,7 +153,7 @@ class _Table:
         for _, table, ends in self.batches:
             table[:, 1] = address + itemsize * np.concatenate([[0], ends[:-1]])
         self.kernel = kernel(program, "many")
-        self.small = small
+        self.small, self.in_c_order = small, all(flat[i][0] == "C" for i in small)
         # The gradients of the last step, if they take few bytes, and their own addresses.
         self.remembers = len(self.batches) == 1
         self.last: list[Array] = []
@@ -155,6 +167,15 @@ class _Table:
         table = np.asarray(rows, np.int64)
         table[:, -1] //= self.operand.parts
         return leaves, table, np.cumsum(table[:, -1] * self.operand.parts)
+
+    def run_at(self, addresses: Sequence[int]) -> None:
+        """Update the small leaves, given the addresses of their gradients."""
+        start = 0
+        for leaves, table, _ in self.batches:
+            direct = table.copy()
+            direct[:, 1] = addresses[start : start + len(leaves)]
+            start += len(leaves)
+            self.kernel(direct, self.numbers)
 
     def run(self, grads: Sequence[Array]) -> frozenset[int]:
         """Update the small leaves, unless a gradient cannot be gathered; return which are done."""

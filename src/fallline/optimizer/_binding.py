@@ -21,6 +21,7 @@ from ._carry import adopted, carried, following, memories, owned, resized, start
 from ._fused import FusedRule
 from ._group import Call, Group
 from ._leaf import Leaf, LeafState, check_writable, stepped, still_writable
+from ._likeness import Suits, Unchanged
 from ._options import StepOptions
 from ._remember import of_transforms
 from ._row_sparse import RowSparse
@@ -91,7 +92,7 @@ class Binding:
         groups: dict[object, list[Leaf]] = {}
         for leaf in self.leaves:
             if leaf.p is not None and leaf.rule is not None:
-                place = leaf.xp.__name__, str(leaf.device), str(leaf.dtype)
+                place = leaf.kind, str(leaf.device), str(leaf.dtype)
                 groups.setdefault((*_key(leaf), *place), []).append(leaf)
         self.groups = [Group(leaves, self.engine) for leaves in groups.values()]
         self.stepped = stepped(self.leaves)
@@ -101,8 +102,7 @@ class Binding:
         self.surrounded = terms or not self.options.trivial
         self.last: list[Array] = []
         found = [leaf for leaf in self.leaves if leaf.p is not None]
-        # Arrays whose shape or dtype a user may change in place.
-        self.watched = [(leaf.p, leaf.shape, leaf.dtype) for leaf in found if leaf.host]
+        self.unchanged, self.suits = Unchanged(found), Suits(self.leaves, self.memory)
         self.arrays = [leaf.p for leaf in self.leaves]
         self.kinds = [_KIND(leaf.p) for leaf in self.leaves if leaf.p is not None]
         size = sum(leaf.p.nbytes for leaf in found if leaf.fixed)
@@ -192,21 +192,13 @@ class Binding:
 
         People write ``p["x"] = p["x"] + d``: from then on the new array is the parameter.
         """
-        for p, shape, dtype in self.watched:
-            if p.shape != shape or (p.dtype is not dtype and p.dtype != dtype):
-                raise ValueError(self._changed())
+        self.unchanged.check()
         if self.structure.is_leaf:
             return self
         now = self.structure.flatten(self.params, "params")
         if all(map(is_, now, self.arrays)):
             return self
         return self.twin([adopted(leaf, p) for leaf, p in zip(self.leaves, now, strict=True)])
-
-    def _changed(self) -> str:
-        found = (x for x in self.leaves if x.p is not None and x.host)
-        leaf = next(x for x in found if x.p.shape != x.shape or x.p.dtype != x.dtype)
-        what = "its shape or dtype was changed in place since it was bound"
-        return f"{leaf.name('params')}: {what}; call rebind"
 
     @property
     def states(self) -> list[LeafState | None]:
@@ -236,6 +228,9 @@ class Binding:
         ):
             return
         self.last, self.sparse = [], False
+        if self.suits.hold(gradients):
+            self.last = gradients if self.light else []
+            return
         memory = self.memory
         for leaf, g in zip(self.leaves, gradients, strict=True):
             if g is None or (leaf.rule is None and leaf.p is not None):

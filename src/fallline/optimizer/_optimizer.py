@@ -56,7 +56,8 @@ class Optimizer(Changes):
         leaves, and FTRL, Rprop and ASGD, refuse factors of the learning rate.
     engine : {"auto", "eager", "blocked", "numba", "cuda"}
         How rules are run. ``"eager"`` evaluates the formula with any array library. ``"blocked"``
-        runs its traced program on NumPy arrays block by block, ``"numba"`` as one compiled loop.
+        runs its traced program on NumPy arrays, and tensors of torch on the CPU, block by block;
+        ``"numba"`` runs it as one compiled loop.
         ``"cuda"`` makes one kernel launch for all CuPy arrays of one rule, device and dtype.
         ``"auto"`` takes the fastest that is installed and fits the leaf. All give the same bits.
 

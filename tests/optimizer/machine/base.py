@@ -98,7 +98,7 @@ class Base(RuleBasedStateMachine):
         for member in team:
             fresh = self.folder if member == "fresh" else None
             library = member if member in ("torch", "strict") else "numpy"
-            engine = "auto" if library == "numpy" else "eager"
+            engine = "eager" if library == "strict" else "auto"
             self.systems.append(System(library, engine, fresh))
         self.make = parts.Make(
             self._spec(kind, names, rate, kinds), pipeline, nonfinite=nonfinite, master=master,
