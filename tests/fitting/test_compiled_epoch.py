@@ -20,82 +20,21 @@ from fallline.fitting import _compiled_epoch, _epoch_data
 from tests import cases
 from tests.helpers import made_loop
 
+from .compiled import FEATURES, LOSSES, OF_ROWS, ROWS, data, fitted, same, sparse
+
 pytest.importorskip("numba", reason="numba is not installed")
-
-ROWS, FEATURES = 230, 13
-LOSSES = {
-    "binary": fl.losses.BinaryCrossEntropy(),
-    "sum": fl.losses.BinaryCrossEntropy(reduction="sum"),
-    "squared": fl.losses.SquaredError(),
-    "absolute": fl.losses.AbsoluteError(),
-    "huber": fl.losses.Huber(0.7),
-    "quantile": fl.losses.Quantile(0.3),
-    "hinge": fl.losses.Hinge(),
-    "squared hinge": fl.losses.SquaredHinge(),
-    "modified huber": fl.losses.ModifiedHuber(),
-    "poisson": fl.losses.Poisson(),
-    "gamma": fl.losses.Gamma(),
-}
-
-
-@pytest.fixture
-def scanned(monkeypatch):
-    """A list of how many steps each call made."""
-    found = []
-    advance = _compiled_epoch.CompiledEpoch.advance
-
-    def counted(self, order, batch):
-        try:
-            advance(self, order, batch)
-        except KeyboardInterrupt:
-            found.append(len(self.values))
-            raise
-        found.append(len(self.values))
-
-    monkeypatch.setattr(_compiled_epoch.CompiledEpoch, "advance", counted)
-    return found
-
-
-def data(loss, dtype, *, n=ROWS, d=FEATURES, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d)).astype(dtype)
-    z = 0.3 * X @ rng.standard_normal(d) + 0.1 * rng.standard_normal(n)
-    domain = LOSSES[loss].domain
-    if domain.values is not None:
-        y = np.sign(z)
-    elif domain.high == 1:
-        y = z > 0
-    else:
-        y = np.abs(z) + 0.1 if domain.low == 0 else z
-    return X, y.astype(dtype)
-
-
-def sparse(X, kind="csr_array", places="int32"):
-    scipy = pytest.importorskip("scipy.sparse", reason="scipy is not installed")
-    X = getattr(scipy, kind)(np.where(np.abs(X) > 1, X, 0).astype(X.dtype))
-    X.indices, X.indptr = X.indices.astype(places), X.indptr.astype(places)
-    return X
-
-
-def fitted(data, engine, *, loss="binary", penalty=None, **options):
-    model = fl.LinearModel(LOSSES[loss], penalty, fit_intercept=options.pop("intercept", True))
-    options = {"method": fl.Adam(0.05), "batch_size": 32, "epochs": 3, "rng": 7, **options}
-    return fl.fit(model, data, engine=engine, **options)
-
-
-def same(one, other):
-    assert one.params.keys() == other.params.keys()
-    for name, x in one.params.items():
-        assert x.tobytes() == other.params[name].tobytes()
-    assert one.history["step_loss"].tobytes() == other.history["step_loss"].tobytes()
-    assert one.history["loss"].tobytes() == other.history["loss"].tobytes()
-    assert (one.steps, one.epochs, one.message) == (other.steps, other.epochs, other.message)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("loss", LOSSES)
-def test_losses(loss, dtype, scanned):
-    found = data(loss, dtype)
+@pytest.mark.parametrize(
+    ("loss", "outputs"),
+    [
+        *((loss, n) for loss in LOSSES if loss not in OF_ROWS for n in (None, 1, 3)),
+        *((loss, n) for loss in OF_ROWS for n in (1, 2, 5, 19)),
+    ],
+)
+def test_losses(loss, outputs, dtype, scanned):
+    found = data(loss, dtype, outputs=outputs)
     one = fitted(found, "auto", loss=loss, penalty=fl.L2(0.1))
     assert scanned == [7, 1] * 3
     for engine in ("eager", "blocked"):
@@ -160,6 +99,8 @@ def test_shapes(n, d, scanned):
         {"method": fl.Adam(fl.schedules.Exponential(0.1, decay=0.9))},
         {"intercept": False},
         {"nonfinite": "propagate"},
+        {"gradients": [fl.gradients.ClipByValue(0.02)]},
+        {"gradients": [fl.gradients.ClipByValue(0.1)] * 2, "penalty": fl.L1(0.05)},
         {"params": {"weights": np.ones(FEATURES), "intercept": np.ones(())}},
     ],
     ids=lambda options: ", ".join(options),
@@ -175,6 +116,16 @@ def test_what_is_around(options, scanned):
     "options",
     [
         {"nonfinite": "skip"},
+        *(
+            {"gradients": transforms}
+            for transforms in (
+                [fl.gradients.ClipByNorm(0.1)],
+                [fl.gradients.ClipByGlobalNorm(0.1), fl.gradients.ClipByValue(0.02)],
+                [fl.gradients.Accumulate(2)],
+                [fl.gradients.ClipByValue(0.02), fl.gradients.Centralize()],
+                [fl.gradients.LossScale(1.0)],
+            )
+        ),
         {"penalty": fl.GroupL1(0.1)},
         {"method": fl.LARS(0.1)},
         {"callbacks": [type("Looks", (Callback,), {"on_step": lambda self, run: None})()]},
@@ -195,7 +146,6 @@ def test_what_is_left_to_single_steps(options, scanned):
         lambda X, y: (np.asfortranarray(X), y),
         lambda X, y: (X[:, ::-1], y),
         lambda X, y: (X.astype(X.dtype.newbyteorder()), y),
-        lambda X, y: (X, y[:, None]),
         lambda X, y: (X.astype("float16"), y),
     ],
 )
@@ -428,6 +378,28 @@ def test_what_cannot_be_compiled_is_tried_once(monkeypatch):
     )
     fitted(data("binary", "float64"), "auto", method=fl.LARS(0.1), epochs=4)
     assert len(tries) == 1
+
+
+def test_a_transform_that_remembers_takes_single_steps(scanned):
+    class Grows(fl.gradients.Transform):
+        limit = 0.01
+
+        def scalars(self):
+            return {"limit": self.limit}
+
+        def formula(self, xp, s, g, *measured):
+            return xp.where(g > s.limit, s.limit, g)
+
+        def state_dict(self):
+            return {"limit": self.limit}
+
+        def load_state_dict(self, state):
+            self.limit = state["limit"]
+
+    found = data("binary", "float64")
+    one = fitted(found, "auto", gradients=[Grows()])
+    assert not scanned
+    same(one, fitted(found, "eager", gradients=[Grows()]))
 
 
 def test_a_loss_that_is_no_number_is_refused(scanned):

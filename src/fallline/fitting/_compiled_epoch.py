@@ -67,8 +67,9 @@ class CompiledEpoch:
         bound = inner.bound
         whole = any(x.terms.whole is not None or x.terms.by_gradient for x in bound.leaves)
         need(
-            not bound.surrounded or (bound.options.trivial and not whole),
-            "transforms, finite checks and penalties of whole leaves are not recorded",
+            bound.options.within and not bound.remembering and not whole,
+            "transforms but for ClipByValue, finite checks and penalties of whole leaves are not "
+            "recorded",
         )
         need(
             all(x.engine == "numba" and x.program and not x.reads for x in bound.groups),
@@ -77,8 +78,9 @@ class CompiledEpoch:
         self.model, self.optimizer, self.batches, self.bound = model, optimizer, batches, bound
         self.inner, self.objective = inner, objective
         self.given = given(batches)
-        self.X, self.others = data(model, batches)
-        self.dtype = self.others[0].dtype
+        self.outputs = tuple(optimizer.params["weights"].shape[1:])
+        self.X, self.others = data(model, batches, self.outputs)
+        self.dtype = (self.X.numbers if isinstance(self.X, Source) else self.X).dtype
         self.arrays, self.clocks = self._arrays(), self._clocks()
         size, n = batches.batch_size, len(self.others[0])
         sizes = {min(size, n), n % size or size}
@@ -111,7 +113,7 @@ class CompiledEpoch:
             for mine, theirs in zip(self.others, self.batches.arrays[1:], strict=True):
                 if mine is not theirs:
                     mine[...] = theirs  # of another dtype, and perhaps not what they were
-        check_values(self.model.loss, *self.batches.arrays[1:])
+        check_values(self.model.loss, self.outputs, *self.batches.arrays[1:])
         if watched:
             _sparse.check("X", self.batches.arrays[0])
         return True

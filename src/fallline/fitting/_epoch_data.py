@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import _checks, _sparse, is_sparse
+from .._arrays import _sparse, is_sparse
 from .._arrays._types import Array, Dtype, HostArray
 from ..data import Batches
 from ..engine._layout import is_plain
 from ..engine.tape import Source, UnrecordableError
-from ..losses._base import Domain, Loss
+from ..losses._base import Loss
 from ..objectives._linear_model import LinearModel
 
 DTYPES = ("float32", "float64")
@@ -35,8 +35,19 @@ def given(batches: Batches) -> list[object]:
     return found
 
 
-def data(model: LinearModel, batches: Batches) -> tuple[Source | HostArray, list[HostArray]]:
+def data(
+    model: LinearModel, batches: Batches, outputs: tuple[int, ...]
+) -> tuple[Source | HostArray, list[HostArray]]:
     """Return X as a tape reads it; and y, and the weights if there are any.
+
+    Parameters
+    ----------
+    model : LinearModel
+        What is fitted.
+    batches : Batches
+        Of X, y and perhaps weights.
+    outputs : tuple of int
+        The shape of a prediction for one row.
 
     Raises
     ------
@@ -53,14 +64,18 @@ def data(model: LinearModel, batches: Batches) -> tuple[Source | HostArray, list
     kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
     need(kind and min(numbers.size, X.shape[1]) > 0, "only arrays of NumPy are recorded")
     others = []
-    for x in (y, *weights):
-        column = type(x) is np.ndarray and x.ndim == 1 and x.dtype.kind in "biuf"
-        need(column, "only one target of numbers for each row is recorded")
+    for x, most in ((y, 1 + len(outputs)), *((x, 1) for x in weights)):
+        numeric = type(x) is np.ndarray and x.dtype.kind in "biuf" and x.size > 0
+        need(
+            numeric and 0 < x.ndim <= most,
+            "only targets of numbers, and one weight for each row, are recorded",
+        )
+        labels = x.ndim < most and x.dtype.kind in "iu"
         with np.errstate(all="ignore"):
-            others.append(np.ascontiguousarray(x, numbers.dtype))
+            others.append(np.ascontiguousarray(x, np.int64 if labels else numbers.dtype))
     ours = _ours(model.loss) and (model.penalty is None or _ours(model.penalty))
     need(ours, "only the losses and penalties of this library are recorded")
-    check_values(model.loss, y, *weights)
+    check_values(model.loss, outputs, y, *weights)
     return found, others
 
 
@@ -69,13 +84,13 @@ def _ours(x: object) -> bool:
     return type(x).__module__.startswith("fallline.") and (not hasattr(x, "loss") or _ours(x.loss))
 
 
-def check_values(loss: Loss, y: Array, weights: Array = None) -> None:
+def check_values(
+    loss: Loss, outputs: tuple[int, ...], y: HostArray, weights: HostArray | None = None
+) -> None:
     """Check all rows at once, as a loss would check them batch by batch."""
     while hasattr(loss, "loss"):
         loss = loss.loss
-    need(type(loss)._check is Loss._check, "a loss that checks more is not recorded")
-    if loss.domain != Domain():
-        _checks.inside("y", y, loss.domain, weights is not None and weights == 0)
+    loss._check_target(np.broadcast_to(0.0, (len(y), *outputs)), y, weights)
     if weights is not None and (weights < 0).any():
         msg = "weights: some are negative"
         raise ValueError(msg)
@@ -104,5 +119,6 @@ def _rounds_products(kind: Callable[..., Array], dtype: Dtype) -> bool:
     row = np.asarray([1 - 2 * x, x], dtype)
     X = kind((row, np.arange(2), np.asarray([0, 2])), shape=(1, 2))
     right = np.asarray([1.0, x], dtype)
-    across = kind((row, np.zeros(2, int), np.arange(3)), shape=(2, 1)).T @ right
-    return not (X @ right).any() and not across.any()
+    across = kind((row, np.zeros(2, int), np.arange(3)), shape=(2, 1)).T
+    products = [A @ B for A in (X, across) for B in (right, np.stack([right, right], axis=1))]
+    return not any(product.any() for product in products)

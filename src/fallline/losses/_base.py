@@ -190,10 +190,7 @@ class Loss:
         xp = _arrays.namespace(pred)
         with _arrays.guard(pred)():
             weights, total = self._weights(xp, pred, weights)
-            self._check(pred, target)
-            if _arrays.on_host(target) and self.domain != Domain():
-                unused = weights is not None and _beside(np, weights, target.ndim) == 0
-                _checks.inside("target", target, self.domain, unused)
+            self._check_target(pred, target, weights)
             numbers = self._numbers(xp, pred, target)
             shared = self._shared(xp, _arrays.widened(pred), numbers)
             v = self._reduced(xp, self._value(xp, *shared), weights, total) if value else None
@@ -203,6 +200,14 @@ class Loss:
                 g = g if weights is None else _weighted(xp, g, weights)
                 g = _arrays.cast(g if total is None else g / total, pred)
         return v, g
+
+    def _check_target(self, pred: Array, target: Array, weights: Array) -> None:
+        # Check that a target fits a prediction, whose numbers do not matter. On the host its values
+        # are checked too, but for terms without weight.
+        self._check(pred, target)
+        if _arrays.on_host(target) and self.domain != Domain():
+            unused = weights is not None and _beside(np, weights, target.ndim) == 0
+            _checks.inside("target", target, self.domain, unused)
 
     def _weights(self, xp: Namespace, pred: Array, weights: Array) -> tuple[Array, Array]:
         # The weights, and what a mean divides by.

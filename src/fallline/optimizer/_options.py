@@ -74,6 +74,14 @@ class StepOptions:
         return not self.gradients and self.nonfinite == "propagate"
 
     @property
+    def within(self) -> bool:
+        """Whether the programs of the rules contain all transforms, and nothing else runs."""
+        apart = any(
+            x.measured or not x.elementwise or isinstance(x, Accumulate) for x in self.gradients
+        )
+        return not apart and self.nonfinite == "propagate"
+
+    @property
     def k(self) -> int:
         """The number of calls for one step."""
         first = self.gradients[0] if self.gradients else None

@@ -12,17 +12,18 @@ class UnrecordableError(TypeError):
     """A formula does something that cannot be recorded; its steps are made one by one."""
 
 
-# What an operation needs beside its operands: the array of "memory" and "rows", the `Source` of a
-# product with a sparse matrix, the place of a scalar, a constant, or the loop of a ufunc.
+# What an operation needs beside its operands: its walks, the array of "memory" and "rows", the
+# `Source` of a product with a sparse matrix, the place of a scalar, or the number of a constant.
 Detail: TypeAlias = Any
 
 
 class Node(NamedTuple):
-    """An operation and its result.
+    """An operation and its result, whose elements lie one after another in the order of C.
 
-    Operations are the names of ufuncs, "matmul", "sum" and "where"; "rows" of an array; "dot" and
-    "slope", the products with rows of a sparse matrix and with their transpose; and "memory",
-    "scalar" and "constant", which stand for numbers that exist already.
+    Operations are "walks", which go through their operands with loops of NumPy; "rows" of an array;
+    "dot" and "slope", the products with rows of a sparse matrix and with their transpose; and
+    "memory", "scalar" and "constant", which stand for numbers that exist already. The result may
+    take the memory of an operand in `free`: each element is read just before it is written.
     """
 
     op: str
@@ -30,6 +31,7 @@ class Node(NamedTuple):
     dtype: HostDtype
     size: int
     detail: Detail = None
+    free: tuple[int, ...] = ()
 
     @property
     def given(self) -> bool:

@@ -23,7 +23,7 @@ from ._nodes import UnrecordableError
 # The name of the capsule tells which structure is inside.
 KNOWN = b"numpy_1.24_ufunc_call_info"
 # Loops of these dtypes never call the interpreter, so that they may run without its lock.
-DTYPES = "?fd"
+DTYPES = "?fd" + np.dtype(np.int64).char
 
 
 class _CallInfo(ctypes.Structure):
@@ -68,28 +68,11 @@ def find(name: str, dtypes: str) -> Loop:
     with np.errstate(all="ignore"):
         for operands, lengths, strides, expected in _trials(ufunc, dtypes):
             out = np.zeros_like(expected)
-            operands = [out if x is None else x for x in (*operands, None)]
-            if _call(loop, operands, lengths, strides) or _bits(out) != _bits(expected):
+            places = [x.ctypes.data for x in (*operands, out)]
+            if call(loop, places, lengths, strides) or _bits(out) != _bits(expected):
                 msg = f"the loop of numpy.{name} for {dtypes!r} does not give the ufunc's results"
                 raise UnrecordableError(msg)
     return loop
-
-
-def product(
-    rows: int, columns: int, steps: tuple[int, ...], item: int
-) -> tuple[list[int], list[int]]:
-    """Return the lengths and strides with which "matmul" multiplies a matrix by a vector.
-
-    Parameters
-    ----------
-    rows, columns : int
-        The shape of the matrix.
-    steps : tuple of int
-        Its strides.
-    item : int
-        The size of an element, all in bytes.
-    """
-    return [1, rows, columns, 1], [0, 0, 0, *steps, item, item, item, item]
 
 
 def _found(ufunc: np.ufunc, dtypes: str) -> Loop:
@@ -123,34 +106,36 @@ def _pointer(owner: object) -> int:
 def _trials(
     ufunc: np.ufunc, dtypes: str
 ) -> Iterator[tuple[list[Array], list[int], list[int], HostArray]]:
-    # Operands, of which `None` is the result; lengths and strides; the result as NumPy has it.
-    given = [_fixed(dtype, shift) for shift, dtype in enumerate(dtypes)]
+    # Operands; lengths and strides; the result as NumPy has it.
+    given = [fixed(dtype, shift) for shift, dtype in enumerate(dtypes)]
     item = given[0].itemsize
     if ufunc is np.matmul:
-        for rows, columns in ((1, 1), (3, 21), (64, 1)):
-            matrix, vector = given[0][: rows * columns].reshape(rows, columns), given[1][:64]
-            for a in (matrix, matrix.T):
-                x = vector[: a.shape[1]]
-                lengths, strides = product(len(a), len(x), a.strides, item)
-                yield [a, x], lengths, strides, a @ x
+        for m, n, k in ((1, 1, 1), (3, 21, 1), (64, 1, 1), (5, 7, 3), (1, 9, 4), (16, 4, 4)):
+            a, b = given[0][: m * n].reshape(m, n), given[1][: n * k].reshape(n, k)
+            for x, y in ((a, b), (a.T.copy().T, b), (a, b.T.copy().T)):
+                strides = [0, 0, 0, *x.strides, *y.strides, k * item, item]
+                yield [x, y], [1, m, n, k], strides, x @ y
         return
     for n in (1, 3, 64):
         some = [x[:n] for x in given]
         expected = ufunc(*some)
         yield some, [n], [x.itemsize for x in (*some, expected)], expected
-        if ufunc is np.add:
-            yield [None, some[1]], [n], [0, item, 0], np.add.reduce(some[1], keepdims=True)
+    for i in range(len(given) if len(given) > 1 else 0):  # one of them a single number
+        some = [x[:1] if i == k else x for k, x in enumerate(given)]
+        expected = ufunc(*some)
+        steps = [0 if i == k else x.itemsize for k, x in enumerate(given)]
+        yield some, [expected.size], [*steps, expected.itemsize], expected
 
 
-def _fixed(dtype: str, shift: int) -> HostArray:
-    # Different numbers of both signs, 0 among them, or truths.
+def fixed(dtype: str, shift: int) -> HostArray:
+    """Return 70 numbers of both signs, 0 among them, or truths; others for another shift."""
     steps = np.arange(shift, shift + 70) * 37 % 71 - 35
     return steps > 0 if dtype == "?" else (steps / 7).astype(dtype)
 
 
-def _call(loop: Loop, operands: Sequence[Array], lengths: list[int], strides: list[int]) -> int:
-    addresses = [x.ctypes.data for x in operands]
-    tables = [np.asarray(row, np.int64) for row in (addresses, lengths, strides)]
+def call(loop: Loop, places: Sequence[int], lengths: Sequence[int], strides: Sequence[int]) -> int:
+    """Call a loop with the addresses of its operands; the result is 0 if nothing went wrong."""
+    tables = [np.asarray(row, np.int64) for row in (places, lengths, strides)]
     function = _PROTOTYPE(loop.function)
     return int(function(loop.context, *(table.ctypes.data for table in tables), loop.data))
 

@@ -6,8 +6,9 @@ A line of a tape is a row of 64-bit numbers: what to do, then addresses, lengths
 
 # mypy: ignore-errors
 
+import numpy as np
 from llvmlite import ir
-from numba import carray, int64, njit, types
+from numba import carray, int64, njit, types, uint64
 from numba import float64 as Real
 from numba import uint64 as Place  # unsigned, so that Numba does not test for negative indices
 from numba.core import cgutils
@@ -15,8 +16,12 @@ from numba.extending import intrinsic
 
 # What a line does.
 LOOP, GATHER, SELECT, COPY, DOT, SLOPE = range(6)
-# Where its numbers are: a loop with its context and data; addresses; lengths; strides.
-FUNCTION, CONTEXT, DATA, ADDRESSES, LENGTHS, STRIDES, WIDTH = 1, 2, 3, 4, 9, 13, 22
+# Where its numbers are: a loop with its context and data, and how often it is called; addresses;
+# lengths; strides; how far addresses move between two calls.
+FUNCTION, CONTEXT, DATA, TIMES, ADDRESSES, LENGTHS, STRIDES, JUMPS, WIDTH = (
+    1, 2, 3, 4, 5, 10, 14, 23, 28,
+)  # fmt: skip
+ITEM = Real.bitwidth // 8
 # Rows that are prefetched ahead of a copy, and between two lines; bytes of a batch up to which the
 # rows of the next batch are prefetched too.
 AHEAD, PACE, NEAR = 16, 4, 1 << 17
@@ -101,38 +106,39 @@ def gather(target, source, size, order, first, count, asked):
 
 
 @njit(nogil=True)
-def select(target, condition, x, y):
-    """Write x where the condition holds, else y; each may be of one element."""
-    dx, dy, dc = int64(x.size > 1), int64(y.size > 1), int64(condition.size > 1)
-    for i in range(target.size):
-        target[i] = x[i * dx] if condition[i * dc] else y[i * dy]
+def select(at, length, strides):
+    """Write x where a condition holds, else y."""
+    dc, dx, dy, dt = strides[0], strides[1] // ITEM, strides[2] // ITEM, strides[3] // ITEM
+    condition, x = carray(truths(at[0]), length), carray(reals(at[1]), length)
+    y, target = carray(reals(at[2]), length), carray(reals(at[3]), length)
+    for i in range(length):
+        holds = condition[uint64(i * dc)]
+        target[uint64(i * dt)] = x[uint64(i * dx)] if holds else y[uint64(i * dy)]
 
 
 @njit(nogil=True, error_model="numpy")
-def dot(target, order, first, ends, columns, numbers, x):
-    """Multiply rows of a sparse matrix, in an order, with a vector, as SciPy does."""
-    for i in range(target.size):
-        if first + i + 2 * AHEAD < order.size:
-            fetch(ends[order[first + i + 2 * AHEAD] :].ctypes.data)
-            row = order[first + i + AHEAD]
-            for k in range(ends[row], ends[row + 1], 8):
-                fetch(numbers[k:].ctypes.data)
-                fetch(columns[k:].ctypes.data)
+def dot(target, order, first, count, ends, columns, numbers, x):
+    """Multiply rows of a sparse matrix, in an order, with a vector or matrix, as SciPy does."""
+    width = target.size // count
+    for i in range(count):
         row = order[first + i]
-        total = Real(0)
-        for k in range(ends[row], ends[row + 1]):
-            total += numbers[k] * x[columns[k]]
-        target[i] = total
+        for c in range(width):
+            total = Real(0)
+            for k in range(ends[row], ends[row + 1]):
+                total += numbers[k] * x[columns[k] * Place(width) + Place(c)]
+            target[i * width + c] = total
 
 
 @njit(nogil=True, error_model="numpy")
-def slope(target, order, first, ends, columns, numbers, x):
-    """Multiply the transpose of such rows with a vector, as SciPy does."""
+def slope(target, order, first, count, ends, columns, numbers, x):
+    """Multiply the transpose of such rows with a vector or matrix, as SciPy does."""
     target[:] = 0
-    for i in range(x.size):
+    width = x.size // count
+    for i in range(count):
         row = order[first + i]
         for k in range(ends[row], ends[row + 1]):
-            target[columns[k]] += numbers[k] * x[i]
+            for c in range(width):
+                target[columns[k] * Place(width) + Place(c)] += numbers[k] * x[i * width + c]
 
 
 SIGNATURE = (
@@ -150,6 +156,7 @@ def replay(tape, order, first, count, steps, scalars, place, values, value, done
     """
     base, width = tape.ctypes.data, tape.shape[1] * 8
     source, size, asked = 0, 0, 0
+    moving = np.empty(LENGTHS - ADDRESSES, int64)
     for step in range(steps):
         copy(place, scalars.ctypes.data + step * scalars.shape[1], scalars.shape[1])
         for i in range(tape.shape[0]):
@@ -157,34 +164,36 @@ def replay(tape, order, first, count, steps, scalars, place, values, value, done
             if size:
                 asked = ask(source, size, order, asked, min(asked + PACE, first + 2 * count))
             kind, at, sizes = line[0], line[ADDRESSES:LENGTHS], line[LENGTHS:STRIDES]
-            if kind == LOOP:
-                at_lengths, at_strides = address + 8 * LENGTHS, address + 8 * STRIDES
-                failed = call(
-                    line[FUNCTION], line[CONTEXT], address + 8 * ADDRESSES, at_lengths, at_strides,
-                    line[DATA],
-                )  # fmt: skip
-                if failed:
-                    return False
+            if kind in (LOOP, SELECT):
+                moving[:] = at
+                for _ in range(line[TIMES]):
+                    if kind == SELECT:
+                        select(moving, sizes[0], line[STRIDES:JUMPS])
+                    else:
+                        at_lengths, at_strides = address + 8 * LENGTHS, address + 8 * STRIDES
+                        failed = call(
+                            line[FUNCTION], line[CONTEXT], moving.ctypes.data, at_lengths,
+                            at_strides, line[DATA],
+                        )  # fmt: skip
+                        if failed:
+                            return False
+                    for k in range(moving.size):
+                        moving[k] += line[JUMPS + k]
             elif kind == GATHER:
                 asked = gather(at[0], at[1], line[STRIDES], order, first, count, asked)
                 if line[STRIDES] >= 64 and line[STRIDES] * count <= NEAR:
                     source, size = at[1], line[STRIDES]
             elif kind == COPY:
                 copy(at[0], at[1], sizes[0])
-            elif kind == SELECT:
-                select(
-                    carray(reals(at[0]), sizes[0]), carray(truths(at[1]), sizes[1]),
-                    carray(reals(at[2]), sizes[2]), carray(reals(at[3]), sizes[3]),
-                )  # fmt: skip
             else:
                 target, x = carray(reals(at[0]), sizes[0]), carray(reals(at[1]), sizes[1])
                 ends = carray(places(at[2]), sizes[2])
                 columns = carray(places(at[3]), sizes[3])
                 numbers = carray(reals(at[4]), sizes[3])
                 if kind == DOT:
-                    dot(target, order, first, ends, columns, numbers, x)
+                    dot(target, order, first, count, ends, columns, numbers, x)
                 else:
-                    slope(target, order, first, ends, columns, numbers, x)
+                    slope(target, order, first, count, ends, columns, numbers, x)
         copy(values.ctypes.data + step * values.shape[1], value, values.shape[1])
         first += count
         done[0] = step + 1

@@ -15,7 +15,8 @@ import numpy as np
 from ..._arrays._types import Array, Dtype, HostArray
 from .. import _compile
 from ._nodes import UnrecordableError
-from ._recorder import Recorded, Recorder
+from ._recorded import Recorded
+from ._recorder import Recorder
 from ._writer import TapeWriter
 
 

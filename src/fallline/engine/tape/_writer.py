@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from ..._arrays._types import Array
-from . import _numpy_loops
-from ._nodes import Node
 from ._recorder import Recorder
+from ._walks import Walk
 
 # The layout of a line, as in `_replay`, which only Numba reads.
 LOOP, GATHER, SELECT, COPY, DOT, SLOPE = range(6)
-FUNCTION, CONTEXT, DATA, ADDRESSES, LENGTHS, STRIDES, WIDTH = 1, 2, 3, 4, 9, 13, 22
+FUNCTION, CONTEXT, DATA, TIMES, ADDRESSES, LENGTHS, STRIDES, JUMPS, WIDTH = (
+    1, 2, 3, 4, 5, 10, 14, 23, 28,
+)  # fmt: skip
 ALIGNED = 64  # bytes
-
-
-@lru_cache
-def _empty_sum() -> float:
-    # The number to which NumPy adds in a sum.
-    return float(np.add.reduce(np.asarray([-0.0])))
 
 
 class TapeWriter:
@@ -39,20 +33,20 @@ class TapeWriter:
         self.size, self.free = 0, dict[int, list[int]]()
         self.offsets: dict[int, int] = {}
         self.targets = self._targets()
-        zero = recorder.constant(_empty_sum())
         self.constants = [i for i, node in enumerate(self.nodes) if node.op == "constant"]
         scalars = self._room(max(len(recorder.scalars), 1) * self.itemsize)
         for i in self.constants:
-            self.offsets[i] = self._room(self.itemsize)
+            self.offsets[i] = self._room(self.nodes[i].dtype.itemsize)
         self._place()
         self.arena = _aligned(self.size)
         self.base = self.arena.ctypes.data
         self.scalars, self.value = self.base + scalars, self.base + self.offsets[value]
         for i in self.constants:
-            place = self.arena[self.offsets[i] :][: self.itemsize]
+            dtype = self.nodes[i].dtype
+            place = self.arena[self.offsets[i] :][: dtype.itemsize]
             with np.errstate(over="ignore"):  # numbers out of range become infinite, as in formulas
-                place.view(recorder.dtype)[0] = self.nodes[i].detail
-        text = [line for i in self.needed for line in self._lines(i, zero)]
+                place.view(dtype)[0] = self.nodes[i].detail
+        text = [line for i in self.needed for line in self._lines(i)]
         text += [
             self._copy(self._address(target), self._address(node), self.nodes[node].size)
             for target, node in recorder.writes
@@ -71,11 +65,13 @@ class TapeWriter:
     def _targets(self) -> dict[int, int]:
         # Results that can be computed directly in the memory to which they are written: its old
         # values are not read later.
-        return {
-            node: target
-            for target, node in self.recorder.writes
-            if _elementwise(self.nodes[node]) and self.last.get(target, -1) <= node
-        }
+        found = {}
+        for target, i in self.recorder.writes:
+            node = self.nodes[i]
+            latest = i if target in node.free else i - 1  # that may read the old values
+            if node.op == "walks" and self.last.get(target, -1) <= latest:
+                found[i] = target
+        return found
 
     # -- memory -------------------------------------------------------------------------------
 
@@ -94,8 +90,7 @@ class TapeWriter:
                 for a in dict.fromkeys(node.args)
                 if self.last[a] == i and a in self.offsets and a not in self.constants
             ]
-            # An elementwise result may reuse the memory of an operand of its size.
-            early = [a for a in dying if _elementwise(node) and _alike(self.nodes[a], node)][:1]
+            early = [a for a in dying if a in node.free][:1]
             for a in early:
                 self._release(a)
             if i not in self.targets:
@@ -121,71 +116,47 @@ class TapeWriter:
 
     # -- lines --------------------------------------------------------------------------------
 
-    def _lines(self, i: int, zero: int) -> list[list[int]]:
+    def _lines(self, i: int) -> list[list[int]]:
         node, out = self.nodes[i], self._address(i)
         places = [self._address(a) for a in node.args]
-        sizes = [self.nodes[a].size for a in node.args]
-        steps = [
-            0 if self.nodes[a].size < node.size else self.nodes[a].dtype.itemsize for a in node.args
-        ]
         match node.op:
+            case "walks":
+                return [self._walk(walk, [*places, out]) for walk in node.detail]
             case "rows":
                 size = node.detail.nbytes // max(len(node.detail), 1)
                 return [_line(GATHER, [out, node.detail.ctypes.data], strides=[size])]
-            case "where":
-                return [_line(SELECT, [out, *places], [node.size, *sizes])]
-            case "sum":
-                item = self.itemsize
-                return [
-                    self._copy(out, self._address(zero), 1),
-                    _line(LOOP, [out, *places, out], sizes, [0, item, 0], node.detail),
-                ]
-            case "matmul":
-                return [self._product(node, out, places)]
-            case "dot" | "slope":
-                source = node.detail
-                arrays = source.ends, source.columns, source.numbers
-                return [
-                    _line(
-                        DOT if node.op == "dot" else SLOPE,
-                        [out, *places, *(x.ctypes.data for x in arrays)],
-                        [node.size, *sizes, len(source.ends), len(source.numbers)],
-                    )
-                ]
-        strides = [*steps, node.dtype.itemsize]
-        return [_line(LOOP, [*places, out], [node.size], strides, node.detail)]
+        source = node.detail
+        arrays = source.ends, source.columns, source.numbers
+        return [
+            _line(
+                DOT if node.op == "dot" else SLOPE,
+                [out, *places, *(x.ctypes.data for x in arrays)],
+                [node.size, self.nodes[node.args[0]].size, len(source.ends), len(source.numbers)],
+            )
+        ]
 
-    def _product(self, node: Node, out: int, places: list[int]) -> list[int]:
-        loop, (n, m), transposed = node.detail
-        item = self.itemsize
-        steps = (item, n * item) if transposed else (m * item, item)
-        lengths, strides = _numpy_loops.product(n, m, steps, item)
-        return _line(LOOP, [*places, out], lengths, strides, loop)
+    def _walk(self, walk: Walk, places: Sequence[int]) -> list[int]:
+        addresses = [places[i] + offset for i, offset in walk.spots]
+        return _line(SELECT if walk.loop is None else LOOP, addresses, walk=walk)
 
     def _copy(self, target: int, source: int, count: int) -> list[int]:
         return _line(COPY, [target, source], [count * self.itemsize])
 
 
-def _elementwise(node: Node) -> bool:
-    others = ("matmul", "sum", "rows", "dot", "slope", "memory", "scalar", "constant")
-    return node.op not in others
-
-
-def _alike(a: Node, b: Node) -> bool:
-    return a.size == b.size and a.dtype == b.dtype
-
-
 def _line(
     kind: int, addresses: Sequence[int], lengths: Sequence[int] = (), strides: Sequence[int] = (),
-    loop: _numpy_loops.Loop | None = None,
+    walk: Walk | None = None,
 ) -> list[int]:  # fmt: skip
     line = [0] * WIDTH
     line[0] = kind
-    if loop is not None:
-        line[FUNCTION], line[CONTEXT], line[DATA] = loop.function, loop.context, loop.data
+    if walk is not None:
+        lengths, strides = walk.lengths, walk.strides
+        line[TIMES], line[JUMPS : JUMPS + len(walk.jumps)] = walk.times, walk.jumps
+        if walk.loop is not None:
+            line[FUNCTION : DATA + 1] = walk.loop.function, walk.loop.context, walk.loop.data
     line[ADDRESSES : ADDRESSES + len(addresses)] = addresses
     line[LENGTHS : LENGTHS + len(lengths)] = map(int, lengths)
-    line[STRIDES : STRIDES + len(strides)] = strides
+    line[STRIDES : STRIDES + len(strides)] = map(int, strides)
     return line
 
 
