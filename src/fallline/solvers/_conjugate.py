@@ -46,11 +46,15 @@ class ConjugateGradientRun(LineRun):
         if self._square == 0:
             raise self._failed()
         trial = self._searched()
-        if trial is None and not self._fresh:
-            self._downhill(self._square)
-            trial = self._searched()
         if trial is None:
-            raise self._failed()
+            end, tried, size = self._failed(), self._fresh and self._t, self._size()
+            if end.at_precision and self._settled(size):
+                raise end
+            self._downhill(self._square)
+            self._t = self._seen_from(self._t, size)
+            trial = None if self._t == tried else self._searched()
+            if trial is None:
+                raise self._failed() if end.at_precision else end
         slope, square, mixed = (float(x) for x in trial.measured)
         self._reach = trial.t * math.sqrt(self._length)
         along = slope - self.at.slope  # y d
@@ -87,6 +91,8 @@ class ConjugateGradientRun(LineRun):
     def _beta(self, square: float, mixed: float, slope: float, along: float) -> float:
         if self.solver.beta == "polak-ribiere":
             return max(0.0, (square - mixed) / self._square)
+        if not along > 0:
+            return 0.0
         if self.solver.beta == "dai-yuan":
             return square / along
         change = square - 2 * mixed + self._square  # y y

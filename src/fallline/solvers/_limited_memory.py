@@ -95,11 +95,15 @@ class LimitedMemoryRun(LineRun):
         if self._square == 0:
             raise self._failed()
         trial = self._searched()
-        if trial is None and self._slots and not self._failed().at_precision:
-            self.at.slope = self._downhill(self.at.steep, self._square)
-            trial = self._searched()
         if trial is None:
-            raise self._failed()
+            end, tried, size = self._failed(), not self._slots and self._first, self._size()
+            if end.at_precision and self._settled(size):
+                raise end
+            self.at.slope = self._downhill(self.at.steep, self._square)
+            self._first = self._seen_from(self._first, size)
+            trial = None if self._first == tried else self._searched()
+            if trial is None:
+                raise self._failed() if end.at_precision else end
         trial.slope = self._learn(trial)
         self._d = self._turn(self._d, trial.steep)
         self._accepted(trial)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._arrays._types import Array
-from ..stop._relative import least_fall
+from ..stop._relative import least_fall, small_gradient
 from ._base import Run
 from ._search import NoProgress, Trial, no_step
 from ._space import numbers
@@ -77,6 +77,29 @@ class LineRun(Run):
     def _change(self, trial: Trial) -> float | None:
         """Return by how much the slope changed, where the trial's own does not tell: a hook."""
         return None
+
+    def _loud(self, square: float) -> float:
+        # A step length down the gradient that is seen in the value.
+        return 100 * self.noise / square
+
+    def _settled(self, size: float) -> bool:
+        # Whether the gradient is as small as `RelativeGradient` asks, at a point of this size.
+        # Before the first step nothing tells the units of the point.
+        at = self.at
+        fallen = abs(self._first_value - at.value)
+        least: float = small_gradient(self.space.epsilon, at.value, fallen)
+        return self.iteration > 0 and at.norm * max(size, 1.0) <= least
+
+    def _seen_from(self, first: float, size: float) -> float:
+        # The first step length down the gradient, long enough to be seen in the value, and beside
+        # the rounding of a point of this size.
+        square = -self.at.slope
+        if not 0 < square < math.inf:
+            return first
+        return max(first, math.sqrt(self.space.epsilon / square) * size, self._loud(square))
+
+    def _size(self) -> float:
+        return self.space.read(self.space.peak(self.at.x))
 
     def _failed(self) -> NoProgress:
         # What could be gained, against what the rounding of values, points and residuals explains.

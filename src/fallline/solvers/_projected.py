@@ -95,8 +95,9 @@ class ProjectedRun(LimitedMemoryRun):
 
     def _searched(self) -> Trial | None:
         t = self._tried = 1.0 if self._slots else self._first
-        found = self._along_path(t) if self._region.sloped else None
-        found = self._halved(t) if found is None else found
+        found, bends = self._along_path(t) if self._region.sloped else (None, True)
+        if found is None and bends:
+            found = self._halved(t)
         if found is None:
             return None
         # The step is what it ended as, and not a multiple of the direction: it takes its place, and
@@ -105,17 +106,21 @@ class ProjectedRun(LimitedMemoryRun):
         self._length, found.t, self._d = found.t, 1.0, found.x - self.at.x
         return found
 
-    def _along_path(self, t: float) -> Trial | None:
+    def _along_path(self, t: float) -> tuple[Trial | None, bool]:
         # As far as the slopes of the path tell: where all bounds are far away, as without them.
+        # And whether a bound was met.
         ahead = [self._line(t)]
         start = replace(self.at, slope=ahead[0].path[0])
+        # Steps next to rounding tell nothing of that; the first is the longest of a search back.
+        bends = not math.isclose(ahead[0].slope, t * start.slope, rel_tol=1e-3)
 
         def line(t: float) -> Trial:
             trial = ahead.pop() if ahead else self._line(t)
             trial.slope = trial.path[1]
             return trial
 
-        return strong_wolfe(line, start, t, noise=self.noise) if start.slope < 0 else None
+        found = strong_wolfe(line, start, t, noise=self.noise) if start.slope < 0 else None
+        return found, bends
 
     def _halved(self, t: float) -> Trial | None:
         # A direction that needs a very short step is given up for the pseudo-gradient.

@@ -12,8 +12,10 @@ from .._arrays import _checks
 from .._arrays._types import Array, Number, Tree
 from ..stop import RelativeGradient
 from ._base import Run, Solver
-from ._search import NoProgress, Trial, no_step
+from ._search import UNBOUNDED, NoProgress, Trial, no_step
 from ._space import numbers
+
+STRETCH = 1e18  # times that a step may become longer while the objective bends down or not at all
 
 
 @dataclass
@@ -27,7 +29,7 @@ class ProximalRun(Run):
     """Smooth penalties join the objective; the others, and the constraints, are the map P."""
 
     solver: ProximalGradient
-    remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth", "_bent")
+    remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth", "_bent", "_straight")
     proximal = True
     default_stop = RelativeGradient()
 
@@ -73,6 +75,7 @@ class ProximalRun(Run):
         self._before: Array = None
         self._previous: Array = None
         self._theta, self._d, self._bent = 0.0, None, False
+        self._straight = math.inf  # the length of the first step since the objective bent up
         x = self._map(x, 0.0)
         value, gradient = self.objective(x)
         penalty = self._penalty(x)
@@ -104,6 +107,17 @@ class ProximalRun(Run):
     def _fixed(self) -> float | None:
         return None if self.solver.step_size is None else self._length(self.iteration)
 
+    def _lost(self, peak: float, size: float) -> bool:
+        """Tell whether the largest element of a step is next to the rounding of the point."""
+        return peak <= 1e3 * self.space.epsilon * size
+
+    def _seen(self, x: Array, gradient: Array, t: float, size: float) -> tuple[Array, float]:
+        """Return a step that is long enough to be seen, shortened to t, and what is to vanish."""
+        steep = self.space.read(self.space.peak(gradient)) or 1.0
+        longer = max(t, math.sqrt(self.space.epsilon) * size / steep)
+        d = self._map(x - longer * gradient, longer) - x
+        return d * (t / longer), self.space.read(self.space.peak(d)) / longer
+
     def _length(self, iteration: int) -> float:
         size = self.solver.step_size
         assert size is not None
@@ -121,20 +135,22 @@ class ProximalGradientRun(ProximalRun):
         if beta > 0:
             ahead = self._extrapolated(beta)
             start, theta = (start, 1.0) if ahead is None else (ahead, theta)
-        longest = math.inf
         while True:
-            trial, longest, turned = self._compared(start, t)
+            trial, longest, turned, moved = self._compared(start, t)
             if t <= longest * (1 + 1e-6) or self._fixed:  # whatever the rounding
                 break
             self._bent = True
             t = min(0.5 * t, max(longest, 1e-3 * t))
-            if t < 1e-300:
+            if t < 1e-300 or (trial.norm > 0 and not moved):
                 raise NoProgress(no_step(at_precision=False))
+        self._straight = min(self._straight, t) if longest == math.inf else math.inf
+        if t > STRETCH * self._straight and trial.value < self.at.value:
+            raise NoProgress(UNBOUNDED)
         # Momentum that points uphill is dropped.
         self._theta = 1.0 if turned and self.solver.restart else theta
         # Steps become longer where the curvature lets them, faster until one was too long.
         growth = min(max(longest / t, 1.0), 1.25 if self._bent else 10.0)
-        self._previous, self._t = self.at.x, t * (1.0 if self._fixed else growth)
+        self._previous, self._t = self.at.x, min(t * (1.0 if self._fixed else growth), 1e300)
         return trial
 
     def _extrapolated(self, beta: float) -> _Start | None:
@@ -147,19 +163,20 @@ class ProximalGradientRun(ProximalRun):
             return None
         return _Start(y, float(got[0]), gradient)
 
-    def _compared(self, start: _Start, t: float) -> tuple[Trial, float, bool]:
+    def _compared(self, start: _Start, t: float) -> tuple[Trial, float, bool, bool]:
         # The point after a step of length t; the longest step for which the smooth part would lie
-        # below its parabola there; whether the step turns against the last.
+        # below its parabola there; whether the step turns against the last; whether it moves at
+        # all.
         z = self._map(start.x - t * start.gradient, t)
         value, gradient = self.objective(z)
         penalty = self._penalty(z)
         d = z - start.x
         arrays = [
-            self.space.peak(d), self.space.peak(gradient), d @ d, d @ start.gradient,
-            d @ gradient, d @ (z - self.at.x),
+            self.space.peak(d), self.space.peak(z), self.space.peak(gradient), d @ d,
+            d @ start.gradient, d @ gradient, d @ (z - self.at.x),
         ]  # fmt: skip
         got = numbers(self.space, value, arrays if penalty is None else [*arrays, penalty])
-        smooth, peak, steep, square, before, after, turn = (float(x) for x in got[:7])
+        smooth, peak, size, steep, square, before, after, turn = (float(x) for x in got[:8])
         excess = smooth - start.smooth - before
         if self.space.epsilon * abs(smooth) > 1e-4 * square / t:
             excess = 0.5 * (after - before)  # by the slopes, where the difference is rounding
@@ -167,9 +184,12 @@ class ProximalGradientRun(ProximalRun):
         if math.isfinite(smooth) and math.isfinite(steep):
             longest = square / (2 * excess) if excess > 0 else math.inf
         self._smooth = smooth
-        total = smooth + (float(got[7]) if penalty is not None else 0.0)
+        total = smooth + (float(got[8]) if penalty is not None else 0.0)
         norm = peak / t if math.isfinite(steep) else math.nan
-        return Trial(t, total, math.nan, z, gradient, None, norm, d), longest, turn < 0
+        if norm < math.inf and self._lost(peak, size):
+            d, norm = self._seen(z, gradient, t, size)
+        trial = Trial(t, total, math.nan, z, gradient, None, norm, d)
+        return trial, longest, turn < 0, peak > 0
 
 
 class FixedStepRun(ProximalRun):
@@ -184,7 +204,7 @@ class FixedStepRun(ProximalRun):
         xp, (y, slope), t = self.space.xp, self._ahead, self._t
         z = self._map(y - t * slope, t)
         step, moved = z - y, z - self.at.x
-        arrays = [self.space.peak(step), turn := step @ moved]
+        arrays = [self.space.peak(step), self.space.peak(z), turn := step @ moved]
         if (penalty := self._penalty(z)) is not None:
             arrays.append(penalty)
         self._t = self._length(self.iteration + 1)
@@ -193,7 +213,7 @@ class FixedStepRun(ProximalRun):
         share = beta * xp.ones_like(turn)
         if self.solver.restart:
             share = xp.where(turn < 0, xp.zeros_like(turn), share)
-        value, steep, peak, turned, *more = self._look(z + share * moved, arrays)
+        value, steep, peak, size, turned, *more = self._look(z + share * moved, arrays)
         if not (math.isfinite(steep) and (math.isfinite(value) or not self.objective.valued)):
             # Ahead of the domain, as of a logarithm: the next step begins where this one ended.
             value, steep = self._look(z, arrays)[:2]
@@ -201,6 +221,8 @@ class FixedStepRun(ProximalRun):
         self._theta = fresh if turned < 0 and self.solver.restart else theta
         self._previous, self._smooth = self.at.x, value
         norm = peak / t if math.isfinite(steep) else math.nan
+        if norm < math.inf and self._lost(peak, size):
+            step, norm = self._seen(y, slope, t, size)
         return Trial(t, value + sum(more), math.nan, z, self._ahead[1], None, norm, step)
 
     def _look(self, y: Array, arrays: Sequence[Array]) -> list[float]:

@@ -197,7 +197,7 @@ def _interpolated(
     if f > f_low:  # case 1
         cubic = _cubic(low, trial)
         chord = (f_low - f) / (t - t_low) + d_low
-        parabola = t_low + 0.5 * d_low / chord * (t - t_low)
+        parabola = t_low + 0.5 * d_low / chord * (t - t_low) if chord else t_low
         near = abs(cubic - t_low) < abs(parabola - t_low)
         return cubic if near else cubic + 0.5 * (parabola - cubic)
     if d * d_low < 0:  # case 2

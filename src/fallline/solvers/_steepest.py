@@ -25,9 +25,9 @@ class SteepestDescentRun(LineRun):
     def _restart(self) -> None:
         square = float(self.at.measured[0])
         self._values = deque([self.at.value], maxlen=_MEMORY)
-        self._t = square**-0.5 if square > 0 else 1.0
         self._d = -self.at.gradient
         self.at.slope = -square
+        self._t = max(square**-0.5, self._loud(square)) if square > 0 else 1.0
 
     def _measured(self, trial: Trial) -> Sequence[Array]:
         square = trial.gradient @ trial.gradient

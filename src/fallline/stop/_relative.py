@@ -55,15 +55,12 @@ class RelativeGradient(Condition):
 
         def judge(record: Seen) -> Findings:
             precision, tolerance = epsilon(), self.tolerance
-            double = precision < 1e-12
             if tolerance is None:
-                tolerance = 1e-8 if double else 16 * precision
+                tolerance = _least_gradient(precision)
             good = Verdict(f"the gradient is at most {tolerance:.2g} of the objective")
             value, first = record.value, memory["first"]
             first = memory["first"] = _arrays.choose(first == first, first, value)
-            least, fallen = tolerance * abs(value), abs(first - value)
-            fallen = (1e-12 if double else precision) * fallen
-            least = _arrays.choose(fallen > least, fallen, least)
+            least = small_gradient(precision, value, abs(first - value), tolerance)
             near = record.gradient_norm <= least
             if not _arrays.is_array(near) and not near:
                 return [(False, good)]
@@ -76,6 +73,19 @@ class RelativeGradient(Condition):
             return [(near & still & (record.scaled_gradient() <= least), good)]
 
         return judge
+
+
+def _least_gradient(epsilon: float) -> float:
+    return 1e-8 if epsilon < 1e-12 else 16 * epsilon
+
+
+def small_gradient(
+    epsilon: float, value: Number, fallen: Number, tolerance: float | None = None
+) -> Number:
+    """Return the gradient that `RelativeGradient` takes for none, given how far a value fell."""
+    tolerance = _least_gradient(epsilon) if tolerance is None else tolerance
+    least, other = tolerance * abs(value), (1e-12 if epsilon < 1e-12 else epsilon) * fallen
+    return _arrays.choose(other > least, other, least)
 
 
 @dataclass(frozen=True)

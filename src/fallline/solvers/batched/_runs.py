@@ -66,9 +66,11 @@ class BatchedRun(ABC):
             return Stand(x, value, gradient, self.space.peak(gradient))
 
     def _first(self, square: Array) -> Array:
-        # As long as the step before, at first of length 1.
+        # As long as the step before, at first of length 1, but long enough to be seen in the value.
         xp = self.space.xp
-        length = self._reach / xp.sqrt(xp.where(square > 0, square, 1.0 + self._zero))
+        positive = xp.where(square > 0, square, 1.0 + self._zero)
+        length, loud = self._reach / xp.sqrt(positive), 100 * self._noise / positive
+        length = xp.where(loud > length, loud, length)
         return xp.where(square > 0, length, 1.0 + self._zero)
 
     @abstractmethod
@@ -133,7 +135,9 @@ class BatchedRun(ABC):
         xp, at = self.space.xp, self.at
         moved = self.space.dot(xp.abs(at.gradient), xp.abs(at.x))
         gain = xp.abs(self._slope) * self._tried
-        return gain <= 25 * self._noise + 100 * self.space.epsilon * moved
+        # Where the gain is zero beside a gradient that is not, squares were out of range.
+        small = gain <= 25 * self._noise + 100 * self.space.epsilon * moved
+        return small & ((gain > 0) | (at.norm == 0))
 
     def freeze(self, running: Array, back: Array, best: Stand) -> None:
         """Freeze all problems but the running ones; some go back to a better point."""
