@@ -120,6 +120,16 @@ def test_softmax_regression_is_that_of_a_plain_loop(reduction, scanned):
     np.testing.assert_allclose(one.params["intercept"], b, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("loss", "outputs"), [("squared", None), ("labels", 5), ("cosine", 3)])
+def test_batches_that_fill_the_buffer_of_numpy(loss, outputs, dtype, scanned):
+    found = data(loss, dtype, n=17_001, d=2, outputs=outputs)
+    one = fitted(found, "auto", loss=loss, batch_size=9000)
+    pieces = not _walks._at_once("add", np.dtype(dtype).char)  # as in NumPy 2.0
+    assert sum(scanned) == (0 if pieces else one.steps)
+    same(one, fitted(found, "eager", loss=loss, batch_size=9000))
+
+
 def test_parameters_of_more_classes_than_there_are(scanned):
     X, y = data("labels", "float64", outputs=3)
     runs = []

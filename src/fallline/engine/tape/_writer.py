@@ -76,7 +76,7 @@ class TapeWriter:
     # -- memory -------------------------------------------------------------------------------
 
     def _room(self, size: int) -> int:
-        size = -(-size // ALIGNED) * ALIGNED
+        size = _rounded(size)
         if self.free.get(size):
             return self.free[size].pop()
         self.size += size
@@ -101,7 +101,7 @@ class TapeWriter:
 
     def _release(self, i: int) -> None:
         node = self.nodes[i]
-        size = -(-node.size * node.dtype.itemsize // ALIGNED) * ALIGNED
+        size = _rounded(node.size * node.dtype.itemsize)
         self.free.setdefault(size, []).append(self.offsets[i])
 
     def _address(self, i: int) -> int:
@@ -158,6 +158,12 @@ def _line(
     line[LENGTHS : LENGTHS + len(lengths)] = map(int, lengths)
     line[STRIDES : STRIDES + len(strides)] = map(int, strides)
     return line
+
+
+def _rounded(size: int) -> int:
+    # With a gap before what follows: NumPy 2.0 takes arrays that touch for ones that overlap, and
+    # computes their exponentials otherwise.
+    return (size // ALIGNED + 1) * ALIGNED
 
 
 def _aligned(size: int) -> Array:
