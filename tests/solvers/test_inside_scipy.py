@@ -17,6 +17,23 @@ def found(fun=rosenbrock, x0=X0, method="lbfgs", **options):
     return optimize.minimize(fun, x0, jac=True, method=fl.scipy_method(method), **options)
 
 
+@pytest.mark.parametrize("wants", ["xk", "intermediate_result"])
+def test_what_a_callback_returns_means_nothing_as_in_scipy(wants):
+    def fun(x):
+        return float(np.sum((x - 3) ** 4)), 4 * (x - 3) ** 3
+
+    seen = []
+    callback = {
+        "xk": lambda xk: seen.append(xk) or True,
+        "intermediate_result": lambda intermediate_result: seen.append(1) or 2.0,
+    }[wants]
+    found = optimize.minimize(
+        fun, np.zeros(2), jac=True, method=fl.scipy_method("lbfgs"), callback=callback
+    )
+    assert found.success
+    assert len(seen) == found.nit > 5
+
+
 @pytest.mark.parametrize("method", ["lbfgs", "cg", fl.Adam(0.1)], ids=repr)
 def test_a_callback_gets_the_intermediate_result_that_it_asks_for(method):
     points, results = [], []

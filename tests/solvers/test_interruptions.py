@@ -84,6 +84,22 @@ def test_an_interrupted_batch_returns_the_best_points(method, every):
     assert found.fun[0] < rosenbrock(X0)[0]
 
 
+def test_a_batch_that_nobody_looks_at_keeps_its_progress():
+    def fun(x):
+        calls.append(1)
+        if len(calls) == 40:
+            raise KeyboardInterrupt
+        return np.sum((x - 3) ** 2, axis=-1), 2 * (x - 3)
+
+    calls = []
+    found = fl.minimize(fun, np.zeros((2, 2)), method=fl.SGD(0.1), batched=True)
+    one = fl.minimize(fun, np.zeros(2), method=fl.SGD(0.1), max_iterations=38)
+    assert set(found.status) == {98}
+    np.testing.assert_array_equal(found.nit, 38)
+    np.testing.assert_array_equal(found.x, [one.x, one.x])
+    np.testing.assert_array_equal(found.fun, np.sum((found.x - 3) ** 2, axis=-1))
+
+
 def test_fit_tells_of_an_interrupted_solver():
     X, y = np.random.default_rng(0).standard_normal((30, 3)), np.arange(30.0)
     hooks = [crash(2, KeyboardInterrupt)]

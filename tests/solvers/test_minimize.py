@@ -200,6 +200,36 @@ def test_a_callback_stops(how):
     assert seen[-1] == found.fun
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_callback_that_returns_a_number_is_told_that_this_stops_nothing(batched):
+    def fun(x):
+        return np.sum((x - 3) ** 4, axis=-1), 4 * (x - 3) ** 3
+
+    x0 = np.zeros((2, 2)) if batched else np.zeros(2)
+    plain = fl.minimize(fun, x0, batched=batched)
+    with pytest.warns(UserWarning, match=r"callback: returned float, which stops nothing"):
+        found = fl.minimize(fun, x0, callback=lambda record: 1.5, batched=batched)
+    np.testing.assert_array_equal(found.x, plain.x)
+    found = fl.minimize(fun, x0, callback=lambda record: np.bool_(True), batched=batched)
+    assert np.all(found.status == 99)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_rule_that_only_got_worse_has_no_success(batched):
+    def fun(x):
+        return np.sum(x * x, axis=-1), 2 * x
+
+    x0 = np.ones((2, 2)) if batched else np.ones(2)
+    for rate, success in ((2.0, False), (0.25, True), (1.0, True)):  # the last goes to and fro
+        found = fl.minimize(
+            fun, x0, method=fl.SGD(rate), stop=stop.NotImproved(5), batched=batched,
+            max_iterations=3000,
+        )  # fmt: skip
+        assert np.all(found.success == success), rate
+        assert np.all(found.status == (0 if success else 2))
+        assert ("risen" in found.message) == (not success)
+
+
 def test_what_is_not_finite_ends_at_the_best_point():
     def fun(x):
         g = {"w": 2 * x["w"], "b": np.sqrt(x["b"]) if x["b"] > 0.5 else np.array(np.nan)}

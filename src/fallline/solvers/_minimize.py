@@ -139,7 +139,7 @@ def minimize(
         By default 15000, and 1000 for update rules.
     callback : callable, optional
         Called with a record after every iteration; its arrays are on their device. The run ends if
-        it returns true or raises StopIteration.
+        it returns True or raises StopIteration.
     record : sequence of str
         What `history` keeps: ``"fun", "gradient_norm", "nfev", "nit", "step_length", "x"``.
     args : sequence

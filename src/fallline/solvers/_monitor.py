@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ class Monitor:
         verdict = self._judged(record)
         if first:
             return verdict
-        if self._callback is not None and said(self._callback, record):
+        if self._callback is not None and ends(self._callback, record):
             verdict = verdict or Verdict("the callback stopped the run", False, 99)
         told(self.hooks, self.view)
         self.view.write()
@@ -100,18 +101,26 @@ class Monitor:
         return Verdict(INTERRUPTED, False, 98)
 
 
-def said(callback: Fun, seen: object) -> Any:
-    """Return what a callback returns, and true if it raises StopIteration."""
+def ends(callback: Fun, seen: object) -> bool:
+    """Tell whether a callback ends a run: it returns a truth that is true, or raises StopIteration.
+
+    A callback that returns something else is told once that this stops nothing.
+    """
     try:
-        return callback(seen)
+        said = callback(seen)
     except StopIteration:
         return True
+    truth = is_true(said)
+    if truth is None and said is not None:
+        msg = f"callback: returned {type(said).__name__}, which stops nothing; return True to stop"
+        warnings.warn(msg, stacklevel=2)
+    return bool(truth)
 
 
 def told(hooks: Sequence[callbacks.Callback], view: View) -> None:
     """Tell callbacks of an iteration; each may end the run."""
     for hook in hooks:
-        if is_true(said(hook.on_epoch, view)):
+        if ends(hook.on_epoch, view):
             view.stop("a callback stopped the run", status=99)
 
 

@@ -111,19 +111,24 @@ def _refuse(constraints: Any, others: dict[str, Any]) -> None:
 
 
 def _called(callback: Fun) -> Callable[[Record], object]:
-    # By SciPy's protocol the name of the only parameter tells what a callback wants.
+    # By SciPy's protocol the name of the only parameter tells what a callback wants. Its result
+    # means nothing, and StopIteration ends the run.
     try:
         wants = set(inspect.signature(callback).parameters)
     except ValueError:  # of functions that are not Python's
         wants = set()
     if wants != {"intermediate_result"}:
-        return lambda record: callback(np.copy(record.x))
 
-    def call(record: Record) -> Any:
+        def call_with_point(record: Record) -> None:
+            callback(np.copy(record.x))
+
+        return call_with_point
+
+    def call(record: Record) -> None:
         result = MinimizeResult(
             x=np.copy(record.x), fun=record.value, jac=np.copy(record.gradient),
             nit=record.iteration, nfev=record.evaluations, njev=record.evaluations,
         )  # fmt: skip
-        return callback(intermediate_result=result)
+        callback(intermediate_result=result)
 
     return call

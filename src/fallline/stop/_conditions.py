@@ -274,6 +274,11 @@ class NotImproved(Condition):
         Number of iterations to wait.
     by : float, default 0
         A value is better if it is lower by more than this.
+
+    Notes
+    -----
+    Where no value was better than the first and the last is larger, nothing has converged: the run
+    ends without success.
     """
 
     iterations: int
@@ -287,13 +292,17 @@ class NotImproved(Condition):
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory |= {"best": math.inf, "since": 0}
-        over = Verdict(f"nothing better in {self.iterations} iterations", True, 0)
+        words = f"nothing better in {self.iterations} iterations"
+        over = Verdict(words)
+        worse = Verdict(f"{words}, and the objective has risen since the first", False, 2)
 
         def judge(record: Seen) -> Findings:
             better = record.value < memory["best"] - self.by
             memory["best"] = _arrays.choose(better, record.value, memory["best"])
             memory["since"] = _arrays.choose(better, record.iteration, memory["since"])
-            return [(record.iteration - memory["since"] >= self.iterations, over)]
+            late = record.iteration - memory["since"] >= self.iterations
+            risen = (memory["since"] == 0) & (record.value > memory["best"])
+            return [(late & risen, worse), (late, over)]
 
         return judge
 

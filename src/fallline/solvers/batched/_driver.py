@@ -13,7 +13,7 @@ from ...penalties import L2
 from ...stop import Condition, NonFinite, Verdict
 from .._base import INTERRUPTED, Solver
 from .._lbfgs import LBFGS
-from .._monitor import Keep, View, said, told
+from .._monitor import Keep, View, ends, told
 from .._objective import Objective
 from .._record import Record
 from .._search import no_step
@@ -161,7 +161,7 @@ class BatchMonitor:
             best, broken = self._judged(record)
         if self._hooks:
             self._view.move(record)
-        if self._callback is not None and not first and said(self._callback, record):
+        if self._callback is not None and not first and ends(self._callback, record):
             self._mark(True, Verdict("the callback stopped the run", False, 99))
         if not first:
             told(self._hooks, self._view)
@@ -179,10 +179,7 @@ class BatchMonitor:
 
     def _judged(self, record: Record) -> tuple[Stand, Array]:
         # Returns the best points, and which problems were found not finite.
-        run, xp, at = self._run, self._run.space.xp, self._run.at
-        best = at if self._best is None else self._best
-        better = ~record.broken & ((at.value < best.value) | xp.isnan(best.value))
-        best = self._best = chosen(xp, better, at, best)
+        run, best = self._run, self._bettered(record)
         # A problem in the midst of a line search was judged where it stands.
         moved, self._seen = record.iteration > self._seen, record.iteration
         before = self._codes
@@ -195,6 +192,14 @@ class BatchMonitor:
         self._mark(run.stuck, Verdict(no_step(False), False, 2))
         return best, broken
 
+    def _bettered(self, record: Record) -> Stand:
+        # The best points so far.
+        xp, at = self._run.space.xp, self._run.at
+        best = at if self._best is None else self._best
+        better = ~record.broken & ((at.value < best.value) | xp.isnan(best.value))
+        best = self._best = chosen(xp, better, at, best)
+        return best
+
     @property
     def begun(self) -> bool:
         """Whether the first record was judged."""
@@ -202,10 +207,11 @@ class BatchMonitor:
 
     def interrupted(self) -> bool:
         """End what has not ended, each problem at its best point; tell whether there are any."""
-        run, best = self._run, self._best
-        if best is None:
+        run = self._run
+        if self._best is None:
             return False
         with _arrays.guard(run.space.like)():
+            best = self._bettered(run.look())
             going = self._codes == 0
             self._mark(True, Verdict(INTERRUPTED, False, 98))
             run.freeze(self._codes == 0, going, best)

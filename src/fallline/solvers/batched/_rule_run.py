@@ -36,7 +36,7 @@ class BatchedRuleRun:
         constraint = structure.unflatten(constraints)
         self.optimizer = Optimizer(structure.unflatten(copies), rule, constraint=constraint)
         self.limit: int | None = None
-        self.ticks = self._seen = 0
+        self.ticks, self._seen = -1, 0
         self._guard = _arrays.guard(self.space.like)
         self._left: list[Array] | None = None  # where the frozen problems are
         self._evaluate()
@@ -50,7 +50,7 @@ class BatchedRuleRun:
     def _evaluate(self) -> None:
         structure = self.space.structure
         if self._left is None:
-            self._x = copied(structure, self.optimizer.params)
+            x = copied(structure, self.optimizer.params)
         else:
             leaves = structure.flatten(self.optimizer.params, "x")
             with self._guard():
@@ -58,8 +58,10 @@ class BatchedRuleRun:
                     None if p is None else self._mixed(p, q)
                     for p, q in zip(leaves, self._left, strict=True)
                 ]
-            self._x = structure.unflatten(leaves)
-        self._value, self._gradient = self.objective.at_tree(self._x)
+            x = structure.unflatten(leaves)
+        value, gradient = self.objective.at_tree(x)
+        # At once: an interruption finds what belongs together.
+        self._now, self.ticks = (x, value, gradient), self.ticks + 1
 
     def _mixed(self, p: Array, left: Array) -> Array:
         xp = self.space.xp
@@ -68,14 +70,14 @@ class BatchedRuleRun:
 
     def _stand(self) -> Stand:
         space = self.space
-        value, gradient = space.value(self._value), space.pack(self._gradient, "gradient")
+        x, value, slopes = self._now
+        value, gradient = space.value(value), space.pack(slopes, "gradient")
         with self._guard():
-            return Stand(space.pack(self._x, "x"), value, gradient, space.peak(gradient))
+            return Stand(space.pack(x, "x"), value, gradient, space.peak(gradient))
 
     def advance(self) -> None:
         """Make one step."""
-        self.optimizer.step(self._gradient)
-        self.ticks += 1
+        self.optimizer.step(self._now[2])
         self._evaluate()
 
     def look(self) -> Record:
