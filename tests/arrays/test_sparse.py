@@ -277,6 +277,9 @@ def test_every_format_is_known_to_be_sparse(form):
         assert not _arrays.is_sparse(other)
 
 
-def test_a_format_without_an_array_of_numbers_is_refused_by_fit():
-    with pytest.raises(TypeError, match=r"^data\[0\]: is a dok_array, expected an array"):
-        fl.fit(MODEL, (matrix("dok_array"), np.ones(N)))
+@pytest.mark.parametrize("form", ["lil_array", "lil_matrix", "dok_array", "dok_matrix"])
+@pytest.mark.parametrize("options", [{}, {"method": fl.SGD(0.1), "batch_size": 8}])
+def test_formats_without_an_array_of_numbers_are_refused_by_fit(form, options):
+    words = rf"^data\[0\]: is a {form}, expected a sparse matrix with rows, such as its tocsr"
+    with pytest.raises(TypeError, match=words):
+        fl.fit(MODEL, (matrix(form), np.ones(N)), **options)

@@ -146,6 +146,22 @@ def test_a_constraint_of_the_whole_takes_the_gradient():
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("epochs", [0, 1, 50])
+@pytest.mark.parametrize("rate", [0.01, 0.1])
+def test_parameters_are_within_their_constraint_whatever_the_end(epochs, rate):
+    # The start at zero has a lower loss than any point of the set.
+    X, y = problem()
+    model = fl.LinearModel(LOSS, fl.L2(25.0), fit_intercept=False)
+    start = {"weights": np.zeros(3)}
+    for bound in (fl.Simplex(), fl.Box(0.5, 2.0), lambda x: np.clip(x, 0.5, None)):
+        found = fl.fit(
+            model, (X, y), params=start, method=fl.SGD(rate), epochs=epochs,
+            constraint={"weights": bound},
+        ).params["weights"]  # fmt: skip
+        np.testing.assert_allclose(bound(found), found, rtol=1e-12)
+        assert not start["weights"].any()
+
+
 def test_complex_weights_may_be_frozen_beside_a_penalty():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((30, 3)) + 1j * rng.standard_normal((30, 3))

@@ -290,3 +290,18 @@ def test_findings_can_be_copied_and_compared():
     assert hash(one) == hash(two)
     assert copy.deepcopy(one) == one
     assert set(one.leaves) == {"x0"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_an_agreement_is_no_better_than_what_was_measured(dtype, share):
+    rng = np.random.default_rng(0)
+    A, b = rng.standard_normal((50, 5)).astype(dtype), rng.standard_normal(50).astype(dtype)
+    allowed = 2 * np.finfo(dtype).eps ** (1 / 3)
+    factor = np.asarray(2 * (1 + share * allowed), dtype)
+    x = np.ones(5, dtype)
+    check = fl.check_gradient(lambda x: (np.sum((A @ x - b) ** 2), factor * (A.T @ (A @ x - b))), x)
+    assert check.ok
+    (within,) = map(float, re.findall(r"\d\.?\d*e-\d\d", str(check)))
+    assert within >= 0.9 * check.error
+    assert (check.error > 0.3 * allowed) == bool(share)

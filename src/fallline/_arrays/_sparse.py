@@ -52,9 +52,19 @@ def check_rows(place: str, x: Array) -> None:
     try:
         x[:1]
     except (TypeError, NotImplementedError) as error:
-        kind = type(x).__name__
-        msg = f"{place}: is a {kind}, expected a sparse matrix with rows, such as its tocsr()"
-        raise TypeError(msg) from error
+        raise TypeError(_rowless(place, x)) from error
+
+
+def check_numbers(place: str, x: Array) -> None:
+    """Check that a sparse matrix has an array of numbers, which LIL and DOK do not."""
+    dtype = getattr(getattr(x, "data", None), "dtype", None)
+    if dtype is None or dtype.kind == "O":
+        raise TypeError(_rowless(place, x))
+
+
+def _rowless(place: str, x: Array) -> str:
+    kind = type(x).__name__
+    return f"{place}: is a {kind}, expected a sparse matrix with rows, such as its tocsr()"
 
 
 def _check_compressed(place: str, x: Array) -> None:

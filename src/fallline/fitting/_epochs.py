@@ -19,7 +19,7 @@ from . import _resuming
 from ._compiled_epoch import CompiledEpoch
 from ._judging import JudgedRun
 from ._objective import Batchwise
-from ._run import End, InterruptedRunError, Job, copy, mapped, told
+from ._run import End, InterruptedRunError, Job, copy, mapped, started, told
 
 logger = logging.getLogger("fallline")
 
@@ -80,7 +80,8 @@ class EpochRun(JudgedRun):
         options: dict[str, Any], average: Number, nonfinite: str,
     ) -> None:  # fmt: skip
         super().__init__(job)
-        self._params = mapped(copy, self._params)
+        self._first = started(self._first, options.get("constraint"))
+        self._params = mapped(copy, self._first)
         how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
         self.optimizer: Optimizer = Optimizer(self._params, rule, nonfinite=how, **options)
         self._inner = Inner(self.optimizer)

@@ -96,14 +96,15 @@ def check_rows(names: Sequence[str], arrays: Sequence[Array], like: Array = None
 
 
 def _check_numbers(place: str, x: Array) -> None:
+    if is_sparse(x):
+        _sparse.check(place, x)
+        _sparse.check_numbers(place, x)
+        return
     if not _is_data(x):
         if hasattr(x, "to_numpy"):  # tables
             msg = f"{place}: is {_checks.described(x)}, expected an array: .to_numpy(float)"
             raise TypeError(msg)
         _checks.array(place, x)
-    if is_sparse(x):
-        _sparse.check(place, x)
-        return
     if isinstance(x, np.ndarray) and x.dtype.kind not in "biufcV":
         hint = {
             "M": "; make numbers of the times, such as (t - t[0]) / numpy.timedelta64(1, 's')",

@@ -271,6 +271,16 @@ def copy(x: Array) -> Array:
     return _arrays.moved(x, x, x.dtype)
 
 
+def started(params: Tree, constraint: Tree) -> Tree:
+    """Return parameters from which a rule may begin: those given, projected on constraints."""
+    structure = Structure(params)
+    constraints = structure.broadcast(constraint, "constraint")
+    pairs = zip(structure.flatten(params, "params"), constraints, strict=True)
+    return structure.unflatten(
+        [p if p is None or not callable(c) else _arrays.moved(c(p), p, p.dtype) for p, c in pairs]
+    )
+
+
 def _finite(params: Tree) -> bool:
     leaves = Structure(params).flatten(params, "params")
     return _looks.all_finite([x for x in leaves if x is not None])

@@ -203,7 +203,7 @@ def _judged(
     blur = min(max(seen.blur for seen in some) for some in kinds.values())
     element = None if least is None else leaf.name(least)[0]
     if error <= allowed:
-        text = _agreement(dtype, blur, worst)
+        text = _agreement(dtype, blur, error, worst)
         return GradientCheck(True, error, name, f"{name}: {text}", blur, element)
     mistake = _known_mistake(leaf, all_seen, allowed)
     if mistake is None:
@@ -221,14 +221,16 @@ def _judged(
     )
 
 
-def _agreement(dtype: str, blur: float, worst: Seen) -> str:
+def _agreement(dtype: str, blur: float, error: float, worst: Seen) -> str:
     # What can be said of a gradient that nothing speaks against.
     if blur >= 1:
         if not worst.claimed:
             return "the gradient is zero, as the differences are but for rounding"
         return "the gradient is too small beside rounding to be checked here"
     if dtype in ("float64", "complex128"):
-        return f"the gradient agrees with differences within {blur:.0e}"
+        return f"the gradient agrees with differences within {max(blur, error):.0e}"
+    if error > blur:
+        return f"the gradient agrees within {error:.0e}; repeat in double precision"
     return (
         f"the gradient agrees within what {dtype} can show, {blur:.0e}; repeat in double precision"
     )
