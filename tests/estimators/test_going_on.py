@@ -95,7 +95,8 @@ def test_partial_fit_goes_on_from_assigned_coefficients():
     with pytest.raises(ValueError, match=r"partial_fit: weights: shape is \(3,\)"):
         model.partial_fit(X, y)
     labels = np.digitize(y, [-1, 1])
-    one = LinearClassifier(method=fl.Adam(0.1)).partial_fit(X, labels, classes=[0, 1, 2])
+    one = LinearClassifier(method=fl.Adam(0.1), penalty=None)
+    one.partial_fit(X, labels, classes=[0, 1, 2])
     one.coef_ = np.full((3, 4), 9.0)
     np.testing.assert_allclose(one.partial_fit(X, labels).coef_, 9, atol=0.11)
 
@@ -122,3 +123,19 @@ def test_partial_fit_keeps_coefficients_positive():
     for _ in range(20):
         assert (model.partial_fit(X, y).coef_ >= 0).all()
     assert model.coef_[1] == 0 < model.coef_[0]
+
+
+@pytest.mark.parametrize("alpha", [0.5, 25.0, 1e5])
+def test_partial_fit_beside_a_large_l2_ends_where_fit_does(alpha):
+    X, y = rows()
+    options = {"alpha": alpha, "method": fl.SGD(0.1), "batch_size": len(y), "tol": None}
+    model = LinearRegressor(**options)
+    for _ in range(300):
+        model.partial_fit(X, y)
+    whole = LinearRegressor(**options, max_iter=300).fit(X, y)
+    centred = X - X.mean(axis=0)
+    H = 2 * centred.T @ centred / len(y) + alpha * np.eye(X.shape[1])
+    exact = np.linalg.solve(H, 2 * centred.T @ y / len(y))
+    np.testing.assert_allclose(model.coef_, exact, rtol=1e-6)
+    np.testing.assert_allclose(model.coef_, whole.coef_, rtol=1e-12)
+    np.testing.assert_allclose(model.history_["loss"], whole.history_["loss"], rtol=1e-12)

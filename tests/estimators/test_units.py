@@ -255,6 +255,31 @@ def test_the_tolerance_is_kept_in_either_precision(seed, dtype):
         assert np.linalg.norm(found - exact) <= tol * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_sparse_columns_far_from_zero_in_single_precision(seed):
+    # All elements are stored: what rounding leaves of the others must not count as zeros.
+    rng = np.random.default_rng(seed)
+    spread = [0.13, 625, 0.02, 200, 80]
+    Z, weights = rng.standard_normal((150, 5)), rng.integers(0, 4, 150).astype(float)
+    X = (400 + Z * spread).astype("float32")
+    y = (Z.sum(axis=1) + rng.standard_normal(150)).astype("float32")
+    dense, sparse = (
+        LinearRegressor(penalty=None).fit(A, y, sample_weight=weights)
+        for A in (X, scipy.sparse.csr_array(X))
+    )
+    np.testing.assert_allclose(sparse.coef_ * spread, dense.coef_ * spread, atol=0.05)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_columns_that_differ_by_a_few_roundings_are_no_constants(seed):
+    rng = np.random.default_rng(seed)
+    X = (1e6 + rng.standard_normal((300, 2)) * [1, 0.9]).astype("float32")
+    y = (X.astype(float) @ [1.0, -2] + 1e6).astype("float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # rounding may end it
+        assert LinearRegressor(penalty=None).fit(X, y).score(X, y) > 0.99
+
+
 @pytest.mark.parametrize("condition", [2, 10, 50, 99])
 @pytest.mark.parametrize("seed", range(6))
 def test_single_precision_ends_as_near_as_a_factorization_in_it(condition, seed):

@@ -20,6 +20,7 @@ from ..data import Batches
 from ..fitting._epochs import steps
 from ..fitting._fit import fit
 from ..fitting._history import History
+from ..fitting._objective import Batchwise, aside
 from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 from ..optimizer import Optimizer
@@ -289,7 +290,9 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         model, rule = self._model(loss, outputs), self._rule()
         go_on = "partial_fit" if hasattr(self, "coef_") else ""
         params = self._start(model, X, target, weights, go_on=go_on)
-        options = {"penalty": model.beside, "constraint": self._constraint(model)}
+        constraint = self._constraint(model)
+        apart, penalty = aside(model, rule, model.beside, constraint, params)
+        options = {"penalty": penalty, "constraint": constraint}
         bound = {"rule": rule, **options, "dtype": _arrays.dtype_name(params["weights"])}
         opt = self.__dict__.get("_optimizer")
         if opt is None:
@@ -310,7 +313,8 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
         arrays = (X, target) if weights is None else (X, target, weights)
         batches = Batches(*arrays, batch_size=size, shuffle=size < n, rng=self._random)
         total: Array = 0.0
-        for value, batch in steps(partial(model.value_and_gradient, opt.params), opt, batches):
+        evaluate = Batchwise(model, params, aside=apart).value_and_gradient
+        for value, batch in steps(partial(evaluate, opt.params), opt, batches):
             total = total + _arrays.detached(value) * (batch[0].shape[0] / n)
         self._optimizer, self._bound = opt, bound
         self.history_.add("loss", total)

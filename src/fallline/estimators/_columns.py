@@ -52,7 +52,7 @@ class Columns:
             scale = xp.sqrt(xp.where(variance > 0, variance, xp.zeros_like(variance)))
             size, one = xp.abs(centre), xp.ones_like(centre)
             size = xp.where(size > 0, size, one)
-            sound = xp.logical_and(scale > 8 * epsilon * xp.abs(centre), xp.isfinite(scale))
+            sound = xp.logical_and(scale > epsilon * xp.abs(centre), xp.isfinite(scale))
             scale = xp.where(sound, scale, size)
         return Columns(centre if centred else None, scale)
 
@@ -103,7 +103,10 @@ def _deviations(xp: Namespace, X: Array, shares: Array, centre: Array) -> tuple[
             type(X)((x, X.indices, X.indptr), shape=X.shape).T @ shares
             for x in (xp.ones_like(apart), apart, apart * apart)
         )
-        rest = xp.sum(shares) - held  # of the zeros that are not stored
+        # Of the zeros that are not stored; without any this is rounding, beside squares of centres.
+        rest = xp.sum(shares) - held
+        least = xp.min(xp.where(shares > 0, shares, xp.ones_like(shares)))
+        rest = xp.where(2 * rest < least, xp.zeros_like(rest), rest)
         return first - rest * centre, second + rest * centre * centre
     first, second = xp.zeros_like(centre), xp.zeros_like(centre)
     rows = max(1, _BLOCK // max(1, int(X.shape[1])))
