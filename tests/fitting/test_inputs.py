@@ -167,3 +167,24 @@ def test_a_rule_without_epochs_over_a_stream():
         method=fl.SGD(0.1), epochs=0,
     )  # fmt: skip
     np.testing.assert_allclose(found.loss, np.mean(Y**2))
+
+
+@pytest.mark.parametrize("method", ["lbfgs", fl.SGD(0.1)])
+def test_targets_in_the_memory_of_the_host_are_looked_at(method):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    X = torch.tensor(rng.standard_normal((30, 3)))
+    y = (X.sum(1) > 0).double()
+
+    def fit(loss, target, weights=None):
+        model = fl.LinearModel(loss, fl.L2(0.1))
+        return fl.fit(model, (X, target), weights=weights, method=method, epochs=2)
+
+    with pytest.raises(ValueError, match=r"^data\[1\]: some elements are outside {-1, 1}"):
+        fit(fl.losses.Hinge(), y)
+    with pytest.raises(ValueError, match=r"^data\[1\]: some elements are outside \[0, 1\]"):
+        fit(fl.losses.BinaryCrossEntropy(), 2 * y)
+    with pytest.raises(ValueError, match=r"^weights: some are negative"):
+        fit(fl.losses.SquaredError(), y, -torch.ones(30))
+    fit(fl.losses.BinaryCrossEntropy(), torch.where(y > 0, 7.0, 0.0), 1 - y)
+    fit(fl.losses.BinaryCrossEntropy(), y)

@@ -10,6 +10,7 @@ from .. import _arrays
 from .._arrays import _checks, _sparse, is_sparse
 from .._arrays._types import Array, Tree
 from ..data import Batches
+from ..losses._base import Domain, Loss
 from ..objectives._linear_model import LinearModel, dense_like
 
 NUMBERS = ("bool", "int", "uint", "float", "bfloat", "complex")  # how names of dtypes begin
@@ -125,6 +126,24 @@ def check_model(objective: object, names: Sequence[str], arrays: Sequence[Array]
             name = _arrays.dtype_name(X)
             msg = _checks.mismatch(names[0], "dtype", name, "floating-point")
             raise TypeError(f"{msg}; make it so, in NumPy by .astype(float)")
+        if len(arrays) > 1 and isinstance(objective.loss, Loss):
+            _check_targets(objective.loss, names[0].replace("0", "1"), *arrays[1:3])
+
+
+def _check_targets(loss: Loss, place: str, y: Array, weights: Array = None) -> None:
+    # A loss looks at NumPy's targets in each evaluation. Others in the memory of the host are
+    # looked at once, for which no device has to wait.
+    if _arrays.on_host(y) or not _arrays.in_host_memory(y):
+        return
+    if weights is not None:
+        weights = _arrays.to_numpy(weights)
+        if (weights < 0).any():
+            msg = "weights: some are negative"
+            raise ValueError(msg)
+    if loss.domain != Domain():
+        target = _arrays.to_numpy(y)
+        unused = weights is not None and weights.reshape(-1, *[1] * (target.ndim - 1)) == 0
+        _checks.inside(place, target, loss.domain, unused)
 
 
 def check_validation(
