@@ -18,7 +18,7 @@ from fallline.callbacks import Callback
 from fallline.engine.tape import _nodes, _numpy_loops, _tape
 from fallline.fitting import _compiled_epoch, _epoch_data
 from tests import cases
-from tests.helpers import made_loop
+from tests.helpers import made_loop, misaligned
 
 from .compiled import FEATURES, LOSSES, OF_ROWS, ROWS, data, fitted, same, sparse
 
@@ -134,18 +134,43 @@ def test_what_is_around(options, scanned):
     ids=lambda options: ", ".join(options),
 )
 def test_what_is_left_to_single_steps(options, scanned):
-    found = data("binary", "float64")
-    one = fitted(found, "auto", **options)
+    found, seen = data("binary", "float64"), []
+    one = fitted(found, "auto", **{"callbacks": [seen.append], **options})
     assert not scanned
+    if "gradients" in options:
+        assert seen[-1].uncompiled.startswith("transforms but for ClipByValue")
     same(one, fitted(found, "eager", **options))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("d", [1, 5, 40])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        np.asfortranarray,
+        lambda X: X[:, ::-1],
+        lambda X: X[::-1],
+        lambda X: np.repeat(X, 2, axis=0)[::2],
+        lambda X: np.repeat(X, 3, axis=1)[:, 1::3],
+        lambda X: np.pad(X, 2)[2:-2, 2:-2],
+        lambda X: np.asfortranarray(np.pad(X, 2))[2:-2, 2:-2],
+        lambda X: np.broadcast_to(X[:1], X.shape),
+    ],
+)
+def test_layouts_of_data(layout, d, dtype, scanned):
+    X, y = data("squared", dtype, d=d)
+    X = layout(X)
+    X.flags.writeable = False
+    one = fitted((X, y), "auto", loss="squared")
+    assert sum(scanned) == one.steps
+    same(one, fitted((X, y), "eager", loss="squared"))
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda X, y: (np.asfortranarray(X), y),
-        lambda X, y: (X[:, ::-1], y),
         lambda X, y: (X.astype(X.dtype.newbyteorder()), y),
+        lambda X, y: (misaligned(X), y),
         lambda X, y: (X.astype("float16"), y),
     ],
 )

@@ -63,6 +63,8 @@ def data(
     numbers = found.numbers if isinstance(found, Source) else found
     kind = type(numbers) is np.ndarray and numbers.dtype.name in DTYPES and X.ndim == 2
     need(kind and min(numbers.size, X.shape[1]) > 0, "only arrays of NumPy are recorded")
+    same = is_sparse(X) or X[np.zeros(2, int)].flags.c_contiguous  # as a tape gathers rows
+    need(same, "batches of X are not in the order of C")
     others = []
     for x, most in ((y, 1 + len(outputs)), *((x, 1) for x in weights)):
         numeric = type(x) is np.ndarray and x.dtype.kind in "biuf" and x.size > 0

@@ -10,7 +10,7 @@ import numpy as np
 from ..._arrays._types import Array, Device, Dtype, Fun, HostDtype
 from ..program import UFUNCS
 from ._nodes import Source, UnrecordableError
-from ._walks import contiguous, spread
+from ._walks import contiguous, is_contiguous
 
 if TYPE_CHECKING:
     from ._recorder import Recorder
@@ -74,9 +74,7 @@ class Recorded:
     @property
     def plain(self) -> bool:
         """Whether its elements will lie one after another in the order of C."""
-        plain = contiguous(self.shape, self.dtype.itemsize)
-        moves = (spread(self.shape, steps, self.shape) for steps in (self.strides, plain))
-        return next(moves) == next(moves)
+        return is_contiguous(self.shape, self.strides, self.dtype.itemsize)
 
     @property
     def T(self) -> Recorded:

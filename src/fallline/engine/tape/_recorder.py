@@ -60,20 +60,22 @@ class Recorder:
         if x.dtype != self.dtype:
             msg = "an array is of another dtype"
             raise UnrecordableError(msg)
-        return self._array("memory", x, x.shape)
+        if not is_plain(x):
+            msg = "an array is not contiguous"
+            raise UnrecordableError(msg)
+        return Recorded(self, self._once(("memory", id(x)), "memory", x.dtype, x.size, x), x.shape)
 
     def rows(self, x: Array, count: int) -> Recorded:
         """Return the next rows of an array, in the order that is given to `Tape.run`."""
         if x.dtype not in (self.dtype, INTEGER):
             msg = "rows are of another dtype"
             raise UnrecordableError(msg)
-        return self._array("rows", x, (count, *x.shape[1:]))
-
-    def _array(self, op: str, x: Array, shape: tuple[int, ...]) -> Recorded:
-        if not is_plain(x):
-            msg = "an array is not contiguous"
+        if not (0 < x.ndim <= 2 and x.flags.aligned and x.dtype.isnative):
+            msg = "rows have more axes than one, or are not aligned and in the order of bytes here"
             raise UnrecordableError(msg)
-        return Recorded(self, self._once((op, id(x)), op, x.dtype, math.prod(shape), x), shape)
+        shape = count, *x.shape[1:]
+        node = self._once(("rows", id(x)), "rows", x.dtype, math.prod(shape), x)
+        return Recorded(self, node, shape)
 
     def sparse_rows(self, source: Source, count: int) -> SparseRows:
         """Return the next rows of a sparse matrix."""

@@ -85,23 +85,26 @@ truths, reals, places = _pointer(types.uint8), _pointer(Real), _pointer(Place)
 
 
 @njit(nogil=True, inline="always")
-def ask(source, size, order, start, stop):
-    """Prefetch rows of `size` bytes; return where to continue."""
+def ask(source, size, step, order, start, stop):
+    """Prefetch rows of `size` bytes, which are `step` bytes apart; return where to continue."""
     stop = min(stop, order.size)
     for i in range(start, stop):
-        address = source + order[i] * size
+        address = source + order[i] * step
         for k in range(0, size, 64):
             fetch(address + k)
     return max(start, stop)
 
 
 @njit(nogil=True)
-def gather(target, source, size, order, first, count, asked):
-    """Copy rows of `size` bytes in an order; return up to where they were asked for."""
+def gather(target, source, pieces, size, step, jump, order, first, count, asked):
+    """Copy such rows, of pieces `jump` bytes apart; return up to where they were asked for."""
     for i in range(first, first + count):
         if size >= 64:
-            asked = ask(source, size, order, max(asked, i), i + AHEAD)
-        copy(target + (i - first) * size, source + order[i] * size, size)
+            asked = ask(source, size, step, order, max(asked, i), i + AHEAD)
+        place = source + order[i] * step
+        for k in range(pieces):
+            copy(target, place + k * jump, size)
+            target += size
     return asked
 
 
@@ -155,14 +158,14 @@ def replay(tape, order, first, count, steps, scalars, place, values, value, done
     address `value` goes to a row of `values`, and `done` counts. Returns whether all loops worked.
     """
     base, width = tape.ctypes.data, tape.shape[1] * 8
-    source, size, asked = 0, 0, 0
+    source, size, apart, asked = 0, 0, 0, 0
     moving = np.empty(LENGTHS - ADDRESSES, int64)
     for step in range(steps):
         copy(place, scalars.ctypes.data + step * scalars.shape[1], scalars.shape[1])
         for i in range(tape.shape[0]):
             line, address = tape[i], base + i * width
             if size:
-                asked = ask(source, size, order, asked, min(asked + PACE, first + 2 * count))
+                asked = ask(source, size, apart, order, asked, min(asked + PACE, first + 2 * count))
             kind, at, sizes = line[0], line[ADDRESSES:LENGTHS], line[LENGTHS:STRIDES]
             if kind in (LOOP, SELECT):
                 moving[:] = at
@@ -180,9 +183,13 @@ def replay(tape, order, first, count, steps, scalars, place, values, value, done
                     for k in range(moving.size):
                         moving[k] += line[JUMPS + k]
             elif kind == GATHER:
-                asked = gather(at[0], at[1], line[STRIDES], order, first, count, asked)
-                if line[STRIDES] >= 64 and line[STRIDES] * count <= NEAR:
-                    source, size = at[1], line[STRIDES]
+                long, between = line[STRIDES], line[STRIDES + 1]
+                asked = gather(
+                    at[0], at[1], sizes[0], long, between, line[STRIDES + 2], order, first, count,
+                    asked,
+                )  # fmt: skip
+                if long >= 64 and long * count <= NEAR:
+                    source, size, apart = at[1], long, between
             elif kind == COPY:
                 copy(at[0], at[1], sizes[0])
             else:

@@ -67,6 +67,11 @@ def spread(shape: Sequence[int], strides: Sequence[int], wide: Sequence[int]) ->
     return (0,) * (len(wide) - len(shape)) + tuple(moves)
 
 
+def is_contiguous(shape: Sequence[int], strides: Sequence[int], item: int) -> bool:
+    """Tell whether elements lie one after another in the order of C."""
+    return spread(shape, strides, shape) == spread(shape, contiguous(shape, item), shape)
+
+
 def is_ordered(moves: Sequence[int]) -> bool:
     """Tell whether axes along which an array moves are in the order of C."""
     steps = [move for move in moves if move]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._arrays._types import Array
 from ._recorder import Recorder
-from ._walks import Walk
+from ._walks import Walk, is_contiguous
 
 # The layout of a line, as in `_replay`, which only Numba reads.
 LOOP, GATHER, SELECT, COPY, DOT, SLOPE = range(6)
@@ -123,8 +123,7 @@ class TapeWriter:
             case "walks":
                 return [self._walk(walk, [*places, out]) for walk in node.detail]
             case "rows":
-                size = node.detail.nbytes // max(len(node.detail), 1)
-                return [_line(GATHER, [out, node.detail.ctypes.data], strides=[size])]
+                return [self._gather(node.detail, out)]
         source = node.detail
         arrays = source.ends, source.columns, source.numbers
         return [
@@ -134,6 +133,15 @@ class TapeWriter:
                 [node.size, self.nodes[node.args[0]].size, len(source.ends), len(source.numbers)],
             )
         ]
+
+    def _gather(self, x: Array, out: int) -> list[int]:
+        # Rows in one piece, or element by element.
+        step, *moves = x.strides
+        if is_contiguous(x.shape[1:], moves, x.itemsize):
+            strides = [x[:1].nbytes, step, 0]
+        else:
+            strides = [x.itemsize, step, *moves]
+        return _line(GATHER, [out, x.ctypes.data], [x[:1].nbytes // strides[0]], strides)
 
     def _walk(self, walk: Walk, places: Sequence[int]) -> list[int]:
         addresses = [places[i] + offset for i, offset in walk.spots]
