@@ -213,3 +213,19 @@ def test_a_forged_file_is_refused(tmp_path):
     refused(lambda saved, _: saved["state"].update(at={"kind": "Popen", "fields": {}}))
     short = {name: (x[..., :2], dtype) for name, (x, dtype) in arrays.items()}
     refused(lambda _, members: members.update(short))
+
+
+def test_files_from_before_something_was_remembered_go_on(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    older = tuple(name for name in ProximalRun.remembers if name != "_straight")
+    saving = [callbacks.Checkpoint(path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(ProximalRun, "remembers", older)
+        solved([], "fista", {}, max_iterations=5, callbacks=saving)
+    expected = solved([], "fista", {}, max_iterations=9)
+    assert_the_same(solved([], "fista", {}, max_iterations=9, resume=path), expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(ProximalRun, "remembers", older[:-1])
+        solved([], "fista", {}, max_iterations=5, callbacks=saving)
+    with pytest.raises(ValueError, match="what its method remembers is damaged"):
+        solved([], "fista", {}, max_iterations=9, resume=path)

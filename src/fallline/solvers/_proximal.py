@@ -32,6 +32,7 @@ class ProximalRun(Run):
     remembers = (*Run.remembers, "_previous", "_theta", "_t", "_smooth", "_bent", "_straight")
     proximal = True
     default_stop = RelativeGradient()
+    _straight = math.inf  # the length of the first step since the objective last bent up
 
     def _setup(self, penalty: Tree, constraint: Tree) -> None:
         structure = self.space.structure
@@ -74,8 +75,7 @@ class ProximalRun(Run):
     def _begin(self, x: Array) -> None:
         self._before: Array = None
         self._previous: Array = None
-        self._theta, self._d, self._bent = 0.0, None, False
-        self._straight = math.inf  # the length of the first step since the objective bent up
+        self._theta, self._d, self._bent, self._straight = 0.0, None, False, math.inf
         x = self._map(x, 0.0)
         value, gradient = self.objective(x)
         penalty = self._penalty(x)

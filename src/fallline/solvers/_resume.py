@@ -27,6 +27,7 @@ from ._search import Trial
 _KINDS: dict[str, type[Any]] = {"Trial": Trial, "Record": Record}
 # What is as long as x0 wherever it stands.
 _VECTORS = {"x", "gradient", "pseudo", "_x", "_gradient", "_before", "_d", "_previous"}
+_NEWER = {"_straight"}  # what files from before it was remembered do not hold
 _ENTRIES = ("method", "evaluations", "stop", "history", "callbacks", "best", "last", "state")
 
 
@@ -122,7 +123,7 @@ def load(path: FilePath, run: RunView, method: Method, look: Any) -> list[tuple[
             state = {name: checked(name, reader.read(x)) for name, x in saved["state"].items()}
             if not (isinstance(best, Record) and isinstance(last, Record)):
                 raise file.error("its records are damaged")
-            if set(state) != set(run.remembers):
+            if set(state) | _NEWER & set(run.remembers) != set(run.remembers):
                 raise file.error("what its method remembers is damaged")
             history = {n: _listed(reader, run.space, n, x) for n, x in saved["history"].items()}
             states = [(x["name"], reader.read(x["state"])) for x in saved["callbacks"]]
@@ -132,8 +133,8 @@ def load(path: FilePath, run: RunView, method: Method, look: Any) -> list[tuple[
             Inner(run.optimizer).restore(file)
             run.stand(last)
     run.objective.evaluations = evaluations
-    for name in run.remembers:
-        setattr(run, name, state[name])
+    for name, value in state.items():
+        setattr(run, name, value)
     look.best, look.last, look.memory, look.history = best, last, memory, history
     return matched(look.hooks, states)
 
