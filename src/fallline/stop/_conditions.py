@@ -266,7 +266,7 @@ class MaxEvaluations(Condition):
 
 @dataclass(frozen=True)
 class NotImproved(Condition):
-    """The value has not improved for a number of iterations.
+    """The value has not improved for a number of iterations: no success if it only has risen.
 
     Parameters
     ----------
@@ -274,11 +274,6 @@ class NotImproved(Condition):
         Number of iterations to wait.
     by : float, default 0
         A value is better if it is lower by more than this.
-
-    Notes
-    -----
-    Where no value was better than the first and the last is larger, nothing has converged: the run
-    ends without success.
     """
 
     iterations: int
@@ -292,17 +287,16 @@ class NotImproved(Condition):
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory |= {"best": math.inf, "since": 0}
-        words = f"nothing better in {self.iterations} iterations"
-        over = Verdict(words)
-        worse = Verdict(f"{words}, and the objective has risen since the first", False, 2)
+        over = Verdict(f"nothing better in {self.iterations} iterations")
+        worse = Verdict(f"{over.message}, and the objective has risen", False, 2)
 
         def judge(record: Seen) -> Findings:
             better = record.value < memory["best"] - self.by
             memory["best"] = _arrays.choose(better, record.value, memory["best"])
             memory["since"] = _arrays.choose(better, record.iteration, memory["since"])
             late = record.iteration - memory["since"] >= self.iterations
-            risen = (memory["since"] == 0) & (record.value > memory["best"])
-            return [(late & risen, worse), (late, over)]
+            never = (memory["since"] == 0) & (record.value > memory["best"])
+            return [(late & never, worse), (late, over)]
 
         return judge
 
@@ -336,7 +330,6 @@ class NonFinite(Condition):
     _needs = ("value",)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
-
         def judge(record: Seen) -> Findings:
             broken = record.broken
             if broken is False:
