@@ -15,11 +15,12 @@ class Likeness:
     """Attributes of some arrays, to be compared with their own later or with those of others."""
 
     def __init__(self, arrays: Sequence[Array], names: Sequence[str]) -> None:
-        self.looks = [(look, list(map(look, arrays))) for look in map(attrgetter, names)]
+        self.look = attrgetter(*names)
+        self.expected = list(map(self.look, arrays))
 
     def holds(self, arrays: Sequence[Array]) -> bool:
         """Tell whether arrays have these attributes."""
-        return all(list(map(look, arrays)) == expected for look, expected in self.looks)
+        return list(map(self.look, arrays)) == self.expected
 
 
 class Unchanged:
