@@ -19,8 +19,11 @@ class Likeness:
         self.expected = list(map(self.look, arrays))
 
     def holds(self, arrays: Sequence[Array]) -> bool:
-        """Tell whether arrays have these attributes."""
-        return list(map(self.look, arrays)) == self.expected
+        """Tell whether arrays have these attributes; `None` and others have none."""
+        try:
+            return list(map(self.look, arrays)) == self.expected
+        except AttributeError:
+            return False
 
 
 class Unchanged:
