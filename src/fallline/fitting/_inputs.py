@@ -136,12 +136,12 @@ def _check_targets(loss: Loss, place: str, y: Array, weights: Array = None) -> N
     if _arrays.on_host(y) or not _arrays.in_host_memory(y):
         return
     if weights is not None:
-        weights = _arrays.to_numpy(weights)
+        weights = _arrays.seen(weights)
         if (weights < 0).any():
             msg = "weights: some are negative"
             raise ValueError(msg)
     if loss.domain != Domain():
-        target = _arrays.to_numpy(y)
+        target = _arrays.seen(y)
         unused = weights is not None and weights.reshape(-1, *[1] * (target.ndim - 1)) == 0
         _checks.inside(place, target, loss.domain, unused)
 
