@@ -133,7 +133,10 @@ def check_model(objective: object, names: Sequence[str], arrays: Sequence[Array]
 def _check_targets(loss: Loss, place: str, y: Array, weights: Array = None) -> None:
     # A loss looks at NumPy's targets in each evaluation. Others in the memory of the host are
     # looked at once, for which no device has to wait.
-    if _arrays.on_host(y) or not _arrays.in_host_memory(y):
+    beside = [y] if weights is None else [y, weights]
+    if _arrays.on_host(y) or not all(map(_arrays.in_host_memory, beside)):
+        return
+    if any(_arrays.dtype_name(x) == "bfloat16" for x in beside):  # which NumPy does not know
         return
     if weights is not None:
         weights = _arrays.seen(weights)
