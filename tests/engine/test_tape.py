@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fallline.engine import numba_
 from fallline.engine.tape import _nodes, _numpy_loops, _recorder, _tape, _walks, _writer
 from tests.helpers import made_loop, same_bits
+
+
+needs_numba = pytest.mark.skipif(not numba_.installed(), reason="Numba is not installed")
 
 
 def test_the_loops_are_those_of_numpy():
@@ -98,6 +102,7 @@ VALUES = {
 }
 
 
+@needs_numba
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 7), (5, 1), (2, 3), (40, 9), (9, 40), (3, 999), (30, 300), (9000, 3)]
@@ -125,6 +130,7 @@ def test_operations_on_arrays_of_two_axes_have_the_bits_of_numpy(name, shape, dt
     same_bits(got, expected)
 
 
+@needs_numba
 def test_results_that_are_written_in_place_are_read_before():
     # Where the old values are still needed, or needed in another order, they are not overwritten.
     for formula in (

@@ -130,7 +130,9 @@ def test_a_far_minimum_is_reached_though_a_step_of_one_is_lost_in_the_value(meth
 
 
 def test_coefficients_of_targets_in_small_units_in_single_precision():
-    estimators = pytest.importorskip("fallline.estimators")
+    pytest.importorskip("sklearn", reason="the estimators are scikit-learn's")
+    from fallline import estimators
+
     rng = np.random.default_rng(1)
     X = rng.standard_normal((200, 4))
     y = X @ [1.0, -2, 0.5, 3] + 1 + 0.1 * rng.standard_normal(200)
