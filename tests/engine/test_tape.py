@@ -12,7 +12,6 @@ from fallline.engine import numba_
 from fallline.engine.tape import _nodes, _numpy_loops, _recorder, _tape, _walks, _writer
 from tests.helpers import made_loop, same_bits
 
-
 needs_numba = pytest.mark.skipif(not numba_.installed(), reason="Numba is not installed")
 
 
