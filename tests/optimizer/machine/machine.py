@@ -210,8 +210,12 @@ class Machine(Changes):
         self.make = self.make.replaced(spec=spec, **factors)
         self.given = set(given)
         now = self.first.before()
+        # What is frozen now has no rule to remember anything; nothing was to be remembered then.
+        lost = _without_fresh_memories(content["flow"], now["flow"])
+        gone = set(content["flow"]["schedules"]) - set(lost["schedules"])
+        assert all(content["flow"]["schedules"][path]["steps"] == 0 for path in gone)
         now = {**now, "flow": _without_fresh_memories(now["flow"], content["flow"])}
-        for key, x in content.items():
+        for key, x in {**content, "flow": lost}.items():
             told = key in ("flow", "counts") or key[0] in ("params", "step")
             if told or (isinstance(x, np.ndarray) and key[0] != "average"):
                 same({key: x}, {key: now.get(key)}, what="what was loaded")
