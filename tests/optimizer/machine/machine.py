@@ -210,10 +210,7 @@ class Machine(Changes):
         self.make = self.make.replaced(spec=spec, **factors)
         self.given = set(given)
         now = self.first.before()
-        # What is frozen now has no rule to remember anything; nothing was to be remembered then.
-        lost = _without_fresh_memories(content["flow"], now["flow"])
-        gone = set(content["flow"]["schedules"]) - set(lost["schedules"])
-        assert all(content["flow"]["schedules"][path]["steps"] == 0 for path in gone)
+        lost = _without_fresh_memories(content["flow"], now["flow"], empty=True)
         now = {**now, "flow": _without_fresh_memories(now["flow"], content["flow"])}
         for key, x in {**content, "flow": lost}.items():
             told = key in ("flow", "counts") or key[0] in ("params", "step")
@@ -385,10 +382,11 @@ class Machine(Changes):
         operation(system)
 
 
-def _without_fresh_memories(flow, saved):
+def _without_fresh_memories(flow, saved, empty=False):
     """Return what later steps depend on, less what rules remember here and had not to there."""
     more = set(flow["schedules"]) - set(saved["schedules"])
     assert all(path.endswith(".memory") for path in more)
+    assert not (empty and any(flow["schedules"][path]["steps"] for path in more))
     kept = {
         name: {path: x for path, x in flow[name].items() if path not in more}
         for name in ("schedules", "classes")
