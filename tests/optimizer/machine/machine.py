@@ -207,8 +207,7 @@ class Machine(Changes):
             else getattr(make, name)
             for name in ("rates", "decays")
         }  # fmt: skip
-        self.make = self.make.replaced(spec=spec, **factors)
-        self.given = set(given)
+        self.make, self.given = self.make.replaced(spec=spec, **factors), set(given)
         now = self.first.before()
         lost = _without_fresh_memories(content["flow"], now["flow"], empty=True)
         now = {**now, "flow": _without_fresh_memories(now["flow"], content["flow"])}
