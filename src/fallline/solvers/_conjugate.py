@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from .._arrays import _checks
 from .._arrays._types import Array
 from ._base import Solver
-from ._line_run import LineRun
+from ._line_run import LearningRun
 from ._search import Trial, strong_wolfe
 
 BENDS = 30  # curvatures that are remembered
 
 
-class ConjugateGradientRun(LineRun):
+class ConjugateGradientRun(LearningRun):
     """Three inner products for each evaluation: g g, g d, and g with the gradient before."""
 
     solver: ConjugateGradient
-    remembers = (*LineRun.remembers, "_square", "_length", "_t", "_fresh", "_reach", "_bends")
+    remembers = (*LearningRun.remembers, "_square", "_length", "_t", "_fresh", "_reach", "_bends")
 
     def _restart(self) -> None:
         self._reach = 1.0  # of the last step, in the space
@@ -45,16 +45,7 @@ class ConjugateGradientRun(LineRun):
     def _advance(self) -> Trial:
         if self._square == 0:
             raise self._failed()
-        trial = self._searched()
-        if trial is None:
-            end, tried, size = self._failed(), self._fresh and self._t, self._size()
-            if end.at_precision and self._settled(size):
-                raise end
-            self._downhill(self._square)
-            self._t = self._seen_from(self._t, size)
-            trial = None if self._t == tried else self._searched()
-            if trial is None:
-                raise self._failed() if end.at_precision else end
+        trial = self._found()
         slope, square, mixed = (float(x) for x in trial.measured)
         self._reach = trial.t * math.sqrt(self._length)
         along = slope - self.at.slope  # y d
@@ -74,6 +65,12 @@ class ConjugateGradientRun(LineRun):
         self._square = square
         trial.slope = new_slope
         return trial
+
+    def _afresh(self, size: float) -> bool:
+        tried = self._fresh and self._t
+        self._downhill(self._square)
+        self._t = self._seen_from(self._t, size)
+        return self._t != tried
 
     def _searched(self) -> Trial | None:
         self._tried = self._t

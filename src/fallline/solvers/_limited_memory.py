@@ -11,14 +11,14 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays._types import Array, HostArray, Tree
-from ._line_run import LineRun
+from ._line_run import LearningRun
 from ._search import Trial
 
 # Rows of the matrix; from `PAIRS` on they hold s and y of each pair, one behind the other.
 DIRECTION, CHANGE, GRADIENT, PAIRS = range(4)
 
 
-class LimitedMemoryRun(LineRun):
+class LimitedMemoryRun(LearningRun):
     """Rows of one matrix hold the direction, the last y and g, and the pairs (s, y).
 
     All inner products of an iteration are one matrix product, as in Chen, Wang and Zhou, and one
@@ -27,7 +27,7 @@ class LimitedMemoryRun(LineRun):
     """
 
     remembers = (
-        *LineRun.remembers, "_rows", "_slots", "_yy", "_inverse", "_sy", "_square", "_first",
+        *LearningRun.remembers, "_rows", "_slots", "_yy", "_inverse", "_sy", "_square", "_first",
         "_reach",
     )  # fmt: skip
 
@@ -80,9 +80,11 @@ class LimitedMemoryRun(LineRun):
         """Return what is measured before the products of the rows, 0-d: a hook."""
         return ()
 
-    @abstractmethod
-    def _searched(self) -> Trial | None:
-        """Return a trial that is good enough, if there is one; `trial.t` times `_d` is its step."""
+    def _afresh(self, size: float) -> bool:
+        tried = not self._slots and self._first
+        self.at.slope = self._downhill(self.at.steep, self._square)
+        self._first = self._seen_from(self._first, size)
+        return self._first != tried
 
     def _accepted(self, trial: Trial) -> None:
         """Take note of the trial to which the run is going to move: a hook."""
@@ -94,16 +96,7 @@ class LimitedMemoryRun(LineRun):
     def _advance(self) -> Trial:
         if self._square == 0:
             raise self._failed()
-        trial = self._searched()
-        if trial is None:
-            end, tried, size = self._failed(), not self._slots and self._first, self._size()
-            if end.at_precision and self._settled(size):
-                raise end
-            self.at.slope = self._downhill(self.at.steep, self._square)
-            self._first = self._seen_from(self._first, size)
-            trial = None if self._first == tried else self._searched()
-            if trial is None:
-                raise self._failed() if end.at_precision else end
+        trial = self._found()
         trial.slope = self._learn(trial)
         self._d = self._turn(self._d, trial.steep)
         self._accepted(trial)

@@ -82,25 +82,6 @@ class LineRun(Run):
         # A step length down the gradient that is seen in the value.
         return 100 * self.noise / square
 
-    def _settled(self, size: float) -> bool:
-        # Whether the gradient is as small as `RelativeGradient` asks, at a point of this size.
-        # Before the first step nothing tells the units of the point.
-        at = self.at
-        fallen = abs(self._first_value - at.value)
-        least: float = small_gradient(self.space.epsilon, at.value, fallen)
-        return self.iteration > 0 and at.norm * max(size, 1.0) <= least
-
-    def _seen_from(self, first: float, size: float) -> float:
-        # The first step length down the gradient, long enough to be seen in the value, and beside
-        # the rounding of a point of this size.
-        square = -self.at.slope
-        if not 0 < square < math.inf:
-            return first
-        return max(first, math.sqrt(self.space.epsilon / square) * size, self._loud(square))
-
-    def _size(self) -> float:
-        return self.space.read(self.space.peak(self.at.x))
-
     def _failed(self) -> NoProgress:
         # What could be gained, against what the rounding of values, points and residuals explains.
         # Where the slope is zero beside a gradient that is not, its square was out of range.
@@ -123,3 +104,48 @@ class LineRun(Run):
         if self._probe is not None and (bend := self._probe[1] + slope) > 0:
             gain = min(gain, 0.5 * slope * self._probe[0] * (slope / bend))
         return gain
+
+
+class LearningRun(LineRun):
+    """A run whose directions depend on what it has learned, and which may begin afresh."""
+
+    @abstractmethod
+    def _searched(self) -> Trial | None:
+        """Return a trial that is good enough, if there is one; `trial.t` times `_d` is its step."""
+
+    @abstractmethod
+    def _afresh(self, size: float) -> bool:
+        """Turn down the gradient, with a first step that is seen beside a point of this size.
+
+        Returns whether a search may find more there than the last one.
+        """
+
+    def _found(self) -> Trial:
+        # What a search finds. One that fails is made once more, down the gradient and with a step
+        # that is seen, before a minimum is claimed.
+        trial = self._searched()
+        if trial is not None:
+            return trial
+        end, size = self._failed(), self.space.read(self.space.peak(self.at.x))
+        if end.at_precision and self._settled(size):
+            raise end
+        trial = self._searched() if self._afresh(size) else None
+        if trial is None:
+            raise self._failed() if end.at_precision else end
+        return trial
+
+    def _settled(self, size: float) -> bool:
+        # Whether the gradient is as small as `RelativeGradient` asks, at a point of this size.
+        # Before the first step nothing tells the units of the point.
+        at = self.at
+        fallen = abs(self._first_value - at.value)
+        least: float = small_gradient(self.space.epsilon, at.value, fallen)
+        return self.iteration > 0 and at.norm * max(size, 1.0) <= least
+
+    def _seen_from(self, first: float, size: float) -> float:
+        # The first step length down the gradient, long enough to be seen in the value, and beside
+        # the rounding of a point of this size.
+        square = -self.at.slope
+        if not 0 < square < math.inf:
+            return first
+        return max(first, math.sqrt(self.space.epsilon / square) * size, self._loud(square))
