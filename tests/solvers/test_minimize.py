@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -207,8 +209,14 @@ def test_a_callback_that_returns_a_number_is_told_that_this_stops_nothing(batche
 
     x0 = np.zeros((2, 2)) if batched else np.zeros(2)
     plain = fl.minimize(fun, x0, batched=batched)
-    with pytest.warns(UserWarning, match=r"callback: returned float, which stops nothing"):
-        found = fl.minimize(fun, x0, callback=lambda record: 1.5, batched=batched)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = fl.minimize(
+            fun, x0, callback=lambda record: 1.5, callbacks=[lambda run: "go"], batched=batched
+        )
+    first, second = (str(warning.message) for warning in caught)  # each once
+    assert first.startswith("callback: returned float, which stops nothing")
+    assert re.match(r"callbacks: .* returned str, which stops nothing", second)
     np.testing.assert_array_equal(found.x, plain.x)
     found = fl.minimize(fun, x0, callback=lambda record: np.bool_(True), batched=batched)
     assert np.all(found.status == 99)

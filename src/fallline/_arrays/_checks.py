@@ -202,6 +202,13 @@ def like_numbers(place: str, like: Array, saved: Json) -> Json:
     return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key]) for key in like}
 
 
+def not_negative(place: str, x: Array) -> None:
+    """Check the elements of an array on the host."""
+    if (x < 0).any():
+        msg = f"{place}: some are negative"
+        raise ValueError(msg)
+
+
 def inside(place: str, x: Array, domain: Any, unless: Array = False) -> None:
     """Check that elements of an array on the host are in a domain, except where `unless` holds."""
     if not (domain.holds(x) | unless).all():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
-from .._arrays._types import Json, RunView
+from .._arrays._types import Fun, Json, RunView
 
 # What the hooks are called elsewhere, where another name of ours would look nearer.
 _ELSEWHERE = {
@@ -112,6 +113,38 @@ def is_true(said: object) -> bool | None:
     if isinstance(said, np.ndarray) and said.dtype == bool and said.ndim == 0:
         return bool(said)
     return None
+
+
+def ends(
+    function: Fun, run: object, *, who: object, name: Callable[[], str], warned: set[int]
+) -> bool:
+    """Tell whether a callback ends a run: it returns a truth that is true, or raises StopIteration.
+
+    What else it returns stops nothing, which it is told once.
+
+    Parameters
+    ----------
+    function : callable
+        What is called.
+    run : object
+        Its argument.
+    who : object
+        The callback that it is of.
+    name : callable
+        Returns how the callback is called in a warning.
+    warned : set of int
+        Those that were told, by `id`.
+    """
+    try:
+        said = function(run)
+    except StopIteration:
+        return True
+    truth = is_true(said)
+    if truth is None and said is not None and id(who) not in warned:
+        warned.add(id(who))
+        msg = f"{name()} returned {type(said).__name__}, which stops nothing"
+        warnings.warn(f"{msg}; return True to stop the run", stacklevel=3)
+    return bool(truth)
 
 
 class FromFunction(Callback):

@@ -63,7 +63,7 @@ class BlockedRunner(Runner):
                 else:
                     large += [(arrays, k, min(k + PIECE, n)) for k in range(0, n, PIECE)]
             if large:
-                self.sharing.run(self._alone, large, len(large))
+                self.sharing.run(self._piece, large, len(large))
         return {}
 
     def _flat_parts(self, leaf: list[Array]) -> tuple[str, list[Array], list[Array]] | None:
@@ -80,7 +80,7 @@ class BlockedRunner(Runner):
             stop = min(start + self.size, high)
             self._on([x[start:stop] if x.ndim else x for x in arrays], stop - start)
 
-    def _alone(self, piece: tuple[list[Array], int, int]) -> None:
+    def _piece(self, piece: tuple[list[Array], int, int]) -> None:
         # Threads do not inherit what NumPy is told of errors.
         with np.errstate(all="ignore"):
             self._blocks(piece)

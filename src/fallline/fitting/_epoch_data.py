@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import _sparse, is_sparse
+from .._arrays import _checks, _sparse, is_sparse
 from .._arrays._types import Array, Dtype, HostArray
 from ..data import Batches
 from ..engine._layout import is_plain
@@ -93,9 +93,8 @@ def check_values(
     while hasattr(loss, "loss"):
         loss = loss.loss
     loss._check_target(np.broadcast_to(0.0, (len(y), *outputs)), y, weights)
-    if weights is not None and (weights < 0).any():
-        msg = "weights: some are negative"
-        raise ValueError(msg)
+    if weights is not None:
+        _checks.not_negative("weights", weights)
 
 
 def _source(X: Array) -> Source:

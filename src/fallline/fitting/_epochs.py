@@ -9,17 +9,19 @@ from typing import Any
 
 from .. import _arrays
 from .._arrays import _checks
+from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Fun, Json, Number, Tree
 from ..callbacks import Callback
 from ..data import Batches, plain_state
 from ..optimizer import EMA, Optimizer
 from ..optimizer._inner import Inner
+from ..solvers._rule_run import started
 from ..stop._seen import Seen
 from . import _resuming
 from ._compiled_epoch import CompiledEpoch
 from ._judging import JudgedRun
 from ._objective import Batchwise
-from ._run import End, InterruptedRunError, Job, copy, mapped, started, told
+from ._run import End, InterruptedRunError, Job, copy, mapped, told
 
 logger = logging.getLogger("fallline")
 
@@ -80,7 +82,8 @@ class EpochRun(JudgedRun):
         options: dict[str, Any], average: Number, nonfinite: str,
     ) -> None:  # fmt: skip
         super().__init__(job)
-        self._first = started(self._first, options.get("constraint"))
+        if (constraint := options.get("constraint")) is not None:
+            self._first = started(Structure(self._first), self._first, constraint)
         self._params = mapped(copy, self._first)
         how = nonfinite if nonfinite in ("skip", "raise") else "propagate"
         self.optimizer: Optimizer = Optimizer(self._params, rule, nonfinite=how, **options)

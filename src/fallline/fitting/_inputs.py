@@ -10,7 +10,7 @@ from .. import _arrays
 from .._arrays import _checks, _sparse, is_sparse
 from .._arrays._types import Array, Tree
 from ..data import Batches
-from ..losses._base import Domain, Loss
+from ..losses import Loss
 from ..objectives._linear_model import LinearModel, dense_like
 
 NUMBERS = ("bool", "int", "uint", "float", "bfloat", "complex")  # how names of dtypes begin
@@ -131,22 +131,13 @@ def check_model(objective: object, names: Sequence[str], arrays: Sequence[Array]
 
 
 def _check_targets(loss: Loss, place: str, y: Array, weights: Array = None) -> None:
-    # A loss looks at NumPy's targets in each evaluation. Others in the memory of the host are
+    # A loss looks at NumPy's targets in each evaluation. Tensors in the memory of the host are
     # looked at once, for which no device has to wait.
-    beside = [y] if weights is None else [y, weights]
-    if _arrays.on_host(y) or not all(map(_arrays.in_host_memory, beside)):
-        return
-    if any(_arrays.dtype_name(x) == "bfloat16" for x in beside):  # which NumPy does not know
-        return
-    if weights is not None:
-        weights = _arrays.seen(weights)
-        if (weights < 0).any():
-            msg = "weights: some are negative"
-            raise ValueError(msg)
-    if loss.domain != Domain():
-        target = _arrays.seen(y)
-        unused = weights is not None and weights.reshape(-1, *[1] * (target.ndim - 1)) == 0
-        _checks.inside(place, target, loss.domain, unused)
+    if all(map(_arrays.numpy_can_view, [y] if weights is None else [y, weights])):
+        weights = None if weights is None else _arrays.seen(weights)
+        if weights is not None:
+            _checks.not_negative("weights", weights)
+        loss._check_values(place, _arrays.seen(y), weights)
 
 
 def check_validation(

@@ -259,9 +259,7 @@ def mean_weight(weights: Array) -> float:
     if _arrays.is_complex(weights):
         raise TypeError(_checks.mismatch("weights", "dtype", _arrays.dtype_name(weights), "real"))
     if isinstance(weights, np.ndarray):
-        if (weights < 0).any():
-            msg = "weights: some are negative"
-            raise ValueError(msg)
+        _checks.not_negative("weights", weights)
         mean = float(np.mean(weights, dtype=np.float64)) if weights.size else 1.0
     else:
         xp = _arrays.namespace(weights)

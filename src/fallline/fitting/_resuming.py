@@ -19,7 +19,7 @@ from ..objectives._linear_model import dense_like
 from ..optimizer import _describe, _saving
 from ..optimizer._inner import Inner
 from ..optimizer._values import Reader, Writer
-from ..solvers._resume import matched
+from ..solvers._resume import matched, packed
 from ..stop._watch import fill
 from ._run import End, told
 from ._run_record import fingerprint
@@ -53,11 +53,7 @@ def written(run: RunView) -> tuple[dict[str, Json], Writer]:
     entry = {
         "epoch": run.epoch, "step": run.step, "history": list(history), **run.described,
         "best": {"value": value, "epoch": epoch, "params": writer.pack("run/best", best)},
-        "callbacks": [
-            {"name": type(hook).__name__,
-             "state": writer.pack(f"run/callbacks/{i}", hook.state_dict())}
-            for i, hook in enumerate(run._hooks)
-        ],
+        "callbacks": packed(writer, "run", run._hooks),
         "end": None if end is None else end._asdict(),
     }  # fmt: skip
     return entry, writer

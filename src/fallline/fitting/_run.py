@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from .._arrays import _looks
 from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Fun, Json, Number, Tree
 from ..callbacks import Callback
-from ..callbacks._base import is_true
+from ..callbacks._base import ends
 from ..optimizer import Optimizer
 from ..stop import Condition
 from ._history import History
@@ -237,14 +236,10 @@ class Run:
         # A callback ends a run by a truth, by StopIteration or by `stop`.
         self._calling = hook
         try:
-            said = getattr(hook, name)(self)
-            ended = is_true(said)
-            if ended is None and said is not None and id(hook) not in self._told:
-                self._told.add(id(hook))
-                msg = f"callbacks: {told(hook)} returned {type(said).__name__}, which stops nothing"
-                warnings.warn(f"{msg}; return True to stop the run", stacklevel=2)
-        except StopIteration:
-            ended = True
+            ended = ends(
+                getattr(hook, name), self, who=hook, name=lambda: f"callbacks: {told(hook)}",
+                warned=self._told,
+            )  # fmt: skip
         finally:
             self._calling = None
         if ended:
@@ -269,16 +264,6 @@ def mapped(function: Callable[[Array], Array], tree: Tree) -> Tree:
 def copy(x: Array) -> Array:
     """Return a copy of an array."""
     return _arrays.moved(x, x, x.dtype)
-
-
-def started(params: Tree, constraint: Tree) -> Tree:
-    """Return parameters from which a rule may begin: those given, projected on constraints."""
-    structure = Structure(params)
-    constraints = structure.broadcast(constraint, "constraint")
-    pairs = zip(structure.flatten(params, "params"), constraints, strict=True)
-    return structure.unflatten(
-        [p if p is None or not callable(c) else _arrays.moved(c(p), p, p.dtype) for p, c in pairs]
-    )
 
 
 def _finite(params: Tree) -> bool:

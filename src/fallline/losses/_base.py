@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays import _checks
-from .._arrays._types import Array, Namespace
+from .._arrays._types import Array, HostArray, Namespace
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -205,9 +205,13 @@ class Loss:
         # Check that a target fits a prediction, whose numbers do not matter. On the host its values
         # are checked too, but for terms without weight.
         self._check(pred, target)
-        if _arrays.on_host(target) and self.domain != Domain():
+        if _arrays.on_host(target):
+            self._check_values("target", target, weights)
+
+    def _check_values(self, place: str, target: HostArray, weights: HostArray | None) -> None:
+        if self.domain != Domain():
             unused = weights is not None and _beside(np, weights, target.ndim) == 0
-            _checks.inside("target", target, self.domain, unused)
+            _checks.inside(place, target, self.domain, unused)
 
     def _weights(self, xp: Namespace, pred: Array, weights: Array) -> tuple[Array, Array]:
         # The weights, and what a mean divides by.
@@ -222,9 +226,8 @@ class Loss:
         if tuple(weights.shape) != shape[: weights.ndim]:
             expected = f"{shape} or its leading part"
             raise ValueError(_checks.mismatch("weights", "shape", tuple(weights.shape), expected))
-        if _arrays.on_host(weights) and (weights < 0).any():
-            msg = "weights: some are negative"
-            raise ValueError(msg)
+        if _arrays.on_host(weights):
+            _checks.not_negative("weights", weights)
         weights = xp.astype(weights, _arrays.compute_dtype(pred))
         each = math.prod(shape[weights.ndim :])
         return weights, xp.sum(weights) * each if mean else None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .. import callbacks
 from .. import stop as conditions
 from .._arrays._types import Array, FilePath, Fun, Json, Method, RunView, Tree
-from ..callbacks._base import is_true
+from ..callbacks._base import ends
 from ..stop import Verdict
 from ..stop._watch import fill
 from . import _resume
@@ -70,9 +70,9 @@ class Monitor:
         verdict = self._judged(record)
         if first:
             return verdict
-        if self._callback is not None and ends(self._callback, record):
+        if self.view.stopped_by(self._callback, record):
             verdict = verdict or Verdict("the callback stopped the run", False, 99)
-        told(self.hooks, self.view)
+        self.view.tell(self.hooks)
         self.view.write()
         return verdict or self.view.verdict
 
@@ -99,29 +99,6 @@ class Monitor:
         """Record where the run was interrupted, and return that as the reason."""
         self._compare(record, broken=bool(record.broken))
         return Verdict(INTERRUPTED, False, 98)
-
-
-def ends(callback: Fun, seen: object) -> bool:
-    """Tell whether a callback ends a run: it returns a truth that is true, or raises StopIteration.
-
-    A callback that returns something else is told once that this stops nothing.
-    """
-    try:
-        said = callback(seen)
-    except StopIteration:
-        return True
-    truth = is_true(said)
-    if truth is None and said is not None:
-        msg = f"callback: returned {type(said).__name__}, which stops nothing; return True to stop"
-        warnings.warn(msg, stacklevel=2)
-    return bool(truth)
-
-
-def told(hooks: Sequence[callbacks.Callback], view: View) -> None:
-    """Tell callbacks of an iteration; each may end the run."""
-    for hook in hooks:
-        if ends(hook.on_epoch, view):
-            view.stop("a callback stopped the run", status=99)
 
 
 class _Newest(dict[str, float]):
@@ -169,6 +146,7 @@ class View:
         self.optimizer = run.optimizer
         self.verdict: Verdict | None = None
         self.history = _Newest()
+        self._warned: set[int] = set()  # callbacks
         self._paths: list[Any] = []
 
     def move(self, record: Record) -> None:
@@ -176,6 +154,19 @@ class View:
         self._record, self.step = record, record.evaluations
         self.epoch, self.loss, norm = self._numbers(record)
         self.history.update(loss=self.loss, gradient_norm=norm)
+
+    def stopped_by(self, callback: Fun | None, record: Record) -> bool:
+        """Call a function with a record, and tell whether it ends the run."""
+        return callback is not None and ends(
+            callback, record, who=callback, name=lambda: "callback:", warned=self._warned
+        )
+
+    def tell(self, hooks: Sequence[callbacks.Callback]) -> None:
+        """Tell callbacks of an iteration; each may end the run."""
+        for hook in hooks:
+            name = partial("callbacks: {!r}".format, hook)
+            if ends(hook.on_epoch, self, who=hook, name=name, warned=self._warned):
+                self.stop("a callback stopped the run", status=99)
 
     @property
     def params(self) -> Tree:

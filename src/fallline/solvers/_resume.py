@@ -16,6 +16,7 @@ from .. import _arrays
 from .._arrays import _checks, _files
 from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Json, Method, Number, RunView, Tree
+from ..callbacks import Callback
 from ..optimizer import _describe, _saving
 from ..optimizer._inner import Inner
 from ..optimizer._values import Reader, Writer
@@ -63,11 +64,7 @@ def save(
         "evaluations": run.objective.evaluations,
         "stop": {"condition": _describe.described(look.stop), "memory": look.memory},
         "history": {n: _series(writer, run.space, n, x) for n, x in look.history.items()},
-        "callbacks": [
-            {"name": type(hook).__name__,
-             "state": writer.pack(f"minimize/callbacks/{i}", hook.state_dict())}
-            for i, hook in enumerate(look.hooks)
-        ],
+        "callbacks": packed(writer, "minimize", look.hooks),
         "best": writer.pack("minimize/best", look.best),
         "last": writer.pack("minimize/last", look.last),
         "state": {n: writer.pack(f"minimize/state/{n}", getattr(run, n)) for n in run.remembers},
@@ -154,6 +151,14 @@ def _reader(file: Any, space: Any) -> tuple[Reader, Callable[[str, Array], Array
 
 def _like(space: Any) -> Array:
     return space.structure.unflatten(space._like)
+
+
+def packed(writer: Writer, place: str, hooks: Sequence[Callback]) -> list[Json]:
+    """Return what a file of a run of this kind keeps of callbacks."""
+    return [
+        {"name": type(x).__name__, "state": writer.pack(f"{place}/callbacks/{i}", x.state_dict())}
+        for i, x in enumerate(hooks)
+    ]
 
 
 def matched(hooks: Sequence[Any], states: Sequence[tuple[str, Any]]) -> list[tuple[Any, Any]]:

@@ -46,15 +46,12 @@ class RuleRun:
         constraints = structure.broadcast(constraint, "constraint")
         self.objective.penalise([p if p is not None and p.smooth else None for p in penalties])
         self._penalties = [None if p is None or p.smooth else p for p in penalties]
-        copies = []
-        for p, c in zip(structure.flatten(x0, "x0"), constraints, strict=True):
-            start = p if p is None or not callable(c) else c(p)
-            copies.append(start if start is None else _arrays.moved(start, p, p.dtype))
+        constraint = structure.unflatten(constraints)
         self.optimizer = Optimizer(
-            structure.unflatten(copies),
+            started(structure, x0, constraint),
             rule,
             penalty=structure.unflatten(self._penalties),
-            constraint=structure.unflatten(constraints),
+            constraint=constraint,
         )
         self.iteration = 0
         self._seen: Array = None
@@ -104,6 +101,18 @@ class RuleRun:
             float(value), float(norm), self.iteration, evaluations, 1.0, self.space,
             x, gradient, before, _valued=self.objective.valued,
         )  # fmt: skip
+
+
+def started(structure: Structure, x0: Tree, constraint: Tree) -> Tree:
+    """Return copies of arrays from which a rule may begin: they are within their constraints."""
+    constraints = structure.broadcast(constraint, "constraint")
+    leaves = zip(structure.flatten(x0, "x0"), constraints, strict=True)
+    return structure.unflatten(
+        [
+            p if p is None else _arrays.moved(c(p) if callable(c) else p, p, p.dtype)
+            for p, c in leaves
+        ]
+    )
 
 
 def copied(structure: Structure, tree: Tree) -> Tree:

@@ -13,7 +13,7 @@ from ...penalties import L2
 from ...stop import Condition, NonFinite, Verdict
 from .._base import INTERRUPTED, Solver
 from .._lbfgs import LBFGS
-from .._monitor import Keep, View, ends, told
+from .._monitor import Keep, View
 from .._objective import Objective
 from .._record import Record
 from .._search import no_step
@@ -161,10 +161,10 @@ class BatchMonitor:
             best, broken = self._judged(record)
         if self._hooks:
             self._view.move(record)
-        if self._callback is not None and not first and ends(self._callback, record):
-            self._mark(True, Verdict("the callback stopped the run", False, 99))
         if not first:
-            told(self._hooks, self._view)
+            if self._view.stopped_by(self._callback, record):
+                self._mark(True, Verdict("the callback stopped the run", False, 99))
+            self._view.tell(self._hooks)
         if self._view.verdict is not None:
             self._mark(True, self._view.verdict)
         limit = Verdict(f"{self._most} iterations were made", False, 1)

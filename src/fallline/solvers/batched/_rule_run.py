@@ -8,7 +8,7 @@ from ...constraints import Constraint
 from ...optimizer import Optimizer
 from .._objective import Objective
 from .._record import Record
-from .._rule_run import RuleRun, copied
+from .._rule_run import RuleRun, copied, started
 from ._search import chosen
 from ._space import Stand
 
@@ -26,15 +26,13 @@ class BatchedRuleRun:
         self.objective, self.space = objective, objective.space
         structure = self.space.structure
         constraints = structure.broadcast(constraint, "constraint")
-        copies = []
-        for p, c in zip(structure.flatten(x0, "x0"), constraints, strict=True):
+        for c in constraints:
             if c is not None and not (isinstance(c, Constraint) and c.elementwise):
                 msg = f"constraint: a batch supports elementwise constraints only, got {c!r}"
                 raise ValueError(msg)
-            start = p if p is None or c is None else c(p)
-            copies.append(start if start is None else _arrays.moved(start, p, p.dtype))
         constraint = structure.unflatten(constraints)
-        self.optimizer = Optimizer(structure.unflatten(copies), rule, constraint=constraint)
+        start = started(structure, x0, constraint)
+        self.optimizer = Optimizer(start, rule, constraint=constraint)
         self.limit: int | None = None
         self.ticks, self._seen = -1, 0
         self._guard = _arrays.guard(self.space.like)
