@@ -21,6 +21,13 @@ from fallline.estimators._columns import Columns
 UNITS = (1e-12, 1e-5, 1e5, 1e12)
 
 
+@pytest.fixture(autouse=True, params=["newton", "lbfgs"])
+def small_problems(request, monkeypatch):
+    """What small problems are solved by is the same to all tests of this file."""
+    if request.param == "lbfgs":
+        monkeypatch.setattr("fallline.estimators._choice.WORK", 0)
+
+
 def lines(n=200, noise=0.1):
     """Return data of a line in four features, and labels."""
     rng = np.random.default_rng(1)

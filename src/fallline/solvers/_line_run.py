@@ -131,7 +131,7 @@ class LearningRun(LineRun):
             raise end
         trial = self._searched() if self._afresh(size) else None
         if trial is None:
-            raise self._failed() if end.at_precision else end
+            raise self._failed()
         return trial
 
     def _settled(self, size: float) -> bool:
