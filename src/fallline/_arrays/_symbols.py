@@ -23,7 +23,7 @@ def choose(condition: Array, a: Array, b: Array) -> Number:
 
 def square_root(x: Number) -> Number:
     """Return the square root of a float or of a symbol."""
-    return function("sqrt", x)
+    return math.sqrt(x) if isinstance(x, float) else function("sqrt", x)
 
 
 def function(name: str, x: Number) -> Number:

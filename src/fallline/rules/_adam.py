@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import corrected_root, decayed
+from ._descent import decayed, floored_root
 from ._moments import MomentRule
 
 
@@ -78,7 +78,7 @@ class Adam(MomentRule):
         correction = bias_correction(self.beta2, t)
         found = self._moment_scalars(t, correction)
         if self.eps_hat:
-            found["eps"] = self.eps / found["root"]
+            found["eps_hat"] = self.eps
         if self.eps_root:
             found["inside"] = self.eps_root * correction
         return found
@@ -93,7 +93,7 @@ class Adam(MomentRule):
         return p - s.size * (m / self._divisor(xp, s, v, *vmax)), m, v, *vmax
 
     def _divisor(self, xp: Namespace, s: Scalars, *v: Array) -> Array:
-        return corrected_root(self, xp, s, v[-1])
+        return floored_root(self, xp, s, v[-1])
 
 
 class AdamW(Adam):

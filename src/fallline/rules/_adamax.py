@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._arrays._pairs import modulus
-from .._arrays._types import Array, Namespace, Scalars
+from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Slot, hyper
 from ._descent import decayed
 from ._moments import MomentRule
@@ -60,6 +60,9 @@ class Adamax(MomentRule):
     @property
     def slots(self) -> tuple[Slot, ...]:
         return (Slot("m"), Slot("u", real=True))
+
+    def scalars(self, t: Number) -> dict[str, Number]:
+        return self._moment_scalars(t, 1.0)  # a maximum needs no correction
 
     def formula(
         self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, u: Array

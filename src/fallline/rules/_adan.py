@@ -68,7 +68,8 @@ class Adan(Rule):
         return (Slot("m"), Slot("d"), Slot("v", real=True), Slot("last"))
 
     def scalars(self, t: Number) -> dict[str, Number]:
-        rate = self.learning_rate
+        root = _arrays.square_root(bias_correction(self.beta3, t))
+        rate = self.learning_rate * root
         return {
             "first": _arrays.choose(t == 1, 1.0, 0.0),
             "beta1": self.beta1,
@@ -79,9 +80,8 @@ class Adan(Rule):
             "new3": 1 - self.beta3,
             "size": rate / bias_correction(self.beta1, t),
             "ahead": rate * self.beta2 / bias_correction(self.beta2, t),
-            "root": _arrays.square_root(bias_correction(self.beta3, t)),
-            "eps": self.eps,
-            "grow": 1 + rate * self.weight_decay,
+            "eps_hat": self.eps * root,
+            "grow": 1 + self.learning_rate * self.weight_decay,
         }
 
     def formula(
@@ -104,7 +104,7 @@ class Adan(Rule):
         return p / s.grow if self.weight_decay else p, m, d, v, g
 
     def _divisor(self, xp: Namespace, s: Scalars, v: Array) -> Array:
-        return xp.sqrt(v) / s.root + s.eps
+        return xp.sqrt(v) + s.eps_hat
 
     def lengths(
         self, xp: Namespace, s: Scalars, m: Array, d: Array, v: Array, last: Array

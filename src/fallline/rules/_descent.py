@@ -1,4 +1,4 @@
-"""Parts that formulas share: the gradient's sign, weight decay, a corrected root."""
+"""Parts that formulas share: the gradient's sign, weight decay, a root with epsilons."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def summed(momentum: float, take: float = 1.0) -> float:
     return take / (1 - momentum) if momentum < 1 else 1.0
 
 
-def corrected_root(rule: Rooted, xp: Namespace, s: Scalars, v: Array) -> Array:
-    """Return the root of a second moment, corrected for its start at zero, with the epsilons."""
-    return xp.sqrt(v + s.inside if rule.eps_root else v) / s.root + s.eps
+def floored_root(rule: Rooted, xp: Namespace, s: Scalars, v: Array) -> Array:
+    """Return the root of a second moment with the epsilons inside and outside of it."""
+    return xp.sqrt(v + s.inside if rule.eps_root else v) + s.eps_hat

@@ -31,21 +31,27 @@ class MomentRule(Rule):
         return self._moment_scalars(t, bias_correction(self.beta2, t))
 
     def _moment_scalars(self, t: Number, correction: Number) -> dict[str, Number]:
-        """Return the scalars, given the bias correction of the second moment."""
+        """Return the scalars, given the bias correction of the second moment.
+
+        The root of that correction is part of ``size`` and ``eps_hat``, so that elements are
+        divided once.
+        """
+        root = _arrays.square_root(correction)
         return {
             "beta1": self.beta1,
             "new1": 1 - self.beta1,
             "beta2": self.beta2,
             "new2": 1 - self.beta2,
-            "size": self.learning_rate / bias_correction(self.beta1, t),
-            "root": _arrays.square_root(correction),
+            "size": self.learning_rate * root / bias_correction(self.beta1, t),
+            "root": root,
             "eps": self.eps,
+            "eps_hat": self.eps * root,
             **decay_scalars(self, self.learning_rate),
         }
 
     def _divisor(self, xp: Namespace, s: Scalars, *v: Array) -> Array:
         """Return what the first moment is divided by, from the slots after it."""
-        return xp.sqrt(v[0]) / s.root + s.eps
+        return xp.sqrt(v[0]) + s.eps_hat
 
     def lengths(self, xp: Namespace, s: Scalars, m: Array, *v: Array) -> Array:
         return s.size / self._divisor(xp, s, *v)

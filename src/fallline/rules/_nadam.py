@@ -76,9 +76,11 @@ class NAdam(MomentRule):
             for n in (t, t + 1.0)
         )
         gathered = _gathered(self.beta1, self.momentum_decay, t)
-        new = self.learning_rate * now / gathered
-        old = self.learning_rate * (1 - after) / (gathered + (1 - gathered) * after)
-        return {**super().scalars(t), "new": new, "old": old, "size": new + old}
+        found = super().scalars(t)
+        rate = self.learning_rate * found["root"]
+        new = rate * now / gathered
+        old = rate * (1 - after) / (gathered + (1 - gathered) * after)
+        return {**found, "new": new, "old": old, "size": new + old}
 
     def formula(
         self, xp: Namespace, s: Scalars, p: Array, g: Array, m: Array, v: Array

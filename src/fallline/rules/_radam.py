@@ -72,7 +72,8 @@ class RAdam(MomentRule):
         correction = bias_correction(self.beta2, t)
         weight = _arrays.choose(divides, correction, 1.0)
         found = self._moment_scalars(t, correction)
-        found["size"] = found["size"] * _arrays.square_root(weight * above / below)
+        rectified = self.learning_rate * _arrays.square_root(weight * above / below)
+        found["size"] = rectified / bias_correction(self.beta1, t)
         found["divides"] = _arrays.choose(divides, 1.0, 0.0)
         return found
 

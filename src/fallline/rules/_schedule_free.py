@@ -285,12 +285,15 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
         return (Slot("ahead", counted=False), Slot("v", real=True))
 
     def scalars(self, t: Number) -> dict[str, Number]:
+        root = _arrays.square_root(bias_correction(self.beta2, t))
+        found = super().scalars(t)
         return {
-            **super().scalars(t),
+            **found,
+            "size": found["learning_rate"] * root,
             "beta2": self.beta2,
             "new2": 1 - self.beta2,
-            "root": _arrays.square_root(bias_correction(self.beta2, t)),
-            "eps": self.eps,
+            "root": root,
+            "eps_hat": self.eps * root,
         }
 
     def formula(
@@ -299,12 +302,12 @@ class ScheduleFreeAdamW(ScheduleFreeSGD):
         ahead, v = slots
         g = -g if self.maximize else g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
-        d = g / self._divisor(xp, s, v)
+        d = s.root * (g / self._divisor(xp, s, v))
         d = d + s.weight_decay * p if self.weight_decay else d
         return p + s.share * ahead - s.learning_rate * d, s.keep * ahead - s.more * d, v
 
     def _divisor(self, xp: Namespace, s: Scalars, v: Array) -> Array:
-        return xp.sqrt(v) / s.root + s.eps
+        return xp.sqrt(v) + s.eps_hat
 
     def lengths(self, xp: Namespace, s: Scalars, *slots: Array) -> Array:
-        return s.learning_rate / self._divisor(xp, s, slots[1])
+        return s.size / self._divisor(xp, s, slots[1])

@@ -6,7 +6,7 @@ from .. import _arrays
 from .._arrays._reductions import norm
 from .._arrays._types import Array, Namespace, Number, Scalars
 from ._base import Hyperparameter, Read, Rule, Slot, bias_correction, hyper, weighted_abs2
-from ._descent import corrected_root, descent
+from ._descent import descent, floored_root
 
 
 def _ratio(p: Array, d: Array, factor: Array = 1.0, eps: Number = 0.0) -> Array:
@@ -84,15 +84,15 @@ class LAMB(Rule):
 
     def scalars(self, t: Number) -> dict[str, Number]:
         correction = bias_correction(self.beta2, t)
+        root = _arrays.square_root(correction)
         return {
             "learning_rate": self.learning_rate,
             "beta1": self.beta1,
             "new1": 1 - self.beta1,
             "beta2": self.beta2,
             "new2": 1 - self.beta2,
-            "weight": bias_correction(self.beta1, t),
-            "root": _arrays.square_root(correction),
-            "eps": self.eps,
+            "size": root / bias_correction(self.beta1, t),
+            "eps_hat": self.eps * root,
             "inside": self.eps_root * correction,
             "weight_decay": self.weight_decay,
         }
@@ -103,7 +103,7 @@ class LAMB(Rule):
         g = -g if self.maximize else g
         m = s.beta1 * m + s.new1 * g
         v = s.beta2 * v + weighted_abs2(s.new2, g)
-        d = m / s.weight / corrected_root(self, xp, s, v)
+        d = s.size * (m / floored_root(self, xp, s, v))
         return (d + s.weight_decay * p if self.weight_decay else d), m, v
 
     def measure(
