@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from . import family, is_writable
 from ._shards import local
 from ._tensors import numpy_can_view, storages
 from ._types import Array, HostArray
+
+_owns = attrgetter("flags.owndata")
 
 
 def owner(x: Array) -> object:
@@ -135,9 +138,14 @@ class Memory:
 
     def may_hold_any(self, arrays: Sequence[Array]) -> bool:
         """Tell the same of some arrays of one library."""
+        if self._foreign:
+            return True
+        blocks, first = self._blocks.keys(), arrays[0]
+        if isinstance(first, np.ndarray) and all(map(_owns, arrays)):
+            return not blocks.isdisjoint(map(id, arrays))  # as `owner` says of such arrays
         keys: Sequence[object]
-        keys = storages(arrays) if numpy_can_view(arrays[0]) else list(map(owner, arrays))
-        return self._foreign or "foreign" in keys or not self._blocks.keys().isdisjoint(keys)
+        keys = storages(arrays) if numpy_can_view(first) else list(map(owner, arrays))
+        return "foreign" in keys or not blocks.isdisjoint(keys)
 
     def check(self, place: str, x: Array, *, own: Array = None) -> None:
         """Check that `x` shares no memory with an array that is written to, except with `own`."""

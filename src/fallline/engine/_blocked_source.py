@@ -67,7 +67,7 @@ class BlockWriter:
         }
 
     def _targets(self, names: Mapping[tuple[int, ...], str]) -> dict[int, str]:
-        # Lines whose results can go directly to their array: its old values are not read later.
+        # Lines whose results can go directly to an array: its old values are not read later.
         targets: dict[int, str] = {}
         for array, part, line in self.program.stores:
             if self.program.lines[line].op in ("load", "scalar") or line in targets:
@@ -79,9 +79,18 @@ class BlockWriter:
                 if other.op == "load" and self._place(names[other.args]) == target
             ]
             reads = [self.last.get(i, -1) for i in loads]
-            if max(reads, default=-1) <= line and not self.kept.intersection(loads):
+            end = max(reads, default=-1)
+            if end <= line and not self.kept.intersection(loads):
                 targets[line] = target
+                if self._passes(end, line):
+                    targets[end] = target
         return targets
+
+    def _passes(self, first: int, line: int) -> bool:
+        # Whether a result may stand in the array of a later line until that is written.
+        if first < 0 or self.program.lines[first].op in COMPARISONS:
+            return False
+        return first not in self.kept and self.last.get(first, first) <= line
 
     def _operation(self, i: int, op: str, args: Sequence[int], targets: Mapping[int, str]) -> None:
         kind = "c" if op in COMPARISONS else "t"

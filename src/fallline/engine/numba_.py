@@ -48,6 +48,7 @@ class NumbaRunner(Runner):
         self.program = program
         self.dtype = np.dtype(program.dtype)
         self.numbers = np.zeros(max(len(program.scalars), 1), self.dtype)
+        self._values = self.numbers[: len(program.scalars)]
         self.flat = [_layout.flat_leaf(program, leaf) for leaf in leaves]
         self._blocked: BlockedRunner | None = None
         self._table: _Table | None = None
@@ -69,13 +70,13 @@ class NumbaRunner(Runner):
     def run_listed(self, scalars: ScalarsByName, addresses: Sequence[int], begin: Begin) -> None:
         """Update the leaves `listed`, given the addresses of gradients that lie as they do."""
         assert self._table is not None
-        self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
+        self._values[:] = self.program.numbers(scalars)
         begin()
         self._table.run_at(addresses)
 
     def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`."""
-        self.numbers[: len(self.program.scalars)] = self.program.numbers(scalars)
+        self._values[:] = self.program.numbers(scalars)
         begin()
         done: frozenset[int] = frozenset()
         if self._table is not None and len(which) == len(self.leaves):
@@ -84,16 +85,17 @@ class NumbaRunner(Runner):
                 return {}
         rest = []
         large: list[tuple[Array, ...]] = []
+        operand, numbers = self.program.arrays[1], self.numbers
         for i, g in zip(which, grads, strict=True):
             if i in done:
                 continue
             flat = self.flat[i]
-            flat_g = None if flat is None else _layout.flat(g, flat[0], self.program.arrays[1])
+            flat_g = None if flat is None else _layout.flat(g, flat[0], operand)
             if flat is None or flat_g is None:
                 rest.append((i, g))
             elif g.size < 2 * PIECE:
                 p, *others = flat[1]
-                self._one(p, flat_g, *others, self.numbers)
+                self._one(p, flat_g, *others, numbers)
             else:
                 large += self._cut(i, flat[1], flat_g)
         if large:
@@ -181,15 +183,17 @@ class _Table:
         """Update the small leaves, unless a gradient cannot be gathered; return which are done."""
         taken = grads if len(self.small) == len(grads) else [grads[i] for i in self.small]
         if len(self.last) == len(taken) and all(map(is_, taken, self.last)):
-            if self.direct is None:
+            if self.direct is None and all(map(_layout.is_plain, taken)):
                 self.direct = self.batches[0][1].copy()
                 self.direct[:, 1] = [g.ctypes.data for g in taken]
-            self.kernel(self.direct, self.numbers)
-            return self.done
+            if self.direct is not None:
+                self.kernel(self.direct, self.numbers)
+                return self.done
         self.last, self.direct = [], None
-        for i, g in zip(self.small, taken, strict=True):
-            if not _layout.is_plain(g) or (g.ndim > 1 and self.flat[i][0] != "C"):
-                return frozenset()
+        if not self.in_c_order and any(
+            g.ndim > 1 and self.flat[i][0] != "C" for i, g in zip(self.small, taken, strict=True)
+        ):
+            return frozenset()
         start = 0
         for leaves, table, ends in self.batches:
             gathered = [

@@ -7,9 +7,10 @@ learning rate needs no new program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
+from operator import itemgetter
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from .._arrays._types import Number
@@ -76,9 +77,17 @@ class Program:
     lines: tuple[Line, ...]
     outputs: tuple[tuple[int, ...], ...]
 
-    def numbers(self, scalars: Mapping[str, Number]) -> list[float]:
+    def numbers(self, scalars: Mapping[str, Number]) -> Sequence[float]:
         """Return the scalar arguments, given what a rule's `scalars` returned."""
+        if self._named is not None:
+            return self._named(scalars)
         return [scalars[x] if isinstance(x, str) else x for x in self.scalars]
+
+    @cached_property
+    def _named(self) -> Callable[[Mapping[str, Number]], Sequence[float]] | None:
+        # What takes all scalars at once, where none is a constant.
+        names = [x for x in self.scalars if isinstance(x, str)]
+        return itemgetter(*names) if 1 < len(names) == len(self.scalars) else None
 
     @cached_property
     def bound(self) -> tuple[Operand, ...]:

@@ -30,7 +30,7 @@ from ._row_sparse import RowSparse
 REMEMBERED = 3 << 19
 # What of an array may be changed in place.
 _KIND = attrgetter("shape", "dtype")
-_ABSENT = partial(is_, None)
+_ABSENT, _COUNT = partial(is_, None), attrgetter("count")
 
 
 class Binding:
@@ -222,14 +222,15 @@ class Binding:
         if not still_writable(self.stepped):
             self.check_written()
         if (
-            len(self.last) == len(gradients)
+            self.last
+            and len(self.last) == len(gradients)
             and all(map(is_, gradients, self.last))
             and list(map(_KIND, gradients)) == self.kinds
         ):
             return
         self.last, self.sparse = [], False
         if self.suits.hold(gradients):
-            self.last = gradients if self.light else []
+            self.last = gradients if self.light and not self.suits.cheap else []
             return
         memory = self.memory
         for leaf, g in zip(self.leaves, gradients, strict=True):
@@ -268,7 +269,7 @@ class Binding:
         for group in self.groups:
             fixed = group.plan.at(step)
             taken = [gradients[i] for i in group.indices]
-            counts = {state.count for state in group.states}
+            counts = set(map(_COUNT, group.states))
             if len(counts) == 1 and not any(map(_ABSENT, taken)):
                 calls.append((group, fixed.scalars(counts.pop() + 1), group.all, taken))
                 continue

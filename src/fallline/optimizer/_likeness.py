@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import attrgetter
 
+import numpy as np
+
 from .. import _arrays
 from .._arrays._memory import Memory
 from .._arrays._types import Array
@@ -55,11 +57,17 @@ class Suits:
         All leaves.
     memory : Memory
         What a step writes to.
+
+    Attributes
+    ----------
+    cheap : bool
+        Whether to remember gradients would not make it any faster.
     """
 
     def __init__(self, leaves: Sequence[Leaf], memory: Memory) -> None:
         self.memory = memory
         self.likeness: Likeness | None = None
+        self.cheap = all(isinstance(leaf.p, np.ndarray) for leaf in leaves)
         if all(leaf.p is not None and leaf.rule is not None for leaf in leaves):
             names = {_arrays.telling(leaf.p) for leaf in leaves}
             if len(names) == 1 and (common := names.pop()):

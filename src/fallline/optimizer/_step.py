@@ -236,7 +236,7 @@ def run(
         state.count += 1
     for memory in bound.memories:
         memory.commit(step + 1)
-    if bound.options.k > 1:
+    if bound.surrounded and bound.options.k > 1:
         for state in done:
             state.given = False
 
