@@ -144,6 +144,30 @@ def test_a_file_may_wait_for_the_other_callbacks(tmp_path):
     assert fl.read_checkpoint(path).step_count == 1
 
 
+@pytest.mark.parametrize("where", ["callback", "function"])
+@pytest.mark.parametrize("method", [fl.LBFGS(), fl.Adam(0.05)], ids=repr)
+def test_an_interrupted_run_may_be_saved_at_its_end(method, where, tmp_path):
+    class Saves(callbacks.Callback):
+        def on_end(self, run):
+            run.save(tmp_path / "run.npz")
+
+    def fun(x):
+        points.append(x)
+        if where == "function" and len(points) == 8:
+            raise KeyboardInterrupt
+        return rosenbrock(x)
+
+    points = []
+    hooks = [Saves(), crash(6, KeyboardInterrupt)] if where == "callback" else [Saves()]
+    options = {"method": method, "stop": None, "max_iterations": 12}
+    cut = fl.minimize(fun, X0, callbacks=hooks, **options)
+    assert cut.status == 98
+    found = fl.minimize(rosenbrock, X0, resume=tmp_path / "run.npz", **options)
+    expected = fl.minimize(rosenbrock, X0, **options)
+    np.testing.assert_array_equal(found.x, expected.x)
+    assert (found.fun, found.nit) == (expected.fun, expected.nit)
+
+
 def test_callbacks_go_on_with_what_they_know(tmp_path):
     def run(name, most, **more):
         log = callbacks.CSVLog(tmp_path / name)
@@ -183,10 +207,6 @@ def test_files_of_something_else_are_refused(tmp_path):
     fl.Optimizer(X0.copy(), fl.Adam(0.1)).save(other)
     with pytest.raises(ValueError, match=r"resume: .*is not of a run of minimize"):
         solved([], fl.Adam(0.1), {}, resume=other)
-    with pytest.raises(ValueError, match="batched"):
-        fl.minimize(rosenbrock, X0[None], batched=True, resume=path)
-    with pytest.raises(ValueError, match="batched"):
-        fl.minimize(rosenbrock, X0[None], batched=True, callbacks=[callbacks.Checkpoint(path)])
 
 
 def test_a_forged_file_is_refused(tmp_path):

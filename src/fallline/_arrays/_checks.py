@@ -9,7 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    Set,
+    ValuesView,
+)
 from typing import Any
 
 import numpy as np
@@ -190,16 +199,26 @@ def equal_shapes(
         raise ValueError(msg + (f" for {what}" if what else ""))
 
 
-def like_numbers(place: str, like: Array, saved: Json) -> Json:
-    """Return nested dicts of numbers as Python's; they must have the keys of `like`."""
+def plain_number(place: str, x: Json) -> Json:
+    """Return a number as Python's."""
+    return x if isinstance(x, int) and not _is_truth(x) else real(place, x)
+
+
+def like_numbers(
+    place: str, like: Array, saved: Json, number: Callable[[str, Json], Json] = plain_number
+) -> Json:
+    """Return nested dicts of numbers as Python's; they must have the keys of `like`.
+
+    A function may be given that is called with the place and each number instead.
+    """
     if not isinstance(like, Mapping):
-        return saved if isinstance(saved, int) and not _is_truth(saved) else real(place, saved)
+        return number(place, saved)
     if not isinstance(saved, Mapping):
         msg = f"{place}: is {described(saved)}, expected a dict"
         raise TypeError(msg)
     if set(saved) != set(like):
         raise ValueError(mismatch(place, "entries", sorted(map(str, saved)), sorted(like)))
-    return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key]) for key in like}
+    return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key], number) for key in like}
 
 
 def not_negative(place: str, x: Array) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .._arrays import _files
 from .._arrays._types import Array, FilePath, Json
@@ -56,10 +56,19 @@ class Inner:
         """Check that no step was cut off while it wrote."""
         self._optimizer._check_whole()
 
-    def save(self, path: FilePath, more: Mapping[str, Json], arrays: Mapping[str, Array]) -> None:
-        """Write the file that `Optimizer.save` writes, with other entries and arrays in it."""
+    def save(
+        self,
+        path: FilePath,
+        more: Mapping[str, Json],
+        arrays: Mapping[str, Array],
+        params: Sequence[Array] | None = None,
+    ) -> None:
+        """Write the file that `Optimizer.save` writes, with other entries and arrays in it.
+
+        Leaves may be given that stand there for the params.
+        """
         opt = self._optimizer
-        _saving.save(path, opt._ready(), opt._memory, more=more, arrays=arrays)
+        _saving.save(path, opt._ready(), opt._memory, more=more, arrays=arrays, params=params)
 
     def restore(self, file: _files.Reader) -> None:
         """Take over what such a file says of the Optimizer; other numbers cause a warning."""

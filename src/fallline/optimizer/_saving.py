@@ -32,6 +32,7 @@ def save(
     *,
     more: Mapping[str, Json] | None = None,
     arrays: Mapping[str, Array] | None = None,
+    params: Sequence[Array] | None = None,
 ) -> None:
     """Write a snapshot to a file, and what else belongs to it.
 
@@ -47,6 +48,8 @@ def save(
         Further entries of the header.
     arrays : dict of arrays, optional
         Further members, by name.
+    params : sequence of arrays, optional
+        Leaves that are written in the place of those bound.
     """
     members: dict[str, tuple[HostArray, str]] = {}
 
@@ -58,15 +61,17 @@ def save(
         return free
 
     rows = []
-    for leaf in bound.leaves:
+    points = [leaf.p for leaf in bound.leaves] if params is None else params
+    for leaf, point in zip(bound.leaves, points, strict=True):
         if leaf.p is not None and leaf.sharded:
             msg = f"{leaf.name('params')}: is a DTensor, of which this process has a part; keep "
             raise TypeError(msg + "what state_dict returns with torch.distributed.checkpoint")
         below = "/".join(map(member, leaf.path))
 
-        def named(kind: str, x: Array, below: str = below) -> str:
+        def named(kind: str, x: Array, below: str = below, point: Array = point) -> str:
             first, _, rest = kind.partition("/")
-            return stored("/".join(part for part in (first, below, rest) if part), x)
+            name = "/".join(part for part in (first, below, rest) if part)
+            return stored(name, point if kind == "params" else x)
 
         row = of_leaf(leaf, named)
         rows.append({"leaf": leaf.name("params"), "path": list(map(key, leaf.path)), **row})

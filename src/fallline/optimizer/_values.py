@@ -27,8 +27,8 @@ class Writer:
     ----------
     params : tree of arrays
         Values may hold trees of this structure.
-    kinds : mapping from str to dataclass
-        Which dataclasses values may be, by their names.
+    kinds : mapping from str to dataclass or named tuple
+        Which of these values may be, by the names of the classes.
     given : mapping
         Fields of these that whoever reads the file has anyway.
 
@@ -77,13 +77,13 @@ class Writer:
             return {"host" if foreign else "array": self.keep(name, x)}
         if isinstance(x, deque):
             return {"deque": [x.maxlen, self._all(name, x)]}
+        kind = type(x).__name__
+        if self._kinds.get(kind) is type(x):
+            return {kind: {n: self.pack(f"{name}/{n}", getattr(x, n)) for n in self._own(type(x))}}
         if (leaves := self._leaves(x)) is not None:
             return {"tree": self._all(name, leaves)}
         if isinstance(x, dict) and all(isinstance(key, str) for key in x):
             return {"dict": {k: self.pack(f"{name}/{k}", v) for k, v in x.items()}}
-        kind = type(x).__name__
-        if self._kinds.get(kind) is type(x):
-            return {kind: {n: self.pack(f"{name}/{n}", getattr(x, n)) for n in self._fields(x)}}
         if isinstance(x, list | tuple):
             return {"list" if isinstance(x, list) else "tuple": self._all(name, x)}
         msg = f"{name}: is {_checks.described(x)}, expected numbers, text, arrays, dicts or lists"
@@ -92,8 +92,8 @@ class Writer:
     def _all(self, name: str, values: Iterable[object]) -> list[Json]:
         return [self.pack(f"{name}/{i}", x) for i, x in enumerate(values)]
 
-    def _fields(self, x: Any) -> list[str]:
-        return [f.name for f in dataclasses.fields(x) if f.name not in self._given]
+    def _own(self, cls: type) -> list[str]:
+        return [name for name in _fields(cls) if name not in self._given]
 
     def _leaves(self, x: Tree) -> list[Array] | None:
         # Those of a tree of arrays like the parameters.
@@ -156,7 +156,7 @@ class Reader:
         return {"list": parts, "tuple": tuple(parts)}[kind]
 
     def _object(self, cls: type, of: Mapping[str, Json]) -> object:
-        names = {f.name for f in dataclasses.fields(cls)}
+        names = {*_fields(cls)}
         given = {name: x for name, x in self._given.items() if name in names}
         values = {name: self._checked(name, self.read(of[name])) for name in names - {*given}}
         return cls(**values, **given)
@@ -169,6 +169,12 @@ class Reader:
         found = _arrays.from_numpy(_saving.from_stored(x, near), near)
         ours = _arrays.on_host(near) and found.dtype == near.dtype
         return found if ours else _arrays.moved(found, near, near.dtype)
+
+
+def _fields(cls: Any) -> tuple[str, ...]:
+    # Those of a dataclass, or of a named tuple.
+    found = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return tuple(f.name for f in found) or cls._fields
 
 
 def first(structure: Structure, params: Tree) -> Array:

@@ -81,10 +81,11 @@ class Run(ABC):
         Number of iterations made.
     """
 
-    # What later steps depend on: the attributes that a file has to keep.
+    # What later steps depend on: the attributes that a file has to keep, and their classes.
     remembers: ClassVar[tuple[str, ...]] = (
         "iteration", "at", "_before", "_d", "_tried", "_probe", "_first_value",
     )  # fmt: skip
+    kinds: ClassVar[tuple[type, ...]] = (Trial,)
     proximal: ClassVar[bool] = False
     compares: bool = True  # values of the objective
     at: Trial

@@ -9,7 +9,6 @@ from .. import stop as conditions
 from .._arrays import _checks
 from .._arrays._results import Result
 from .._arrays._types import FilePath, Fun, Method, Number, Tree
-from ..callbacks import Checkpoint
 from ..stop import Verdict
 from . import _methods, _resume
 from ._bounds import box
@@ -183,7 +182,8 @@ def minimize(
     ``fun, nit, success, status`` and the numbers of records are arrays with an entry for each
     problem. The history has an entry, and callbacks are called, for each evaluation; a problem in a
     line search is reported at its last accepted point. For `callbacks` and `progress` the loss is
-    the mean of the values; there are no files to resume from. `penalty` may be an ``L2``; update
+    the mean of the values. A run that goes on from a file leaves problems as they are that had
+    ended, unless that was by the largest number of iterations. `penalty` may be an ``L2``; update
     rules also support a `constraint` that is elementwise.
 
     Examples
@@ -206,9 +206,6 @@ def minimize(
         if type(method) is LBFGS:
             method = LBFGSB(history=method.history)
     found = hooks(callbacks, progress)
-    if batched and (resume is not None or any(isinstance(x, Checkpoint) for x in found)):
-        msg = "batched: there are no files of runs of many problems, for Checkpoint and resume"
-        raise ValueError(msg)
     if batched and fun is None:
         msg = "fun: is None, expected a function; many problems are compared by their values"
         raise TypeError(msg)
@@ -237,7 +234,7 @@ def minimize(
         return MinimizeResult(
             finish(
                 run, stop=stop, max_iterations=max_iterations, every=every, callback=callback,
-                keep=keep, method=method, hooks=found,
+                keep=keep, method=method, hooks=found, resume=resume,
             )
         )  # fmt: skip
     view = View(run, method, None if most is None else max_iterations)

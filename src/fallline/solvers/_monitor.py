@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import callbacks
 from .. import stop as conditions
@@ -25,6 +25,8 @@ Keep = dict[str, Callable[[Record], object]]
 class Monitor:
     """Keeps the history and the best point, judges each record, and calls the callbacks.
 
+    Files keep what `remembers` names.
+
     Parameters
     ----------
     epsilon : float
@@ -40,6 +42,8 @@ class Monitor:
     hooks : sequence of Callback
         Callbacks that are told of each iteration.
     """
+
+    remembers: ClassVar[dict[str, type]] = {"best": Record, "last": Record}
 
     def __init__(
         self,
@@ -137,7 +141,7 @@ class View:
         The newest ``"loss"`` and ``"gradient_norm"``; ``history.last(name)``.
     """
 
-    monitor: Monitor
+    monitor: Any
 
     def __init__(
         self, run: RunView, method: Method, epochs: int | None, numbers: Numbers = _of_one

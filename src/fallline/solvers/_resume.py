@@ -21,15 +21,12 @@ from ..optimizer import _describe, _saving
 from ..optimizer._inner import Inner
 from ..optimizer._values import Reader, Writer
 from ._base import Solver
-from ._record import Record
-from ._rule_run import RuleRun
-from ._search import Trial
 
-_KINDS: dict[str, type[Any]] = {"Trial": Trial, "Record": Record}
 # What is as long as x0 wherever it stands.
 _VECTORS = {"x", "gradient", "pseudo", "_x", "_gradient", "_before", "_d", "_previous"}
+_VECTORS |= {"s", "y", "_slopes"}
 _NEWER = {"_straight"}  # what files from before it was remembered do not hold
-_ENTRIES = ("method", "evaluations", "stop", "history", "callbacks", "best", "last", "state")
+_ENTRIES = ("method", "evaluations", "stop", "history", "callbacks", "state")
 
 
 def save(
@@ -47,37 +44,39 @@ def save(
     ----------
     path : str or path
         Where; an old file is replaced, whole or not at all.
-    run : Run or RuleRun
+    run : Run or RuleRun, or such a run of a batch
         What is at work.
     method : Solver, Rule or tree of rules
         What it was made of.
-    look : Monitor
+    look : Monitor or BatchMonitor
         What it found so far.
     more : mapping, optional
         Further entries of the header.
     arrays : mapping of arrays, optional
         Further members, by name.
     """
-    writer = Writer(_like(run.space), _KINDS, {"_space"})
+    writer = Writer(_like(run.space), _kinds(run, look), {"_space"})
     entry = {
         "method": _described(method),
         "evaluations": run.objective.evaluations,
-        "stop": {"condition": _describe.described(look.stop), "memory": look.memory},
+        "stop": {
+            "condition": _describe.described(look.stop),
+            "memory": _packed("minimize/stop", look.memory, writer),
+        },
         "history": {n: _series(writer, run.space, n, x) for n, x in look.history.items()},
         "callbacks": packed(writer, "minimize", look.hooks),
-        "best": writer.pack("minimize/best", look.best),
-        "last": writer.pack("minimize/last", look.last),
+        **{n: writer.pack(f"minimize/{n}", getattr(look, n)) for n in look.remembers},
         "state": {n: writer.pack(f"minimize/state/{n}", getattr(run, n)) for n in run.remembers},
     }  # fmt: skip
     further = {**(more or {}), "minimize": entry}
     kept = {**(arrays or {}), **writer.arrays}
-    if isinstance(run, RuleRun):
-        Inner(run.optimizer).save(path, further, kept)
+    if run.optimizer is not None:
+        Inner(run.optimizer).save(path, further, kept, run.points)
         return
     leaves = _leaves(run.space.structure, run.space.unpack(run.at.x))
     members = {name: x for name, _, x in leaves if x is not None} | kept
     header = {
-        "step_count": run.iteration,
+        "step_count": look.view.epoch,
         "leaves": [
             {"leaf": _checks.where("params", path), "path": list(map(_saving.key, path)),
              "params": None if x is None else name, "state": None, "rule": None}
@@ -112,40 +111,54 @@ def load(path: FilePath, run: RunView, method: Method, look: Any) -> list[tuple[
             msg = f"resume: {str(path)!r} is not of a run of minimize"
             raise _files.FileError(msg)
         with file.blamed("its header is not that of a run of minimize"):
-            if {*saved} != {*_ENTRIES}:
+            _compare_many(path, "judged" in saved, "judged" in look.remembers)
+            if {*saved} != {*_ENTRIES, *look.remembers}:
                 raise file.error("the entries of its run are others")
             _compare(path, file, saved, run, method, look)
-            reader, checked = _reader(file, run.space)
-            best, last = reader.read(saved["best"]), reader.read(saved["last"])
+            reader, checked = _reader(file, run, look)
+            found = {name: reader.read(saved[name]) for name in look.remembers}
             state = {name: checked(name, reader.read(x)) for name, x in saved["state"].items()}
-            if not (isinstance(best, Record) and isinstance(last, Record)):
+            if any(type(found[name]) is not kind for name, kind in look.remembers.items()):
                 raise file.error("its records are damaged")
             if set(state) | _NEWER & set(run.remembers) != set(run.remembers):
                 raise file.error("what its method remembers is damaged")
             history = {n: _listed(reader, run.space, n, x) for n, x in saved["history"].items()}
             states = [(x["name"], reader.read(x["state"])) for x in saved["callbacks"]]
             evaluations = _checks.count("evaluations", saved["evaluations"])
-        memory = _memory(saved["stop"], look)
-        if isinstance(run, RuleRun):
+        memory = _memory(saved["stop"], look, reader, checked)
+        if run.optimizer is not None:
             Inner(run.optimizer).restore(file)
-            run.stand(last)
     run.objective.evaluations = evaluations
-    for name, value in state.items():
+    for name, value in [*state.items()]:
         setattr(run, name, value)
-    look.best, look.last, look.memory, look.history = best, last, memory, history
+    for name, value in found.items():
+        setattr(look, name, value)
+    look.memory, look.history = memory, history
+    if run.optimizer is not None:
+        run.stand(look.last)
     return matched(look.hooks, states)
 
 
-def _reader(file: Any, space: Any) -> tuple[Reader, Callable[[str, Array], Array]]:
+def _kinds(run: RunView, look: Any) -> dict[str, type]:
+    # The classes that may be in a file.
+    return {kind.__name__: kind for kind in (*run.kinds, *look.remembers.values())}
+
+
+def _reader(file: Any, run: RunView, look: Any) -> tuple[Reader, Callable[[str, Array], Array]]:
     # What a file says of itself is compared with the vectors of the run.
+    space, kinds = run.space, _kinds(run, look)
+
     def checked(name: str, value: Number) -> Any:
-        if value is not None and name in _VECTORS and tuple(value.shape) != (space.size,):
+        if value is None or not (name in _VECTORS or _arrays.is_array(value)):
+            return value
+        n = len(space.shape) if name in _VECTORS else len(space.shape) - 1  # one per problem
+        if tuple(value.shape)[-n:] != space.shape[-n:] if n else False:
             raise file.error(f"its {name.strip('_')} is not of the size of x0")
         return value
 
     native = _arrays.full(space.like, 0.0, space.dtype, shape=())
     given = {"_space": space}
-    reader = Reader(file, _like(space), like=native, kinds=_KINDS, given=given, checked=checked)
+    reader = Reader(file, _like(space), like=native, kinds=kinds, given=given, checked=checked)
     return reader, checked
 
 
@@ -181,6 +194,14 @@ def _described(method: Method) -> Any:
     return _describe.described(method) if isinstance(method, Solver) else None
 
 
+def _compare_many(path: FilePath, saved: bool, now: bool) -> None:
+    # Check that a file is of one problem, or of many, as the run is.
+    if saved != now:
+        theirs, ours = (("one problem", "many problems")[many] for many in (saved, now))
+        msg = f"resume: {str(path)!r} is of a run of {theirs}, expected one of {ours}"
+        raise _files.FileError(msg)
+
+
 def _compare(
     path: FilePath, file: Any, saved: Json, run: RunView, method: Method, look: Any
 ) -> None:
@@ -212,11 +233,24 @@ def _compare(
                 raise _files.FileError(f"{place}: {what}")
 
 
-def _memory(saved: Json, look: Any) -> Any:
+def _packed(name: str, memory: Json, writer: Writer) -> Json:
+    # What conditions remember: nested dicts of numbers, for a batch of arrays.
+    if isinstance(memory, dict):
+        return {key: _packed(f"{name}/{key}", x, writer) for key, x in memory.items()}
+    return writer.pack(name, memory)
+
+
+def _memory(saved: Json, look: Any, reader: Reader, checked: Callable[[str, Array], Array]) -> Any:
     # What the conditions knew, if they are the same; others begin afresh.
     if saved["condition"] != _describe.described(look.stop):
         return look.memory
-    return _checks.like_numbers("resume: stop", look.memory, saved["memory"])
+
+    def numbers(place: str, x: Json) -> Json:
+        # For a batch an array with one for each problem.
+        found = reader.read(x)
+        return checked("", found) if _arrays.is_array(found) else _checks.plain_number(place, found)
+
+    return _checks.like_numbers("resume: stop", look.memory, saved["memory"], numbers)
 
 
 def _leaves(structure: Structure, tree: Tree) -> list[tuple[str, tuple[Any, ...], Any]]:
@@ -233,6 +267,8 @@ def _series(writer: Writer, space: Any, name: str, values: list[Any]) -> Any:
     place = f"minimize/history/{name}"
     if name == "x":
         return writer.pack(place, [space.pack(x, "x") for x in values])
+    if values and _arrays.is_array(values[0]):
+        return writer.pack(place, space.xp.stack(values))
     return writer.pack(place, np.asarray(values) if values else [])
 
 
@@ -240,5 +276,9 @@ def _listed(reader: Reader, space: Any, name: str, x: Array) -> list[Array]:
     found = reader.read(x)
     if name == "x":
         return [space.shown(row) for row in found]
-    values: list[Array] = found if isinstance(found, list) else found.tolist()
+    if isinstance(found, list):
+        return found
+    if found.ndim > 1:
+        return [found[i, ...] for i in range(found.shape[0])]
+    values: list[Array] = found.tolist()
     return values

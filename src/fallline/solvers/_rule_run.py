@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from .. import _arrays
 from .._arrays._trees import Structure
@@ -26,7 +27,9 @@ class RuleRun:
 
     default_stop = None
     _default_iterations = 1000
-    remembers = ("iteration",)  # beside the Optimizer and the last record
+    remembers: ClassVar[tuple[str, ...]] = ("iteration",)  # beside Optimizer and last record
+    kinds: ClassVar[tuple[type, ...]] = ()
+    points: Sequence[Array] | None = None  # what files show in the place of the Optimizer's params
 
     def __init__(
         self,
@@ -70,8 +73,14 @@ class RuleRun:
         self._now = x, value, gradient  # at once: an interruption finds what belongs together
 
     def stand(self, record: Record) -> None:
-        """Continue from the last record of a run, without evaluating; the Optimizer is restored."""
+        """Continue from the last record of a run, without evaluating; the Optimizer is restored.
+
+        A step that was made since is evaluated.
+        """
         self._seen = record._x
+        if self.iteration != record.iteration:
+            self._evaluate()
+            return
         gradient = self.space.unpack(record._gradient)
         self._now = copied(self.space.structure, self.optimizer.params), record.value, gradient
 

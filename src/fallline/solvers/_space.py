@@ -73,6 +73,11 @@ class AbstractSpace(ABC):
             end += n
         self.size = end
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what stands for trees like `x0`."""
+        return (self.size,)
+
     @abstractmethod
     def _length(self, p: Array) -> int:
         """Return how many rows a leaf has."""

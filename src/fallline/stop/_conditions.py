@@ -81,16 +81,16 @@ class Condition(ABC):
         callable
             A function from a record to a `Verdict`, or to `None` if the run is to continue.
         """
-        judge = self._judge(lambda: epsilon, {} if memory is None else memory)
+        judge = self.judge(epsilon, memory)
         return lambda record: next((verdict for holds, verdict in judge(record) if holds), None)
 
-    def judge(self, epsilon: float) -> Judge:
-        """Return a function that judges the records of a run, of one problem or of a batch.
+    def judge(self, epsilon: float, memory: Memory | None = None) -> Judge:
+        """Return a function that judges records of one problem, or with arrays of a batch.
 
         Parameters
         ----------
-        epsilon : float
-            Precision of the numbers.
+        epsilon, memory
+            As of `watch`.
 
         Returns
         -------
@@ -98,7 +98,7 @@ class Condition(ABC):
             A function from a record to pairs of a bool, or an array with one for each problem, and
             the `Verdict` where it is true; the first pair that is true counts.
         """
-        return self._judge(lambda: epsilon, {})
+        return self._judge(lambda: epsilon, {} if memory is None else memory)
 
     @abstractmethod
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:

@@ -44,6 +44,13 @@ def agree(batch, runs, atol, *, nit=True):
         assert not nit or batch.nit[i] == one.nit, i
 
 
+def valleys(x, i=None):
+    """Return Rosenbrock's function of two variables, and its gradient."""
+    a, b = x[..., 0], x[..., 1]
+    slopes = np.stack([-400 * a * (b - a * a) - 2 * (1 - a), 200 * (b - a * a)], axis=-1)
+    return 100 * (b - a * a) ** 2 + (1 - a) ** 2, slopes
+
+
 def bowls(n=6, size=4):
     """Return quadratic functions with ripples, one by one and side by side, and their starts."""
     rng = np.random.default_rng(1)

@@ -10,7 +10,7 @@ import pytest
 
 import fallline as fl
 from fallline import callbacks, solvers, stop
-from tests.solvers.batched.methods import ALL, SOLVERS, agree, bowls, name, plain, singles
+from tests.solvers.batched.methods import ALL, SOLVERS, agree, bowls, name, plain, singles, valleys
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,16 @@ def test_conditions_that_remember_judge_rules_too(method):
         options = {"method": method, "stop": condition, "max_iterations": 300}
         runs = singles(one, x0, **options)
         agree(fl.minimize(batch, x0, batched=True, **options), runs, 1e-10)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("method", [fl.LBFGS(), fl.SteepestDescent("wolfe")], ids=name)
+def test_small_decreases_in_a_row_are_counted_by_iterations(method, times):
+    x0 = 2 * np.random.default_rng(0).standard_normal((40, 2))
+    condition = stop.RelativeDecrease(1e-2, times=times)
+    options = {"method": method, "stop": condition, "max_iterations": 200}
+    found = fl.minimize(valleys, x0, batched=True, **options)
+    assert list(found.nit) == [run.nit for run in singles(valleys, x0, **options)]
 
 
 def test_conditions_judge_floats_and_arrays_alike():
@@ -242,16 +252,6 @@ def test_a_bar_counts_the_evaluations_of_a_batch(monkeypatch):
     (bar,) = bars
     assert (bar.total, bar.n, bar.closed) == (None, found.nfev - 1, True)
     assert float(bar.numbers["loss"]) == pytest.approx(np.mean(found.fun), rel=1e-3)
-
-
-def test_there_are_no_files_of_a_batch(tmp_path):
-    _, batch, x0 = bowls()
-    for more in (
-        {"resume": tmp_path / "run.npz"},
-        {"callbacks": [callbacks.Checkpoint(tmp_path / "run.npz")]},
-    ):
-        with pytest.raises(ValueError, match=r"batched: there are no files of runs"):
-            fl.minimize(batch, x0, batched=True, **more)
 
 
 def test_history_is_of_arrays():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from ... import _arrays
 from ..._arrays._types import Array, Tree
 from ...constraints import Constraint
@@ -21,8 +23,21 @@ class BatchedRuleRun:
     """
 
     default_stop, _default_iterations = RuleRun.default_stop, RuleRun._default_iterations
+    # Beside the Optimizer.
+    remembers: ClassVar[tuple[str, ...]] = (
+        "at", "iteration", "ticks", "running", "stuck", "_seen", "_before", "_slopes",
+    )  # fmt: skip
+    kinds: ClassVar[tuple[type, ...]] = (Stand,)
 
-    def __init__(self, rule: Tree, objective: Objective, x0: Tree, constraint: Tree = None):
+    def __init__(
+        self,
+        rule: Tree,
+        objective: Objective,
+        x0: Tree,
+        constraint: Tree = None,
+        *,
+        begin: bool = True,
+    ) -> None:
         self.objective, self.space = objective, objective.space
         structure = self.space.structure
         constraints = structure.broadcast(constraint, "constraint")
@@ -34,9 +49,12 @@ class BatchedRuleRun:
         start = started(structure, x0, constraint)
         self.optimizer = Optimizer(start, rule, constraint=constraint)
         self.limit: int | None = None
+        self._now: tuple[Any, Any, Any]
         self.ticks, self._seen = -1, 0
         self._guard = _arrays.guard(self.space.like)
         self._left: list[Array] | None = None  # where the frozen problems are
+        if not begin:
+            return
         self._evaluate()
         self.at = self._stand()
         xp, value = self.space.xp, self.at.value
@@ -46,20 +64,41 @@ class BatchedRuleRun:
         self.stuck = ~self.running
 
     def _evaluate(self) -> None:
-        structure = self.space.structure
-        if self._left is None:
+        structure, points = self.space.structure, self.points
+        if points is None:
             x = copied(structure, self.optimizer.params)
         else:
-            leaves = structure.flatten(self.optimizer.params, "x")
-            with self._guard():
-                leaves = [
-                    None if p is None else self._mixed(p, q)
-                    for p, q in zip(leaves, self._left, strict=True)
-                ]
-            x = structure.unflatten(leaves)
+            x = structure.unflatten(points)
         value, gradient = self.objective.at_tree(x)
         # At once: an interruption finds what belongs together.
         self._now, self.ticks = (x, value, gradient), self.ticks + 1
+
+    @property
+    def points(self) -> list[Array] | None:
+        """The leaves as others see them, if some problems are frozen; new arrays."""
+        if self._left is None:
+            return None
+        leaves = self.space.structure.flatten(self.optimizer.params, "x")
+        with self._guard():
+            return [
+                None if p is None else self._mixed(p, q)
+                for p, q in zip(leaves, self._left, strict=True)
+            ]
+
+    @property
+    def _slopes(self) -> Array:
+        # The gradients of the next step, which those of a record lack where problems are frozen.
+        return self.space.pack(self._now[2], "gradient")
+
+    @_slopes.setter
+    def _slopes(self, new: Array) -> None:
+        self._now = None, None, self.space.unpack(new)
+
+    def stand(self, record: Record) -> None:
+        """Continue with what was read from a file, as a `RuleRun`."""
+        self._left = self.space.structure.flatten(self.space.unpack(self.at.x), "x")
+        if self.optimizer.step_count != self.ticks:
+            self._evaluate()
 
     def _mixed(self, p: Array, left: Array) -> Array:
         xp = self.space.xp

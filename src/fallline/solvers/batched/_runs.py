@@ -14,8 +14,26 @@ from .._lbfgs import LBFGS
 from .._objective import Objective
 from .._record import Record
 from .._steepest import _MEMORY, SteepestDescent
-from ._search import Outcome, Point, armijo, begin_halving, begin_wolfe, chosen, strong_wolfe
+from ._search import (
+    Halving,
+    Outcome,
+    Point,
+    Wolfe,
+    armijo,
+    begin_halving,
+    begin_wolfe,
+    chosen,
+    strong_wolfe,
+)
 from ._space import Stand
+
+
+class CurvaturePair(NamedTuple):
+    """A step and the change of the gradient along it, and one over their product, zero for none."""
+
+    s: Array
+    y: Array
+    rho: Array
 
 
 class BatchedRun(ABC):
@@ -35,30 +53,53 @@ class BatchedRun(ABC):
     default_stop: ClassVar[Condition | None] = Run.default_stop
     _default_iterations: ClassVar[int] = Run._default_iterations
     optimizer = None  # of runs of rules
+    # As of a single run, what files keep: the memory of each problem.
+    remembers: ClassVar[tuple[str, ...]] = (
+        "at", "iteration", "ticks", "stuck", "_shortened", "_before", "_length", "_d", "_slope",
+        "_reach", "_search", "_tried",
+    )  # fmt: skip
+    kinds: ClassVar[tuple[type, ...]] = (Stand, Point, Wolfe, Halving, CurvaturePair)
 
     def __init__(
-        self, solver: Any, objective: Objective, x0: Tree, constraint: Tree = None
+        self,
+        solver: Any,
+        objective: Objective,
+        x0: Tree,
+        constraint: Tree = None,
+        *,
+        begin: bool = True,
     ) -> None:
         self.solver, self.objective, self.space = solver, objective, objective.space
         if constraint is not None:
             msg = f"constraint: {type(solver).__name__} does not support constraints"
             raise ValueError(msg)
         self._guard = _arrays.guard(self.space.like)
-        self.ticks = 0
-        self.at = self._stand(self.space.pack(x0, "x0"))
-        xp, value = self.space.xp, self.at.value
+        self.limit: int | None = None
+        self.ticks, xp = 0, self.space.xp
         with self._guard():
-            self._zero = xp.zeros_like(value)
-            self.iteration = xp.zeros_like(value, dtype=xp.int32)
-            self.running = xp.ones_like(value, dtype=xp.bool)
+            shape = (self.space.problems,)
+            self._zero = _arrays.full(self.space.like, 0.0, self.space.dtype, shape)
+            self.iteration = xp.zeros_like(self._zero, dtype=xp.int32)
+            self.running = xp.ones_like(self._zero, dtype=xp.bool)
             self.stuck = self._shortened = ~self.running
-            self.limit: int | None = None
+        if begin:
+            self._start_at(self.space.pack(x0, "x0"))
+
+    def _start_at(self, x: Array) -> None:
+        # Evaluate the problems where they begin.
+        self.at = self._stand(x)
+        with self._guard():
             self._before, self._length = self.at.x, self._zero
             square = self.space.dot(self.at.gradient, self.at.gradient)
             self._d, self._slope = -self.at.gradient, -square
             self._reach = 1.0 + self._zero  # of the last steps, in the space
             self._search = self._begin(self._first(square))
             self._tried = self._search.t
+            self._forget()
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Know nothing but where the problems begin."""
 
     def _stand(self, x: Array) -> Stand:
         value, gradient = self.objective(x)
@@ -113,7 +154,8 @@ class BatchedRun(ABC):
             self.iteration = self.iteration + xp.astype(accepted, xp.int32)
             turned, first = self._turn(accepted, failed, old, new, trial)
             fresh = self._begin(first)
-            self._search = chosen(xp, turned, fresh, outcome.search)
+            # A problem that the limit holds at the start of a search stays there.
+            self._search = chosen(xp, turned | ~live, fresh, outcome.search)
             self._tried = xp.where(turned, fresh.t, self._tried)
 
     @abstractmethod
@@ -145,14 +187,6 @@ class BatchedRun(ABC):
         self.at = chosen(self.space.xp, back, best, self.at)
 
 
-class CurvaturePair(NamedTuple):
-    """A step and the change of the gradient along it, and one over their product, zero for none."""
-
-    s: Array
-    y: Array
-    rho: Array
-
-
 class BatchedLBFGSRun(BatchedRun):
     """The two loops, with the pairs of each problem aligned at the newest.
 
@@ -160,9 +194,9 @@ class BatchedLBFGSRun(BatchedRun):
     """
 
     solver: LBFGS
+    remembers = (*BatchedRun.remembers, "_pairs", "_gamma", "_fresh")
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def _forget(self) -> None:
         self._pairs: list[CurvaturePair] = []  # oldest first
         self._gamma = 1.0 + self._zero
         self._fresh = self.running
@@ -222,9 +256,9 @@ class BatchedSteepestDescentRun(BatchedRun):
     """The direction is always the negative gradient."""
 
     solver: SteepestDescent
+    remembers = (*BatchedRun.remembers, "_next", "_values")
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def _forget(self) -> None:
         self._next = self._search.t
         # Values of the last iterations, oldest first.
         shape = _MEMORY - 1, self.space.problems

@@ -45,6 +45,11 @@ class BatchedSpace(AbstractSpace):
                 expected = f"{self.problems} as in {first}"
                 raise ValueError(_checks.mismatch(place, "leading axis", p.shape[0], expected))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the matrices."""
+        return self.size, self.problems
+
     def _length(self, p: Array) -> int:
         return math.prod(p.shape[1:])
 
