@@ -1,4 +1,4 @@
-"""The CUDA engine without a GPU: kernels run by the host, on CuPy arrays over host memory.
+"""The CUDA engine without a GPU: kernels run by the host, on arrays and tensors in host memory.
 
 What this leaves out is the launch itself, streams, and the device's own arithmetic.
 """
@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_api_compat import is_cupy_array
 
 from fallline import _arrays
 from fallline.engine import cuda
 from fallline.engine._cuda_source import layout, source
+from fallline.engine._device_memory import CuPyMemory, TensorMemory
 from tests.helpers import patch_arrays
 
 COMPILER = shutil.which("g++")
@@ -129,14 +131,14 @@ def host_device(monkeypatch):
     real = {"full": _arrays.full, "moved": _arrays.moved, "write": _arrays.write}
 
     def full(like, value, dtype, shape=None):
-        if isinstance(like, np.ndarray):
+        if not is_cupy_array(like):
             return real["full"](like, value, dtype, shape)
         return on_cupy(
             np.full(like.shape if shape is None else shape, value, dtype), like.device.id
         )
 
     def moved(x, like, dtype):
-        if isinstance(x, np.ndarray):
+        if not is_cupy_array(x):
             return real["moved"](x, like, dtype)
         return on_cupy(np.array(on_numpy(x), dtype), x.device.id)
 
@@ -147,7 +149,7 @@ def host_device(monkeypatch):
         return on_cupy(np.array(on_numpy(x), order=order), x.device.id)
 
     def write(target, value):
-        if isinstance(target, np.ndarray):
+        if not is_cupy_array(target):
             real["write"](target, value)
         else:
             on_numpy(target)[...] = on_numpy(value)
@@ -156,8 +158,18 @@ def host_device(monkeypatch):
     patch_arrays(monkeypatch, "full", full)
     patch_arrays(monkeypatch, "moved", moved)
     patch_arrays(monkeypatch, "write", write)
-    monkeypatch.setattr(cuda, "_contiguous", contiguous)
+    monkeypatch.setattr(CuPyMemory, "laid", lambda _, x, order: contiguous(x, order))
     monkeypatch.setattr(cuda, "kernel", kernel)
     monkeypatch.setattr(cuda, "capability", lambda device: 90)
     monkeypatch.setattr(cuda, "_argument_bytes", lambda: cuda.ARGUMENTS)
     launches.clear()
+
+
+@pytest.fixture
+def host_tensors(host_device, monkeypatch):
+    """Make `engine="cuda"` take tensors in host memory for tensors on a GPU."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setattr(_arrays, "numpy_can_view", lambda x: False)
+    monkeypatch.setattr(_arrays, "kernels_can_reach", lambda x: isinstance(x, torch.Tensor))
+    monkeypatch.setattr(TensorMemory, "current", lambda self, x: torch.no_grad())
+    return launches

@@ -73,6 +73,7 @@ from ._symbols import (
 )
 from ._tensors import (
     addresses,
+    kernels_can_reach,
     numpy_can_view,
     seen,
     tell_written,
@@ -120,6 +121,7 @@ __all__ = [
     "is_traced",
     "is_writable",
     "joined",
+    "kernels_can_reach",
     "largest",
     "library",
     "log1mexp_correction",

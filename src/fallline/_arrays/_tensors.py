@@ -23,10 +23,19 @@ def numpy_can_view(x: Array) -> bool:
 
     Classes of tensors that define what operations do, such as DTensor, have no memory of this kind.
     """
+    return _plain(x) and x.device.type == "cpu" and dtype_name(x) != "bfloat16"
+
+
+def kernels_can_reach(x: Array) -> bool:
+    """Tell whether `x` is a tensor of torch whose memory a kernel on its GPU can work on."""
+    return _plain(x) and x.device.type == "cuda"
+
+
+def _plain(x: Array) -> bool:
+    # Whether operations on a tensor are torch's own.
     if family(x) != "torch":
         return False
-    plain = type(x).__torch_dispatch__ is sys.modules["torch"].Tensor.__torch_dispatch__
-    return plain and x.device.type == "cpu" and dtype_name(x) != "bfloat16"
+    return bool(type(x).__torch_dispatch__ is sys.modules["torch"].Tensor.__torch_dispatch__)
 
 
 def telling(x: Array) -> tuple[str, ...] | None:

@@ -3,13 +3,16 @@
 All engines give the same bits. ``eager`` calls the formula itself, on arrays of any library. The
 others run the program that was traced from it: ``blocked`` with NumPy's ufuncs, block by block;
 ``numba`` as one compiled loop; ``cuda`` as one kernel launch for many CuPy arrays. ``blocked`` and
-``numba`` also step tensors of torch in host memory, through NumPy's views of them.
+``numba`` also step tensors of torch in host memory, through NumPy's views of them, and ``cuda``
+tensors on a GPU, where CuPy is installed.
 
 ``trace`` makes a `program.Program` of a formula. For each compiled engine one file writes code from
 a program (``_blocked_source``, ``_numba_source``, ``_cuda_source``), and one runs it.
 """
 
 from __future__ import annotations
+
+import importlib.util
 
 from .. import _arrays
 from .._arrays import _checks
@@ -49,14 +52,19 @@ def choose(engine: str, place: str, p: Array, rule: AbstractRule) -> tuple[str, 
     memory = "numpy" if _arrays.numpy_can_view(p) else library
     if engine == "auto":
         return _fastest(memory, dtype, p, rule)
-    if memory != LIBRARIES[engine]:
+    reached = engine == "cuda" and _arrays.kernels_can_reach(p)
+    if memory != LIBRARIES[engine] and not reached:
         kind = {"numpy": "NumPy arrays", "cupy": "CuPy arrays"}[LIBRARIES[engine]]
         got = library
         if library == "torch":
-            kind += " and tensors that NumPy can view" if LIBRARIES[engine] == "numpy" else ""
+            more = {"numpy": "tensors that NumPy can view", "cupy": "tensors on a GPU"}
+            kind += f" and {more[LIBRARIES[engine]]}"
             got += f" of {dtype} on {p.device}"
         msg = f"{place}: engine {engine!r} runs {kind}, got {got}"
         raise TypeError(msg)
+    if reached and importlib.util.find_spec("cupy") is None:
+        msg = "engine 'cuda' launches its kernels by CuPy, which is not installed"
+        raise ImportError(msg)
     if not rule.elementwise:
         msg = f"{place}: {rule.name} does not act on each element by itself; it runs eagerly only"
         raise TypeError(msg)

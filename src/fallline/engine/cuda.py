@@ -1,12 +1,13 @@
-"""The CUDA engine: a program as one kernel launch for many CuPy arrays.
+"""The CUDA engine: a program as one kernel launch for many arrays of CuPy, or tensors of torch.
 
 A launch takes a table of addresses, sizes and scalars by value. It is queued on the current stream
-of the arrays' device, and nothing waits for it. A CUDA graph keeps the scalars of its capture.
+of the arrays' library, and nothing waits for it. A CUDA graph keeps the scalars of its capture.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import is_
@@ -15,8 +16,9 @@ import numpy as np
 
 from .. import _arrays
 from .._arrays._types import Array, HostArray
-from . import _cache, _layout
+from . import _cache
 from ._cuda_source import capacity, layout, source
+from ._device_memory import CuPyMemory, DeviceMemory, TensorMemory
 from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
 from .program import Program, once
 
@@ -29,15 +31,19 @@ REMEMBERED = 1 << 21  # bytes of gradients up to which they are kept alive, to b
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 
 
+MEMORIES: dict[str, DeviceMemory] = {"cupy": CuPyMemory(), "torch": TensorMemory()}
+
+
 def runs(p: Array) -> bool:
-    """Tell whether these kernels run on the device of a CuPy array: NVIDIA's, since Volta."""
+    """Tell whether these kernels run on the device of an array: NVIDIA's, since Volta."""
     import cupy
 
-    return not cupy.cuda.runtime.is_hip and capability(p.device.id) >= 70
+    device = MEMORIES[_arrays.library(p)].device(p)
+    return not cupy.cuda.runtime.is_hip and capability(device) >= 70
 
 
 class CudaRunner(Runner):
-    """Runs a program on CuPy leaves of one device.
+    """Runs a program on leaves of one device, arrays of CuPy or tensors of torch.
 
     A leaf whose memory is not contiguous is copied for the launch, and copied back. A gradient that
     is laid out unlike its parameter is copied too.
@@ -65,24 +71,39 @@ class CudaRunner(Runner):
         super().__init__(leaves)
         self.program = program
         self.threads, self.chunk = threads, chunk
-        self.guard = _arrays.guard(leaves[0][0])
-        self.device = leaves[0][0].device.id
-        self.orders = [_layout.common_order(leaf) for leaf in leaves]
-        self.sizes = np.asarray([leaf[0].size for leaf in leaves])
-        self.addresses = np.zeros((len(leaves), len(program.arrays)), np.uint64)
-        for row, leaf in zip(self.addresses, leaves, strict=True):
-            row[[0, *range(2, len(row))]] = [x.data.ptr for x in leaf]
-        self.light = sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
+        first = leaves[0][0]
+        self.memory = MEMORIES[_arrays.library(first)]
+        self.device = self.memory.device(first)
+        self.sizes = np.asarray([math.prod(leaf[0].shape) for leaf in leaves])
+        # Gradients that are recognised keep their memory.
+        self.light = self.memory.where([first]) is None
+        self.light &= sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
+        # What else is written: the places of a program's arrays count the gradient too.
+        slots = [i - 1 for i in sorted(program.written) if i]
+        self.written = [[leaf[0], *(leaf[i] for i in slots)] for leaf in leaves]
+        self.flat = [x for leaf in leaves for x in leaf]
+        self._look()
+
+    def _look(self) -> None:
+        # Take the addresses of all arrays.
+        self.where = self.memory.where(self.flat)
+        self.orders = [self.memory.order(leaf) for leaf in self.leaves]
+        self.addresses = np.zeros((len(self.leaves), len(self.program.arrays)), np.uint64)
+        for row, leaf in zip(self.addresses, self.leaves, strict=True):
+            row[[0, *range(2, len(row))]] = [self.memory.address(x) for x in leaf]
         self.launches: tuple[list[int], list[int], list[_Table]] | None = None
         self.last: Sequence[Array] = ()
 
     def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
         """Update the leaves `which`; return when the work is queued."""
         numbers = self.program.numbers(scalars)
-        with self.guard():
+        with self.memory.current(self.leaves[0][0]):
+            if self.memory.where(self.flat) != self.where:
+                self._look()
             tables, kept = self._aimed(which, grads)
             pieces = self._pieces(which, grads)
             begin()
+            self.memory.tell_written([x for i in which for x in self.written[i]])
             for table in tables:
                 table.launch(numbers)
             for leaf, table, copies in pieces:
@@ -106,10 +127,11 @@ class CudaRunner(Runner):
         if len(self.last) == len(taken) and all(map(is_, taken, self.last)):
             return tables, taken
         self.last = ()
-        used = [_contiguous(g, self.orders[which[k]]) for k, g in zip(flat, taken, strict=True)]
+        laid, address = self.memory.laid, self.memory.address
+        used = [laid(g, self.orders[which[k]] or "C") for k, g in zip(flat, taken, strict=True)]
         start = 0
         for table in tables:
-            table.aim([g.data.ptr for g in used[start : start + table.count]])
+            table.aim([address(g) for g in used[start : start + table.count]])
             start += table.count
         if self.light and all(map(is_, taken, used)):
             self.last = list(taken)
@@ -133,8 +155,8 @@ class CudaRunner(Runner):
         for i, g in zip(which, grads, strict=True):
             if self.orders[i] is None and self.sizes[i]:
                 leaf = self.leaves[i]
-                copies = [_contiguous(x, "C") for x in (leaf[0], g, *leaf[1:])]
-                addresses = np.asarray([[x.data.ptr for x in copies]], np.uint64)
+                copies = [self.memory.laid(x, "C") for x in (leaf[0], g, *leaf[1:])]
+                addresses = np.asarray([[self.memory.address(x) for x in copies]], np.uint64)
                 table = _Table(self, addresses, self.sizes[i : i + 1], FEW, keep=copies)
                 found.append((leaf, table, copies[:1] + copies[2:]))
         return found
@@ -175,10 +197,6 @@ class _Table:
         """Queue the kernel."""
         self.scalars[: len(numbers)] = numbers
         self.function((self.blocks,), (self.threads,), (self.argument,))
-
-
-def _contiguous(x: Array, order: str | None) -> Array:
-    return x if _layout.is_contiguous(x, order) else x.copy(order=order)
 
 
 # -- from a program to a kernel on a device ---------------------------------------------------

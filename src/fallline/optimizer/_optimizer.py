@@ -58,7 +58,8 @@ class Optimizer(Changes):
         How rules are run. ``"eager"`` evaluates the formula with any array library. ``"blocked"``
         runs its traced program on NumPy arrays, and tensors of torch on the CPU, block by block;
         ``"numba"`` runs it as one compiled loop.
-        ``"cuda"`` makes one kernel launch for all CuPy arrays of one rule, device and dtype.
+        ``"cuda"`` makes one kernel launch for all CuPy arrays of one rule, device and dtype, and,
+        where CuPy is installed, for tensors of torch on a GPU, for which ``"auto"`` is eager.
         ``"auto"`` takes the fastest that is installed and fits the leaf. All give the same bits.
 
     Raises
