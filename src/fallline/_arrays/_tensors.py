@@ -31,6 +31,11 @@ def kernels_can_reach(x: Array) -> bool:
     return _plain(x) and x.device.type == "cuda"
 
 
+def stream(x: Array) -> int:
+    """Return the address of the stream on which torch queues work for the device of a tensor."""
+    return int(sys.modules["torch"].cuda.current_stream(x.device).cuda_stream)
+
+
 def _plain(x: Array) -> bool:
     # Whether operations on a tensor are torch's own.
     if family(x) != "torch":

@@ -106,14 +106,12 @@ class TensorMemory(DeviceMemory):
     def current(self, x: Array) -> Context:
         """Return the context in which a launch goes to torch's stream of the device."""
         import cupy
-        import torch
 
-        both = contextlib.ExitStack()
-        both.enter_context(torch.no_grad())
-        both.enter_context(cupy.cuda.Device(self.device(x)))
-        stream = torch.cuda.current_stream(x.device).cuda_stream
-        both.enter_context(cupy.cuda.ExternalStream(stream))
-        return both
+        all_three = contextlib.ExitStack()
+        all_three.enter_context(_arrays.guard(x)())
+        all_three.enter_context(cupy.cuda.Device(self.device(x)))
+        all_three.enter_context(cupy.cuda.ExternalStream(_arrays.stream(x)))
+        return all_three
 
     def where(self, arrays: Sequence[Array]) -> object:
         """Return where tensors lie: ``x.data = y`` gives them other memory."""
