@@ -30,6 +30,7 @@ from ._choice import chosen, is_automatic
 from ._columns import Columns, Standardised, curvature, l2_weight, slopes
 from ._losses import PerRow, is_kinked, stages
 from ._parameters import Parameters
+from ._separation import without_end
 
 PENALTIES = ("l2", "l1", "elasticnet")
 BATCH = 256
@@ -219,8 +220,9 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                     self.history_.add(name, value)
             if found.status in (3, 98):
                 break
-        self._take(params if standard is None else standard.plain(params))
-        _reports.judge(found, self.n_iter_, tol)
+        self._take(params := params if standard is None else standard.plain(params))
+        endless = a_solver and held is None and without_end(model, loss, params, data)
+        _reports.judge(found, self.n_iter_, tol, endless=endless)
 
     def _null(
         self, model: LinearModel, X: Array, target: Array, weights: Array

@@ -147,7 +147,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):  # type: ignore[misc]
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` ended the run, no step lowered the loss, or a rule took it up.
+            If `max_iter` ended the run, no step lowered the loss, or a rule took it up; and if
+            a solver separates classes without a penalty, as there is no least log_loss then.
         """
         loss = classification(self.loss)
         X, y, weights = self._checked(X, y, sample_weight, reset=True, numeric=False)

@@ -26,7 +26,7 @@ class Printed(callbacks.Callback):
             print(f"epoch {run.epoch}: {numbers}")
 
 
-def judge(found: FitResult, made: int, tol: float | None) -> None:
+def judge(found: FitResult, made: int, tol: float | None, *, endless: bool) -> None:
     """Raise, or warn the caller of `fit`, if a run did not end well.
 
     Parameters
@@ -37,6 +37,8 @@ def judge(found: FitResult, made: int, tol: float | None) -> None:
         Iterations or epochs in all.
     tol : float or None
         With it a rule that reaches the limit has not converged.
+    endless : bool
+        Whether there is no minimum, wherever the run ended.
     """
     if found.status == 98:
         raise KeyboardInterrupt
@@ -48,6 +50,10 @@ def judge(found: FitResult, made: int, tol: float | None) -> None:
     ended = what.endswith("were made")  # by the limit
     rise = _rise(found) if by_rule else ""
     waits = tol is not None or not by_rule
+    if endless:
+        msg = "the fit separates the classes, so larger coefficients lower the loss without end"
+        warnings.warn(f"{msg}; give a penalty", ConvergenceWarning, stacklevel=4)
+        return
     if not rise and (not waits if ended else found.success):
         return
     msg = rise or (f"{made} {what} without convergence" if ended else found.message)

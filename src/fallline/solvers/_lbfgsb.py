@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from .. import _arrays
 from .._arrays import _checks
-from .._arrays._types import Array, Namespace, Number, Tree
+from .._arrays._types import Array, Namespace, Tree
 from ..constraints import Box
 from ._lbfgs import LBFGS
 from ._objective import Objective
@@ -23,7 +23,8 @@ class Bounds(Region):
     sloped: ClassVar[bool] = True
 
     def __init__(self, xp: Namespace, low: Any, high: Any) -> None:
-        self._xp, self._low, self._high = xp, low, high
+        super().__init__(xp)
+        self._low, self._high = low, high
 
     def feasible(self, x: Array) -> Array:
         """Return the nearest point between the bounds."""
@@ -36,14 +37,6 @@ class Bounds(Region):
     def pseudo(self, x: Array, gradient: Array) -> Array:
         """Return the gradient without the elements that stay."""
         return self._free(x, gradient > 0, gradient < 0, gradient)
-
-    def bend(self, step: Number, change: Array) -> Array:
-        """Return the change of the elements that moved: on their face the search goes on."""
-        return self._xp.where(step == 0, self._xp.zeros_like(step), change)
-
-    def turn(self, d: Array, pseudo: Array) -> Array:
-        """Return the direction of the elements that do not stay."""
-        return self._xp.where(pseudo == 0, self._xp.zeros_like(d), d)
 
     def slopes(self, at: Trial, d: Array, trial: Trial) -> Sequence[Array]:
         """Return the slopes along the path that bends where it meets a bound."""

@@ -19,7 +19,8 @@ class Orthants(Region):
     """The orthant of a step is that of the point, or of the pseudo-gradient where that is 0."""
 
     def __init__(self, xp: Namespace, weights: Array) -> None:
-        self._xp, self._weights = xp, weights
+        super().__init__(xp)
+        self._weights = weights
 
     def land(self, at: Trial, x: Array) -> Array:
         """Return a point at which no element has changed its sign: it is 0 instead."""
@@ -35,11 +36,6 @@ class Orthants(Region):
         zero = xp.zeros_like(x)
         still = xp.where(right < 0, right, xp.where(left > 0, left, zero))
         return xp.where(x > 0, right, xp.where(x < 0, left, still))
-
-    def turn(self, d: Array, pseudo: Array) -> Array:
-        """Return the elements of a direction that go down."""
-        downhill = self._xp.logical_or(d * pseudo < 0, self._weights == 0)
-        return self._xp.where(downhill, d, self._xp.zeros_like(d))
 
     def penalty(self, x: Array) -> Sequence[Array]:
         """Return the weighted sum of magnitudes."""
@@ -83,8 +79,8 @@ class OWLQN(LBFGS):
     r"""Orthant-wise L-BFGS, for a smooth objective with an L1 penalty.
 
     The pseudo-gradient, the one-sided gradient of least magnitude, takes the place of the gradient.
-    The quasi-Newton step keeps its signs and stops where an element would change sign [1]_, so that
-    elements become exactly zero.
+    The quasi-Newton step stops where an element would change sign, and leaves zero only on the side
+    where the objective falls, so that elements become exactly zero [1]_.
 
     Parameters
     ----------
@@ -97,9 +93,13 @@ class OWLQN(LBFGS):
     evaluation synchronises with the device once. The `gradient_norm` of records is that of the
     pseudo-gradient.
 
+    Andrew and Gao also leave out the elements of a step that go up by themselves. Here, as between
+    bounds, only those do that stay at zero [2]_, which takes a fraction of the iterations.
+
     References
     ----------
     .. [1] Andrew, Gao, "Scalable training of L1-regularized log-linear models", 2007.
+    .. [2] Gafni, Bertsekas, "Two-metric projection methods for constrained optimization", 1984.
     """
 
     _run = ProjectedRun

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from .._arrays._types import Array, Number, Tree
+from .._arrays._types import Array, Namespace, Number, Tree
 from ._limited_memory import CHANGE, DIRECTION, GRADIENT, PAIRS, LimitedMemoryRun
 from ._search import NoProgress, Trial, no_step, strong_wolfe
 
@@ -17,6 +17,9 @@ class Region(ABC):
     """Where the points of a run may be, and what becomes of a step that leaves it."""
 
     sloped: ClassVar[bool] = False  # whether the slopes of the path of a search are known
+
+    def __init__(self, xp: Namespace) -> None:
+        self._xp = xp
 
     def feasible(self, x: Array) -> Array:
         """Return where a run that is to begin at `x` may begin: a hook."""
@@ -30,13 +33,13 @@ class Region(ABC):
     def pseudo(self, x: Array, gradient: Array) -> Array:
         """Return the pseudo-gradient: zero where no feasible direction goes down."""
 
-    @abstractmethod
     def turn(self, d: Array, pseudo: Array) -> Array:
-        """Return the part of a direction that may be taken."""
+        """Return the direction of the elements that do not stay, whichever way they go."""
+        return self._xp.where(pseudo == 0, self._xp.zeros_like(d), d)
 
     def bend(self, step: Number, change: Array) -> Array:
-        """Return the part of the gradient's change that tells of the curvature: a hook."""
-        return change
+        """Return the change of the gradient's elements that moved: on their face the search is."""
+        return self._xp.where(step == 0, self._xp.zeros_like(step), change)
 
     def penalty(self, x: Array) -> Sequence[Array]:
         """Return what is added to the objective, 0-d, or nothing: a hook."""
