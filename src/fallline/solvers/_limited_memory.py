@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -109,10 +110,8 @@ class LimitedMemoryRun(LearningRun):
             self._fill(trial)
         sy, yy = trial.t * products[CHANGE, DIRECTION], products[CHANGE, CHANGE]
         self._reach = trial.t * math.sqrt(products[DIRECTION, DIRECTION])
-        s = PAIRS + 2 * np.asarray(self._slots, dtype=int)
-        g_s, g_y = products[GRADIENT, s], products[GRADIENT, s + 1]
+        (s_y, y_y), (g_s, g_y) = products[CHANGE:, _columns(tuple(self._slots))]
         if sy > self.space.epsilon * -self.at.slope * trial.t:
-            s_y, y_y = products[CHANGE, s], products[CHANGE, s + 1]
             slot = len(self._slots)
             if slot == self._most:
                 slot = self._slots.pop(0)
@@ -143,15 +142,24 @@ class LimitedMemoryRun(LearningRun):
         if not slope < 0:
             return self._downhill(gradient, self._square)
         # The coefficients of the rows from GRADIENT on, of which the first is -gamma.
-        coefficients = np.zeros(1 + 2 * len(self._slots))
-        s = 1 + 2 * np.asarray(self._slots)
-        coefficients[0], coefficients[s], coefficients[s + 1] = -gamma, -w, gamma * u
+        coefficients = np.empty(PAIRS + 2 * len(self._slots))
+        coefficients[GRADIENT] = -gamma
+        coefficients[_columns(tuple(self._slots))] = -w, gamma * u
         row = self.space.xp.astype(
-            _arrays.from_numpy(coefficients, self.space.like), self.space.dtype, copy=False
+            _arrays.from_numpy(coefficients[GRADIENT:], self.space.like),
+            self.space.dtype,
+            copy=False,
         )
         self._d = row @ self._rows[GRADIENT : PAIRS + 2 * len(self._slots), :]
         self._rows = _arrays.with_row(self._rows, DIRECTION, self._d)
         return float(slope)
+
+
+@lru_cache(maxsize=256)
+def _columns(slots: tuple[int, ...]) -> HostArray:
+    # The columns of the products with s, and those with y, of pairs in some slots.
+    s = PAIRS + 2 * np.asarray(slots, dtype=int)
+    return np.stack([s, s + 1])
 
 
 def _bordered(a: HostArray, column: Array, row: Array, corner: float) -> HostArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .. import _arrays
 from .._arrays import _checks
@@ -57,7 +58,7 @@ class RelativeGradient(Condition):
             precision, tolerance = epsilon(), self.tolerance
             if tolerance is None:
                 tolerance = _least_gradient(precision)
-            good = Verdict(f"the gradient is at most {tolerance:.2g} of the objective")
+            good = _vanished(tolerance)
             value, first = record.value, memory["first"]
             first = memory["first"] = _arrays.choose(first == first, first, value)
             least = small_gradient(precision, value, abs(first - value), tolerance)
@@ -73,6 +74,17 @@ class RelativeGradient(Condition):
             return [(near & still & (record.scaled_gradient() <= least), good)]
 
         return judge
+
+
+@lru_cache(maxsize=64)
+def _vanished(tolerance: float) -> Verdict:
+    return Verdict(f"the gradient is at most {tolerance:.2g} of the objective")
+
+
+@lru_cache(maxsize=64)
+def _fell(tolerance: float, times: int) -> Verdict:
+    words = f"the objective fell by a fraction of at most {tolerance:.2g}"
+    return Verdict(words if times == 1 else f"{words} {times} times in a row")
 
 
 def _least_gradient(epsilon: float) -> float:
@@ -123,8 +135,7 @@ class RelativeDecrease(Condition):
 
         def judge(record: Seen) -> Findings:
             tolerance = least_fall(epsilon()) if self.tolerance is None else self.tolerance
-            words = f"the objective fell by a fraction of at most {tolerance:.2g}"
-            good = Verdict(words if self.times == 1 else f"{words} {self.times} times in a row")
+            good = _fell(tolerance, self.times)
             last = memory["before"]
             before = memory["before"] = record.value
             fall = last - before
