@@ -14,7 +14,7 @@ from operator import is_
 import numpy as np
 
 from .. import _arrays
-from .._arrays._types import Array, HostArray
+from .._arrays._types import Array, HostArray, Json
 from . import _cache, _layout
 from ._cuda_source import capacity, layout, source
 from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
@@ -73,6 +73,7 @@ class CudaRunner(Runner):
         for row, leaf in zip(self.addresses, leaves, strict=True):
             row[[0, *range(2, len(row))]] = [x.data.ptr for x in leaf]
         self.light = sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
+        self.launched = 0  # kernels so far
         self.launches: tuple[list[int], list[int], list[_Table]] | None = None
         self.last: Sequence[Array] = ()
 
@@ -83,6 +84,7 @@ class CudaRunner(Runner):
             tables, kept = self._aimed(which, grads)
             pieces = self._pieces(which, grads)
             begin()
+            self.launched += len(tables) + len(pieces)
             for table in tables:
                 table.launch(numbers)
             for leaf, table, copies in pieces:
@@ -208,6 +210,26 @@ def _argument_bytes() -> int:
 
     new = nvrtc.getVersion() >= (12, 1) and runtime.driverGetVersion() >= 12_010
     return ARGUMENTS if new else OLD_ARGUMENTS
+
+
+def tables(program: Program, arrays: int) -> int:
+    """Return how many tables, and so how many launches, a number of arrays take at most."""
+    return -(-arrays // capacity(program, _argument_bytes()))
+
+
+def described() -> dict[str, Json]:
+    """Return what is known of the current device, its driver and the compiler."""
+    import cupy
+    from cupy.cuda import nvrtc, runtime
+
+    device = cupy.cuda.Device()
+    return {
+        "name": runtime.getDeviceProperties(device.id)["name"].decode(),
+        "compute_capability": int(device.compute_capability),
+        "driver": runtime.driverGetVersion(),
+        "runtime": runtime.runtimeGetVersion(),
+        "nvrtc": list(nvrtc.getVersion()),
+    }
 
 
 def compiled(text: str, capability: int) -> bytes:
