@@ -22,7 +22,7 @@ AROUND = {
 class Around(Step):
     """AdamW in float32 on one array, with something before or after it."""
 
-    params = (("numba", "blocked"), PLACES, tuple(AROUND), few((1_000_000,)))
+    params = (("numba", "blocked"), PLACES, few(AROUND, 2), few((1_000_000,)))
     param_names = ("engine", "place", "around", "size")
     budget = 0.15
 

@@ -67,7 +67,7 @@ class Timed(ABC):
     unit = "seconds"
     timeout = 300
     place = "alone"
-    budget, least = 0.3, 5
+    budget, least = 0.2, 5
 
     @abstractmethod
     def make(self, *params):

@@ -6,7 +6,7 @@ import numpy as np
 
 import fallline as fl
 
-from .common import Timed, load, rows
+from .common import Timed, few, load, rows
 
 BATCH, EPOCHS = 256, 4
 # Rows, all of which fill batches, and features by the number of outputs.
@@ -144,9 +144,9 @@ JOBS = {"fallline": Ours, "torch fused": Torch, "optax scan": Optax}
 class MiniBatches(Timed):
     """Four epochs of Adam, batch 256."""
 
-    params = (tuple(JOBS), (1, 5), DTYPES)
+    params = (tuple(JOBS), few((5, 1)), few(DTYPES))
     param_names = ("who", "outputs", "dtype")
-    budget = 1.0
+    budget, least = 1.0, 2
 
     def make(self, who, outputs, dtype):
         """Return the job."""
@@ -173,9 +173,9 @@ def full_batch(who, dtype):
 class FullBatch(Timed):
     """L-BFGS on all data, to scikit-learn's loss."""
 
-    params = (("fallline", "scikit-learn"), DTYPES)
+    params = (("fallline", "scikit-learn"), few(DTYPES))
     param_names = ("who", "dtype")
-    budget = 1.0
+    budget, least = 1.0, 2
 
     def make(self, who, dtype):
         """Return the fit."""
@@ -187,7 +187,7 @@ class Sparse(Timed):
 
     params = (("fallline", "scikit-learn"),)
     param_names = ("who",)
-    budget = 1.0
+    budget, least = 1.0, 2
 
     def make(self, who):
         """Draw the data, and return the fit."""
@@ -232,11 +232,11 @@ class Streaming:
         self.file.close()
 
 
-def breast_cancer(who, dtype="float64"):
-    """Return a fit of an estimator with its defaults to 569 x 30 numbers, in units of their own."""
+def breast_cancer(who):
+    """Return a fit of an estimator with its defaults to 569 x 30 numbers."""
     datasets, linear = load("sklearn.datasets"), load("sklearn.linear_model")
     X, y = datasets.load_breast_cancer(return_X_y=True)
-    X = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(dtype)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
     if who == "scikit-learn":
         theirs = linear.LogisticRegression()
         return lambda: theirs.fit(X, y)
@@ -246,13 +246,13 @@ def breast_cancer(who, dtype="float64"):
     return lambda: ours.fit(X, y)
 
 
-def one_row_at_a_time(who, dtype="float64"):
+def one_row_at_a_time(who):
     """Return an epoch of plain gradient descent with batches of one row; it returns its rows."""
     linear = load("sklearn.linear_model")
     n = rows(10_000)
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((n, 30)).astype(dtype)
-    y = (X @ rng.standard_normal(30) + rng.logistic(size=n) > 0).astype(dtype)
+    X = rng.standard_normal((n, 30))
+    y = (X @ rng.standard_normal(30) + rng.logistic(size=n) > 0).astype(float)
     if who == "scikit-learn":
         options = {"loss": "log_loss", "learning_rate": "constant", "eta0": 0.01, "tol": None}
         theirs = linear.SGDClassifier(alpha=1e-4, max_iter=1, **options)
@@ -274,9 +274,9 @@ FITS = {"breast cancer": breast_cancer, "one row at a time": one_row_at_a_time}
 class Small(Timed):
     """Fits of which little is arithmetic: an estimator on few rows, and batches of one row."""
 
-    params = (("fallline", "scikit-learn"), tuple(FITS), DTYPES)
-    param_names = ("who", "fit", "dtype")
+    params = (("fallline", "scikit-learn"), tuple(FITS))
+    param_names = ("who", "fit")
 
-    def make(self, who, fit, dtype):
+    def make(self, who, fit):
         """Return the fit."""
-        return FITS[fit](who, dtype)
+        return FITS[fit](who)

@@ -6,7 +6,7 @@ import numpy as np
 
 import fallline as fl
 
-from .common import Timed, XPBenchmark, draw, load, rows
+from .common import Timed, XPBenchmark, draw, few, load, rows
 
 ROWS, CLASSES = rows(100_000), 10
 
@@ -14,7 +14,7 @@ ROWS, CLASSES = rows(100_000), 10
 class Losses(Timed):
     """Value and gradient in single precision."""
 
-    losses = ("SquaredError", "BinaryCrossEntropy", "SoftmaxCrossEntropy")
+    losses = few(("SquaredError", "BinaryCrossEntropy", "SoftmaxCrossEntropy"))
     params = ((*XPBenchmark.backends, "torch autograd"), losses)
     param_names = ("backend", "loss")
     budget = 0.2
