@@ -74,7 +74,7 @@ ALONE, LOOP = common.PLACES
 THREADS = tuple(runners.FORCED)
 STEPS = (NUMBA, BLOCKED, TENSORS, HAND, FUSED, JIT, STREAM)
 SIZES = (1000, 10, 100, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
-LOOP_SIZES = (1000, 10_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
+LOOP_SIZES = (1000, 100_000, 300_000, 1_000_000, 10_000_000)
 STEP_GOALS = {
     (10, NUMBA, HAND): 1.1, (1000, NUMBA, HAND): 1.0, (10_000, NUMBA, HAND): 0.7,
     (10, BLOCKED, HAND): 2.0, (1000, BLOCKED, HAND): 1.3, (10_000, BLOCKED, HAND): 1.0,
@@ -87,9 +87,20 @@ DOUBLE_GOALS = {100_000: 0.10, 1_000_000: 0.45}
 SHARED_FROM = 1_000_000  # numbers, from which our threads may share an array
 
 
-def step(size, who, place=ALONE, count=1, goals=(), dtype="float32", rule="Adam", **options):
-    """Return the job of a step of arrays of one size."""
-    facts = {"size": size, "count": count, "dtype": dtype, "place": place, "rule": rule}
+def step(
+    size,
+    who,
+    place=ALONE,
+    count=1,
+    goals=(),
+    dtype="float32",
+    rule="Adam",
+    table="sizes",
+    **options,
+):
+    """Return the job of a step of arrays of one size, and the table it belongs to."""
+    facts = {"table": table, "place": place, "rule": rule, "dtype": dtype}
+    facts |= {"size": size, "count": count}
     arrays = f"{size:,}" if count == 1 else f"{count} x {size:,}"
     work = f"{rule}, {arrays}, {dtype}" + (f", {place}" if place != ALONE else "")
     make = partial(runners.steps, count=count, size=size, rule=rule, dtype=dtype)
@@ -113,8 +124,8 @@ def step_jobs():
         yield step(1000, STEPS, place, 300, goals)
     who = (NUMBA, BLOCKED, "torch foreach", JIT, STREAM)
     for rule in few(runners.RULES, 2):
-        size = 1000 if SMOKE else 10_000_000
-        yield step(size, who, rule=rule, repeats=min(3, REPEATS))
+        size = 1000 if SMOKE else 3_000_000
+        yield step(size, who, rule=rule, table="rules", repeats=min(3, REPEATS))
 
 
 def network_jobs():

@@ -113,19 +113,18 @@ def when(ratios):
     )
 
 
-def steps(ratios, place, rule="Adam", dtype="float32"):
-    """Return the jobs that are steps of a rule, by how many arrays of which size."""
-    return {
-        (job["count"], job["size"]): job
-        for job in ratios["jobs"]
-        if (job.get("place"), job.get("rule"), job.get("dtype")) == (place, rule, dtype)
-    }
+def steps(ratios, place):
+    """Return the steps of Adam in float32, by how many arrays of which size."""
+    jobs = [job for job in ratios["jobs"] if job.get("table") == "sizes"]
+    jobs = [job for job in jobs if (job["place"], job["dtype"]) == (place, "float32")]
+    return {(job["count"], job["size"]): job for job in jobs}
 
 
 def arrays(count, size):
     """Return a name of some arrays."""
-    power = round(math.log10(size), 9)
-    text = f"1e{power:.0f}" if size >= 1000 and power == int(power) else f"{size:,}"
+    power = len(str(size)) - 1
+    round_ = size >= 1000 and size % 10**power == 0
+    text = f"{size // 10**power}e{power}" if round_ else f"{size:,}"
     return text if count == 1 else f"{count} x {text}"
 
 
@@ -135,36 +134,41 @@ PAIRS = (
 )  # fmt: skip
 
 
-def readme(ratios):
+def readme(found, ratios):
     """Return the short tables: steps of Adam, and whole training jobs."""
+    first = found["engines.FirstStep.track_first_step"]
+    peak = max(found["engines.Memory.track_peak"].values())
+    worst = max(float(over(job, NUMBA, STREAM)) for job in of_rules(ratios))
     names = {NUMBA: "Numba", BLOCKED: "NumPy", TENSORS: "tensors"}
     head = [f"{names[ours]} / {peer.replace('numpy ', '')}" for ours, peer in PAIRS]
+    large = arrays(1, max(job["size"] for job in of_rules(ratios)))
     lines = []
     for place in ("alone", LOOP):
-        found = steps(ratios, place)
+        jobs = steps(ratios, place)
         for key in SHORT:
-            if key in found and not (place == LOOP and key == (1, 10)):
-                cells = [over(found[key], *pair) for pair in PAIRS]
+            if key in jobs and not (place == LOOP and key == (1, 10)):
+                cells = [over(jobs[key], *pair) for pair in PAIRS]
                 lines.append([arrays(*key), "" if place == "alone" else place, *cells])
-    rows = [[job["work"], *_compared(job)] for job in ratios["jobs"] if "place" not in job]
+    rows = [[job["work"], *_compared(job)] for job in ratios["jobs"] if "table" not in job]
     return [
         *table(["arrays", "", *head], lines),
         "",
         *table(["other work", "time", "over that of"], rows),
         "",
-        f"{when(ratios)}.",
+        "With Numba, every rule takes at most "
+        f"{worst:.2f} times the streaming limit for one array of {large} in float32. The first "
+        f"step takes {time(first['numba', 'empty cache'])} with Numba, imports included, and "
+        f"{time(first['numba', 'filled cache'])} once its kernel is cached. A step allocates at "
+        f"most {peak / 1e6:.1f} MB, whatever the size of the arrays. {when(ratios)}.",
     ]
 
 
 def _compared(job):
-    pairs = dict.fromkeys((goal["ours"], str(goal["peer"])) for goal in job["goals"])
-    goals = {(goal["ours"], str(goal["peer"])): goal for goal in job["goals"]}
-    if not pairs:
+    # The time of the first of ours, and its ratios to peers.
+    if not job["goals"]:
         return "-", "-"
-    ours = next(iter(pairs))[0]
-    texts = [
-        f"{goal['peer']}: {goal['ratio'][0]:.2f}" for (us, _), goal in goals.items() if us == ours
-    ]
+    ours = job["goals"][0]["ours"]
+    texts = [f"{x['peer']}: {x['ratio'][0]:.2f}" for x in job["goals"] if x["ours"] == ours]
     return time(median(job, ours)), ", ".join(texts)
 
 
@@ -195,9 +199,13 @@ def sizes(ratios):
     return table(["arrays", "", *who], rows)
 
 
+def of_rules(ratios):
+    """Return the jobs that are steps of every rule on one large array."""
+    return [job for job in ratios["jobs"] if job.get("table") == "rules"]
+
+
 def rules(ratios):
     """Return the times of every rule on one large array."""
-    jobs = [job for job in ratios["jobs"] if "torch foreach" in job["seconds"] or _ruled(job)]
     peers = ("torch foreach", JIT, STREAM)
     rows = [
         [
@@ -205,15 +213,10 @@ def rules(ratios):
             *(time(median(job, who)) for who in (NUMBA, BLOCKED)),
             *(over(job, NUMBA, peer) for peer in peers),
         ]
-        for job in jobs
+        for job in of_rules(ratios)
     ]  # fmt: skip
     head = ["rule", "numbers", NUMBA, BLOCKED, *(f"Numba / {peer}" for peer in peers)]
     return table(head, rows)
-
-
-def _ruled(job):
-    # Of rules that torch does not have.
-    return "rule" in job and TENSORS not in job["seconds"] and job.get("place") == "alone"
 
 
 def tracked(found):
@@ -248,10 +251,16 @@ def docs(found, ratios):
 def picture(ratios, path):
     """Draw the time of a step over the number of parameters, alone and after a product."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     # The same picture from the same numbers, with text as text.
-    mpl.rcParams |= {"svg.hashsalt": "fallline", "svg.fonttype": "none", "font.size": 9}
+    with mpl.rc_context({"svg.hashsalt": "fallline", "svg.fonttype": "none", "font.size": 9}):
+        drawn(ratios).savefig(path, metadata={"Date": None})
+
+
+def drawn(ratios):
+    """Return the figure of `picture`."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, place in zip(figure.subplots(1, 2, sharey=True), ("alone", LOOP), strict=True):
         jobs = {size: job for (count, size), job in steps(ratios, place).items() if count == 1}
@@ -263,7 +272,7 @@ def picture(ratios, path):
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("µs")
     figure.axes[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, metadata={"Date": None})
+    return figure
 
 
 def main():
@@ -279,7 +288,7 @@ def main():
     path = options.into / "README.md"
     before, _, rest = path.read_text().partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
-    short = "\n".join(readme(ratios))
+    short = "\n".join(readme(found, ratios))
     path.write_text(f"{before}{MARKS[0]}{short}\n{MARKS[1]}{after}")
     folder = options.into / "docs" / "_generated"
     folder.mkdir(parents=True, exist_ok=True)
