@@ -99,7 +99,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel, install it elsewhere and import it there."""
+    """Build the wheel, install it elsewhere and run its self-test there."""
     session.install("build")
     folder = Path(session.create_tmp()).resolve()
     shutil.rmtree(folder)
@@ -108,6 +108,7 @@ def build(session: nox.Session) -> None:
     session.install(str(wheel))
     session.chdir(folder)
     session.run("python", "-c", "import fallline as fl; print(fl.__version__, fl.__file__)")
+    session.run("python", "-m", "fallline.selftest")
 
 
 @nox.session(default=False)

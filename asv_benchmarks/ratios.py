@@ -199,7 +199,7 @@ def solver_jobs():
 
 # -- importing --------------------------------------------------------------------------------
 
-BEFORE = "048d47f^"  # before importing was made faster
+BEFORE, EARLIER = "048d47f^", "fallline before"  # importing was made faster
 
 
 def import_jobs():
@@ -208,7 +208,7 @@ def import_jobs():
 
     def make(who):
         environment = None
-        if who == "before":
+        if who == EARLIER:
             archive = subprocess.run(
                 ["git", "-C", str(ROOT), "archive", BEFORE, "src"], capture_output=True, check=False
             )
@@ -217,13 +217,13 @@ def import_jobs():
                 raise Skip(msg)
             subprocess.run(["tar", "-x", "-C", folder.name], input=archive.stdout, check=True)
             environment = {**os.environ, "PYTHONPATH": f"{folder.name}/src"}
-        text = importing.TEXTS["fallline" if who == "before" else who]
+        text = importing.TEXTS["fallline" if who == EARLIER else who]
         importing.cpu_seconds(text, environment)
         return partial(importing.cpu_seconds, text, environment)
 
     ours, whole = "fallline", "fallline, all of it"
-    goals = {(ours, "before"): 0.5, (whole, "before"): None}
-    who = ("numpy", ours, whole, "before")
+    goals = {(ours, EARLIER): 0.5, (whole, EARLIER): None}
+    who = ("numpy", ours, whole, EARLIER)
     yield Job("import, processor time beside that of NumPy", who, make, goals, less="numpy")
     folder.cleanup()
 
@@ -280,7 +280,8 @@ def run(only=""):
                     goals.append(row)
                     against = peer if isinstance(peer, str) else f"the faster of {peer}"
                     print(f"  {ours} / {against}: {found}, goal {goal}", flush=True)
-            jobs.append({"work": job.work, **job.facts, "seconds": seconds, "goals": goals})
+            known = job.facts | ({"less": job.less} if job.less else {})
+            jobs.append({"work": job.work, **known, "seconds": seconds, "goals": goals})
             print(f"{job.work}: {time.perf_counter() - begin:.1f} s", flush=True)
             gc.collect()
     print(f"all: {time.perf_counter() - start:.0f} s")

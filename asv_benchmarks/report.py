@@ -82,7 +82,9 @@ def table(head, rows):
 
 def median(job, who):
     """Return the median of the seconds that a contender took, or NaN."""
-    return statistics.median(job["seconds"].get(who) or [math.nan])
+    found = job["seconds"].get(who) or [math.nan]
+    less = job["seconds"].get(job.get("less")) or [0.0] * len(found)
+    return statistics.median(a - b for a, b in zip(found, less, strict=True))
 
 
 def over(job, ours, peer):

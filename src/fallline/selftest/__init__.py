@@ -44,8 +44,8 @@ def run(backend: str, tell: Callable[[str], object] = print) -> dict[str, Json]:
 
     Parameters
     ----------
-    backend : {"numpy", "cupy", "torch", "torch:cuda"}
-        The library, and its device.
+    backend : {"numpy", "cupy", "torch"}
+        The library; torch's tensors are those in host memory.
     tell : callable, optional
         Takes each line of the table.
 

@@ -15,7 +15,7 @@ from ..optimizer import Optimizer
 from ..penalties import L1
 from ..rules import SGD, Adam, RMSprop, Rule, get, names
 
-BACKENDS = ("numpy", "cupy", "torch", "torch:cuda")
+BACKENDS = ("numpy", "cupy", "torch")
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
@@ -53,12 +53,12 @@ def cases() -> list[Case]:
 
 
 class Library:
-    """An array library on a device, and the engines that step its arrays.
+    """An array library, and the engines that step its arrays.
 
     Parameters
     ----------
     backend : str
-        Its name, and after a colon the device.
+        Its name.
 
     Raises
     ------
@@ -67,19 +67,13 @@ class Library:
     """
 
     def __init__(self, backend: str) -> None:
-        self.backend = backend
-        name, _, device = backend.partition(":")
-        self.xp = importlib.import_module(name)
-        self.placed = {"device": device} if device else {}
-        self.engines = ["eager"]
-        if name == "cupy":
-            self.engines = ["cuda"]
-        elif not device:
-            self.engines = ["blocked", *["numba"] * numba_.installed()]
+        self.backend, self.xp = backend, importlib.import_module(backend)
+        of_numpy = ["blocked", *["numba"] * numba_.installed()]
+        self.engines = ["cuda"] if backend == "cupy" else of_numpy
 
     def array(self, x: HostArray) -> Array:
         """Return an array of NumPy as one of this library, with memory of its own."""
-        return self.xp.asarray(x.copy(), **self.placed)
+        return self.xp.asarray(x.copy())
 
     def suits(self, engine: str, dtype: str) -> bool:
         """Tell whether an engine steps arrays of a dtype, and this library has them."""
@@ -95,4 +89,5 @@ class Library:
 
 
 def dtype_of(name: str) -> HostDtype:
+    """Return NumPy's dtype of a name; bfloat16 is that of ml_dtypes."""
     return np.dtype(importlib.import_module("ml_dtypes").bfloat16 if name == "bfloat16" else name)
