@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -98,7 +99,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel, install it elsewhere and import it there."""
+    """Build the wheel, install it elsewhere and run its self-test there."""
     session.install("build")
     folder = Path(session.create_tmp()).resolve()
     shutil.rmtree(folder)
@@ -107,6 +108,7 @@ def build(session: nox.Session) -> None:
     session.install(str(wheel))
     session.chdir(folder)
     session.run("python", "-c", "import fallline as fl; print(fl.__version__, fl.__file__)")
+    session.run("python", "-m", "fallline.selftest")
 
 
 @nox.session(default=False)
@@ -217,33 +219,48 @@ def fuzz(session: nox.Session) -> None:
     session.run("pytest", "tests/optimizer/test_machine.py", "-k", "many", env=env)
 
 
-BENCH = "asv_benchmarks"
+BENCH = Path("asv_benchmarks")
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Record the benchmarks of this commit, publish the dashboard, print ratios to the peers."""
+    """Measure against peers, record the benchmarks of this commit, make tables and dashboard."""
     session.install("-e", ".", *group("bench"))
-    commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True).strip()
-    config = ["--config", f"{BENCH}/asv.conf.json"]
-    session.run("asv", "machine", "--yes", *config)
-    same = ["--python=same", "--launch-method=spawn", f"--set-commit-hash={commit}"]
-    session.run("asv", "run", *config, *same, "--show-stderr", *session.posargs)
-    session.run("asv", "publish", *config)
-    session.run("python", f"{BENCH}/report.py", "check")
-    session.run("python", f"{BENCH}/report.py", "readme", "README.md")
-    session.run("python", f"{BENCH}/report.py", "table", "docs/_generated/benchmarks.md")
+    measure(session, BENCH / "results", BENCH / "asv.conf.json")
+    session.run("python", f"{BENCH}/report.py", "write")
+    session.run("asv", "publish", "--config", f"{BENCH}/asv.conf.json")
 
 
 @nox.session(name="bench-smoke", default=False)
 def bench_smoke(session: nox.Session) -> None:
-    """Run every benchmark once and save nothing."""
+    """Run every benchmark once, with little data, and make tables that nobody keeps."""
     session.install("-e", ".", *group("bench"))
-    config = ["--config", f"{BENCH}/asv.conf.json"]
-    session.run("asv", "machine", "--yes", *config)
-    session.run("asv", "check", "--python=same", *config)
-    once = ["--python=same", "--quick", "--show-stderr", "--dry-run"]
-    session.run("asv", "run", *config, *once, *session.posargs)
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    config = json.loads((BENCH / "asv.conf.json").read_text())
+    config |= {"repo": str(Path.cwd()), "benchmark_dir": str((BENCH / "benchmarks").resolve())}
+    config |= {name: str(folder / name) for name in ("env_dir", "html_dir")}
+    config |= {"results_dir": str(folder / "asv")}
+    (folder / "asv.conf.json").write_text(json.dumps(config))
+    shutil.copy("README.md", folder)
+    session.env["FALLLINE_BENCH_SMOKE"] = "1"
+    measure(session, folder, folder / "asv.conf.json", "--quick")
+    session.run("python", f"{BENCH}/report.py", "write", f"--results={folder}", f"--into={folder}")
+
+
+def measure(session: nox.Session, results: Path, config: Path, *options: str) -> None:
+    """Write ratios to peers and the record of asv into a folder of results."""
+    commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True).strip()
+    machine = session.run("python", f"{BENCH}/record.py", "name", silent=True).strip()
+    out = f"{results}/ratios/{commit[:8]}.json"
+    session.run("python", f"{BENCH}/ratios.py", "--out", out)
+    told = ["--config", str(config)]
+    session.run("python", f"{BENCH}/record.py", "machine", *told)
+    how = ["--python=same", "--launch-method=spawn", f"--machine={machine}", *options]
+    session.run("asv", "run", *told, *how, f"--set-commit-hash={commit}", *session.posargs)
+    session.run("python", f"{BENCH}/record.py", "clean", f"{results}/asv")
+    session.run("python", f"{BENCH}/report.py", "check", f"--results={results}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import itertools
 
 import fallline as fl
 
-from .common import draw, load
+from .common import PLACES, SMOKE, draw, few, load
+from .step import Step
 
 AROUND = {
     "alone": {},
@@ -18,68 +19,51 @@ AROUND = {
 }
 
 
-class Around:
-    """AdamW in float32 on one large array, with something before or after it."""
+class Around(Step):
+    """AdamW in float32 on one array, with something before or after it."""
 
-    params = (("numba", "blocked"), tuple(AROUND), ("1e7",))
-    param_names = ("engine", "around", "size")
-    rounds = 1
-    repeat = (3, 15, 2.0)
+    params = (("numba", "blocked"), PLACES, few(AROUND, 2), few((1_000_000,)))
+    param_names = ("engine", "place", "around", "size")
+    budget = 0.15
 
-    def setup(self, engine, around, size):
-        """Make the Optimizer."""
+    def make(self, engine, place, around, size):
+        """Return the step."""
         if engine == "numba":
             load("numba")
-        n = int(float(size))
+        n = min(size, 1000) if SMOKE else size
         opt = fl.Optimizer(draw(n), fl.AdamW(1e-3), engine=engine, **AROUND[around])
-        self.grads = itertools.cycle([draw(n, seed=seed) for seed in (1, 2, 3)])
-        self.step = opt.step
-        self.step(next(self.grads))
-
-    def time_step(self, engine, around, size):
-        """One step."""
-        self.step(next(self.grads))
+        grads = itertools.cycle([draw(n, seed=seed) for seed in (1, 2, 3)])
+        return lambda: opt.step(next(grads))
 
 
-class Rows:
+class Rows(Step):
     """Lazy Adam on 1,000 rows of 64 numbers, of tables of several sizes."""
 
-    params = (("fallline", "torch"), ("1e4", "1e5", "1e6"))
-    param_names = ("who", "rows")
-    rounds = 1
-    repeat = (3, 15, 2.0)
+    params = (("fallline", "torch"), PLACES, few((10_000, 1_000_000)))
+    param_names = ("who", "place", "rows")
 
-    def setup(self, who, rows):
-        """Make the table, and gradients of rows drawn at random."""
-        n = int(float(rows))
+    def make(self, who, place, rows):
+        """Make the table and gradients of rows drawn at random, and return the step."""
         pairs = []
         for seed in range(8):
-            indices = abs(draw(1000, seed=100 + seed) * n / 8).astype("int64") % n
+            indices = abs(draw(1000, seed=100 + seed) * rows / 8).astype("int64") % rows
             pairs.append((indices, draw((1000, 64), seed=seed)))
         if who == "fallline":
-            opt = fl.Optimizer(draw((n, 64)), fl.Adam(1e-3))
+            opt = fl.Optimizer(draw((rows, 64)), fl.Adam(1e-3))
             grads = itertools.cycle([fl.RowSparse(*pair) for pair in pairs])
-            self.step = lambda: opt.step(next(grads))
-        else:
-            torch = load("torch")
-            p = torch.tensor(draw((n, 64)), requires_grad=True)
-            opt = torch.optim.SparseAdam([p], lr=1e-3)
-            grads = itertools.cycle(
-                [
-                    torch.sparse_coo_tensor(
-                        i[None], torch.tensor(v), (n, 64), check_invariants=True
-                    )
-                    for i, v in pairs
-                ]
-            )
+            return lambda: opt.step(next(grads))
+        torch = load("torch")
+        p = torch.tensor(draw((rows, 64)), requires_grad=True)
+        opt = torch.optim.SparseAdam([p], lr=1e-3)
+        grads = itertools.cycle(
+            [
+                torch.sparse_coo_tensor(i[None], torch.tensor(v), (rows, 64), check_invariants=True)
+                for i, v in pairs
+            ]
+        )
 
-            def step():
-                p.grad = next(grads)
-                opt.step()
+        def step():
+            p.grad = next(grads)
+            opt.step()
 
-            self.step = step
-        self.step()
-
-    def time_step(self, who, rows):
-        """One step."""
-        self.step()
+        return step

@@ -10,7 +10,7 @@ import tracemalloc
 
 import fallline as fl
 
-from .common import draw, load
+from .common import draw, few, load
 
 FIRST = """
 import time, numpy as np, fallline as fl
@@ -26,7 +26,7 @@ class FirstStep:
 
     params = (("numba", "blocked"), ("empty cache", "filled cache"))
     param_names = ("engine", "cache")
-    unit = "s"
+    unit = "seconds"
 
     def track_first_step(self, engine, cache):
         """Run it in an interpreter of its own."""
@@ -48,7 +48,7 @@ class FirstStep:
 class Memory:
     """Bytes that a step allocates at its peak, beyond params, gradients and state."""
 
-    params = (("numba", "blocked"), ("1e3", "1e5", "1e7"))
+    params = (("numba", "blocked"), few((1000, 100_000, 10_000_000)))
     param_names = ("engine", "size")
     unit = "bytes"
 
@@ -56,7 +56,7 @@ class Memory:
         """Trace one step, and the making of what runs it."""
         if engine == "numba":
             load("numba")
-        x, g = draw(int(float(size))), draw(int(float(size)), seed=1)
+        x, g = draw(size), draw(size, seed=1)
         # Compiled before: on one thread, or on several above some size.
         fl.Optimizer(x.copy()[:100_000], fl.Adam(1e-3), engine=engine).step(g[:100_000])
         opt = fl.Optimizer(x, fl.Adam(1e-3), engine=engine)

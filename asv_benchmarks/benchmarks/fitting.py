@@ -6,162 +6,208 @@ import numpy as np
 
 import fallline as fl
 
-from .common import load
+from .common import Timed, few, load, rows
 
-ROWS, FEATURES, BATCH, EPOCHS = 200_000, 100, 256, 4
+BATCH, EPOCHS = 256, 4
+# Rows, all of which fill batches, and features by the number of outputs.
+SHAPES = {1: (781 * BATCH, 100), 5: (390 * BATCH, 50)}
+DTYPES = ("float64", "float32")
 
 
-def dense(dtype):
-    """Return data of two classes."""
+def data(outputs, dtype):
+    """Return rows and their classes: 0 and 1 for one output, else one for each."""
+    n, features = SHAPES[outputs]
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((ROWS, FEATURES)).astype(dtype)
-    z = X @ rng.standard_normal(FEATURES)
-    return X, (z + rng.logistic(size=ROWS) > 0).astype(dtype)
+    X = rng.standard_normal((rows(n), features)).astype(dtype)
+    z = X @ rng.standard_normal((features, outputs))
+    z += rng.gumbel(size=z.shape)
+    return X, (z[:, 0] > 0).astype(dtype) if outputs == 1 else np.argmax(z, axis=1)
 
 
-def model(alpha):
+def model(outputs=1, alpha=None):
     """Return logistic regression."""
-    return fl.LinearModel(fl.losses.BinaryCrossEntropy(), fl.L2(alpha))
+    loss = fl.losses.BinaryCrossEntropy() if outputs == 1 else fl.losses.SoftmaxCrossEntropy()
+    return fl.LinearModel(loss, None if alpha is None else fl.L2(alpha))
 
 
-class FullBatch:
-    """L-BFGS on all data, to the loss that scikit-learn's default tolerance reaches."""
+def value(outputs, w, b, X, y, alpha=None):
+    """Return the objective in double precision, of whoever found the parameters."""
+    w, b = np.asarray(w, float), np.asarray(b, float)
+    params = {"weights": w.reshape(X.shape[1], -1), "intercept": b.reshape(-1)}
+    if outputs == 1:
+        params = {"weights": w.reshape(-1), "intercept": b.reshape(())}
+    X, y = X.astype(float), y.astype(float) if outputs == 1 else y
+    return float(model(outputs, alpha).value_and_gradient(params, X, y)[0])
 
-    params = (("fallline", "scikit-learn"), ("float64", "float32"))
-    param_names = ("who", "dtype")
-    rounds = 1
-    repeat = (2, 7, 5.0)
-    timeout = 300
 
-    def setup(self, who, dtype):
-        """Draw the data; find the loss to reach."""
-        self.X, self.y = dense(dtype)
-        linear = load("sklearn.linear_model")
-        self.theirs = linear.LogisticRegression(C=1.0)
-        found = self.theirs.fit(self.X, self.y)
-        z = self.X @ found.coef_[0] + found.intercept_[0]
-        value = np.mean(np.logaddexp(0, z) - self.y * z)
-        self.loss = float(value + 0.5 / ROWS * found.coef_[0] @ found.coef_[0])
+class Job:
+    """Some epochs of Adam in mini-batches; `found` are the last weights and intercepts.
 
-    def time_fit(self, who, dtype):
+    There is no penalty: ours would act by proximal steps, and the steps would differ.
+    """
+
+    def __init__(self, outputs, dtype):
+        self.outputs, self.dtype = outputs, dtype
+        self.X, self.y = data(outputs, dtype)
+        self.found = None
+
+    def orders(self):
+        """Return the rows of each batch for each epoch: the same for all."""
+        rng = np.random.default_rng(0)
+        return [rng.permutation(len(self.X)).reshape(-1, BATCH) for _ in range(EPOCHS)]
+
+    def value(self):
+        """Return the objective at the end."""
+        return value(self.outputs, *self.found, self.X, self.y)
+
+    def starts(self):
+        """Return zeros for weights and intercepts."""
+        shape = () if self.outputs == 1 else (self.outputs,)
+        return np.zeros((self.X.shape[1], *shape), self.dtype), np.zeros(shape, self.dtype)
+
+
+class Ours(Job):
+    """`fit`."""
+
+    def __call__(self):
         """Fit once."""
-        if who == "fallline":
-            stop = fl.stop.Target(self.loss) | fl.stop.GradientNorm(0.0)
-            found = fl.fit(model(1 / ROWS), (self.X, self.y), method="lbfgs", stop=stop)
-            assert found.loss <= self.loss or found.status == 2
-        else:
-            self.theirs.fit(self.X, self.y)
+        result = fl.fit(
+            model(self.outputs), (self.X, self.y), method=fl.Adam(1e-3),
+            batch_size=BATCH, epochs=EPOCHS, rng=0,
+        )  # fmt: skip
+        self.found = result.params["weights"], result.params["intercept"]
 
 
-class MiniBatches:
-    """Four epochs of Adam, batch 256, after others that compile."""
+class Torch(Job):
+    """The loop that one writes in torch."""
 
-    params = (("fallline", "torch fused", "optax scan"), ("float64", "float32"))
-    param_names = ("who", "dtype")
-    rounds = 1
-    repeat = (2, 7, 5.0)
-    timeout = 300
+    def __init__(self, *problem):
+        super().__init__(*problem)
+        self.torch = load("torch")
+        self.X_, self.y_ = self.torch.tensor(self.X), self.torch.tensor(self.y)
+        functional = self.torch.nn.functional
+        binary = functional.binary_cross_entropy_with_logits
+        self.loss = binary if self.outputs == 1 else functional.cross_entropy
 
-    def setup(self, who, dtype):
-        """Draw the data and make what runs the epochs."""
-        X, y = dense(dtype)
-        make = {"fallline": self.ours, "torch fused": self.torch, "optax scan": self.optax}
-        self.run = make[who](X, y, dtype)
-        self.run()
-
-    def ours(self, X, y, dtype):
-        """Return a run of `fit`."""
-        options = {"batch_size": BATCH, "epochs": EPOCHS, "rng": 0}
-        return lambda: fl.fit(model(1 / ROWS), (X, y), method=fl.Adam(1e-3), **options)
-
-    def torch(self, X, y, dtype):
-        """Return the loop that one writes in torch."""
-        torch = load("torch")
-        X, y = torch.tensor(X), torch.tensor(y)
-        w = torch.zeros(FEATURES, dtype=X.dtype, requires_grad=True)
-        b = torch.zeros((), dtype=X.dtype, requires_grad=True)
-        opt = torch.optim.Adam([w, b], lr=1e-3, fused=True)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits
-
-        def epoch():
-            order = torch.randperm(ROWS)
-            for start in range(0, ROWS, BATCH):
-                some = order[start : start + BATCH]
+    def __call__(self):
+        """Fit once."""
+        w, b = (self.torch.tensor(x, requires_grad=True) for x in self.starts())
+        opt = self.torch.optim.Adam([w, b], lr=1e-3, fused=True)
+        for order in map(self.torch.from_numpy, self.orders()):
+            for some in order:
                 opt.zero_grad()
-                (loss(X[some] @ w + b, y[some]) + 0.5 / ROWS * w @ w).backward()
+                self.loss(self.X_[some] @ w + b, self.y_[some]).backward()
                 opt.step()
+        self.found = w.detach(), b.detach()
 
-        return lambda: [epoch() for _ in range(EPOCHS)]
 
-    def optax(self, X, y, dtype):
-        """Return epochs, each compiled as one loop; last rows that fill no batch are left out."""
+class Optax(Job):
+    """Epochs of optax, each compiled by JAX as one loop."""
+
+    def __init__(self, *problem):
+        super().__init__(*problem)
         jax, optax = load("jax"), load("optax")
-        jax.config.update("jax_enable_x64", dtype == "float64")
-        X, y, opt = jax.numpy.asarray(X), jax.numpy.asarray(y), optax.adam(1e-3)
+        jax.config.update("jax_enable_x64", self.dtype == "float64")
+        self.jax, self.adam = jax, optax.adam(1e-3)
+        self.X_, self.y_ = jax.numpy.asarray(self.X), jax.numpy.asarray(self.y)
+        name = "softmax_cross_entropy_with_integer_labels"
+        one = optax.sigmoid_binary_cross_entropy if self.outputs == 1 else getattr(optax, name)
 
-        def loss(params, x, t):
-            z = x @ params["w"] + params["b"]
-            value = jax.numpy.mean(optax.sigmoid_binary_cross_entropy(z, t))
-            return value + 0.5 / ROWS * params["w"] @ params["w"]
+        def objective(params, x, t):
+            w, b = params
+            return jax.numpy.mean(one(x @ w + b, t))
 
         @jax.jit
-        def scan(params, state, order, X, y):
+        def epoch(params, state, order, X, y):
             def step(carry, some):
                 params, state = carry
-                value, grads = jax.value_and_grad(loss)(params, X[some], y[some])
-                updates, state = opt.update(grads, state, params)
-                return (optax.apply_updates(params, updates), state), value
+                grads = jax.grad(objective)(params, X[some], y[some])
+                updates, state = self.adam.update(grads, state, params)
+                return (optax.apply_updates(params, updates), state), None
 
-            return jax.lax.scan(step, (params, state), order)
+            return jax.lax.scan(step, (params, state), order)[0]
 
-        params = {"w": jax.numpy.zeros(FEATURES, X.dtype), "b": jax.numpy.zeros((), X.dtype)}
-        state, rng = opt.init(params), np.random.default_rng(0)
+        self.epoch = epoch
 
-        def epoch():
-            order = rng.permutation(ROWS)[: ROWS // BATCH * BATCH].reshape(-1, BATCH)
-            _, values = scan(params, state, jax.numpy.asarray(order), X, y)
-            values.block_until_ready()
-
-        return lambda: [epoch() for _ in range(EPOCHS)]
-
-    def time_epochs(self, who, dtype):
-        """Four epochs."""
-        self.run()
+    def __call__(self):
+        """Fit once."""
+        params = tuple(map(self.jax.numpy.asarray, self.starts()))
+        state = self.adam.init(params)
+        for order in map(self.jax.numpy.asarray, self.orders()):
+            params, state = self.epoch(params, state, order, self.X_, self.y_)
+        self.found = self.jax.block_until_ready(params)
 
 
-class Sparse:
+JOBS = {"fallline": Ours, "torch fused": Torch, "optax scan": Optax}
+
+
+class MiniBatches(Timed):
+    """Four epochs of Adam, batch 256."""
+
+    params = (tuple(JOBS), few((5, 1)), few(DTYPES))
+    param_names = ("who", "outputs", "dtype")
+    budget, least = 1.0, 2
+
+    def make(self, who, outputs, dtype):
+        """Return the job."""
+        return JOBS[who](outputs, dtype)
+
+
+def full_batch(who, dtype):
+    """Return L-BFGS on all data, to the loss that scikit-learn's default tolerance reaches."""
+    X, y = data(1, dtype)
+    theirs = load("sklearn.linear_model").LogisticRegression(C=1.0)
+    if who != "fallline":
+        return lambda: theirs.fit(X, y)
+    found = theirs.fit(X, y)
+    loss = value(1, found.coef_[0], found.intercept_[0], X, y, 1 / len(X))
+    stop = fl.stop.Target(loss) | fl.stop.GradientNorm(0.0)
+
+    def fit():
+        found = fl.fit(model(1, 1 / len(X)), (X, y), method="lbfgs", stop=stop)
+        assert found.loss <= loss or found.status == 2  # in float32 rounding may hide the rest
+
+    return fit
+
+
+class FullBatch(Timed):
+    """L-BFGS on all data, to scikit-learn's loss."""
+
+    params = (("fallline", "scikit-learn"), few(DTYPES))
+    param_names = ("who", "dtype")
+    budget, least = 1.0, 2
+
+    def make(self, who, dtype):
+        """Return the fit."""
+        return full_batch(who, dtype)
+
+
+class Sparse(Timed):
     """Four epochs over 100,000 rows of 50,000 features, 50 of them not zero; batch 512."""
 
     params = (("fallline", "scikit-learn"),)
     param_names = ("who",)
-    rounds = 1
-    repeat = (2, 7, 5.0)
-    timeout = 300
+    budget, least = 1.0, 2
 
-    def setup(self, who):
-        """Draw the data."""
+    def make(self, who):
+        """Draw the data, and return the fit."""
         sparse, linear = load("scipy.sparse"), load("sklearn.linear_model")
         rng = np.random.default_rng(0)
-        n, d, k = 100_000, 50_000, 50
+        n, d, k = rows(100_000), 50_000, 50
         places = rng.integers(0, d, n * k, dtype=np.int32)  # as scikit-learn wants them
         ends = np.arange(0, n * k + 1, k, dtype=np.int32)
-        self.X = sparse.csr_array((rng.random(n * k), places, ends), shape=(n, d))
-        self.X.sum_duplicates()
-        self.y = (rng.random(n) > 0.5).astype(float)
-        self.theirs = linear.SGDClassifier(loss="log_loss", max_iter=EPOCHS, tol=None)
-        self.time_epochs(who)
-
-    def time_epochs(self, who):
-        """Four epochs."""
-        if who == "fallline":
-            data = self.X, self.y
-            fl.fit(model(1e-4), data, method=fl.SGD(0.1), batch_size=512, epochs=EPOCHS, rng=0)
-        else:
-            self.theirs.fit(self.X, self.y)
+        X = sparse.csr_array((rng.random(n * k), places, ends), shape=(n, d))
+        X.sum_duplicates()
+        y = (rng.random(n) > 0.5).astype(float)
+        if who != "fallline":
+            theirs = linear.SGDClassifier(loss="log_loss", max_iter=EPOCHS, tol=None)
+            return lambda: theirs.fit(X, y)
+        options = {"method": fl.SGD(0.1), "batch_size": 512, "epochs": EPOCHS, "rng": 0}
+        return lambda: fl.fit(model(1, 1e-4), (X, y), **options)
 
 
 class Streaming:
-    """Memory while `fit` goes through a memory map of 4 GB."""
+    """Memory while `fit` goes through a memory map of 2 GB."""
 
     timeout = 600
 
@@ -170,8 +216,9 @@ class Streaming:
         import tempfile
 
         self.file = tempfile.NamedTemporaryFile()  # noqa: SIM115
-        self.X = np.memmap(self.file.name, np.float32, "w+", shape=(1_000_000, 1000))
-        self.y = np.zeros(1_000_000, np.float32)
+        n = rows(500_000, 10_000)
+        self.X = np.memmap(self.file.name, np.float32, "w+", shape=(n, 1000))
+        self.y = np.zeros(n, np.float32)
 
     def peakmem_fit(self):
         """One epoch over batches of 5,000 rows in their order."""
@@ -183,3 +230,53 @@ class Streaming:
     def teardown(self):
         """Remove the file."""
         self.file.close()
+
+
+def breast_cancer(who):
+    """Return a fit of an estimator with its defaults to 569 x 30 numbers."""
+    datasets, linear = load("sklearn.datasets"), load("sklearn.linear_model")
+    X, y = datasets.load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    if who == "scikit-learn":
+        theirs = linear.LogisticRegression()
+        return lambda: theirs.fit(X, y)
+    from fallline.estimators import LinearClassifier
+
+    ours = LinearClassifier(alpha=1 / len(y))  # the same objective
+    return lambda: ours.fit(X, y)
+
+
+def one_row_at_a_time(who):
+    """Return an epoch of plain gradient descent with batches of one row; it returns its rows."""
+    linear = load("sklearn.linear_model")
+    n = rows(10_000)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 30))
+    y = (X @ rng.standard_normal(30) + rng.logistic(size=n) > 0).astype(float)
+    if who == "scikit-learn":
+        options = {"loss": "log_loss", "learning_rate": "constant", "eta0": 0.01, "tol": None}
+        theirs = linear.SGDClassifier(alpha=1e-4, max_iter=1, **options)
+        run = lambda: theirs.fit(X, y)  # noqa: E731
+    else:
+        options = {"method": fl.GradientDescent(0.01), "batch_size": 1, "epochs": 1, "rng": 0}
+        run = lambda: fl.fit(model(1, 1e-4), (X, y), **options)  # noqa: E731
+
+    def epoch():
+        run()
+        return n
+
+    return epoch
+
+
+FITS = {"breast cancer": breast_cancer, "one row at a time": one_row_at_a_time}
+
+
+class Small(Timed):
+    """Fits of which little is arithmetic: an estimator on few rows, and batches of one row."""
+
+    params = (("fallline", "scikit-learn"), tuple(FITS))
+    param_names = ("who", "fit")
+
+    def make(self, who, fit):
+        """Return the fit."""
+        return FITS[fit](who)

@@ -6,6 +6,8 @@ import numpy as np
 
 import fallline as fl
 
+from .common import few
+
 RULES = {
     "GradientDescent": fl.GradientDescent(0.01),
     "SGD": fl.SGD(0.01, momentum=0.9),
@@ -35,7 +37,7 @@ class Quality:
     """Steps to one part in 10,000 of the starting value."""
 
     problems = ("quadratic", "rosenbrock")
-    params = (tuple(RULES), problems)
+    params = (few(RULES), problems)
     param_names = ("rule", "problem")
     unit = "steps"
 

@@ -12,8 +12,9 @@ import itertools
 import numpy as np
 
 import fallline as fl
+from fallline.engine._threads import Faster
 
-from .common import Skip, XPBenchmark, load
+from .common import Skip, XPBenchmark, draw, load
 
 RATE = 1e-3
 TORCH = {"GradientDescent": ("SGD", {}), "SGD": ("SGD", {"momentum": 0.9})}
@@ -25,7 +26,28 @@ def ours(rule):
     return fl.rules.get(rule, learning_rate=RATE, **OURS.get(rule, {}))
 
 
-def fallline(backend, engine="auto"):
+class Always(Faster):
+    """Threads that always or never share large arrays, whatever is faster."""
+
+    def __init__(self, shared):
+        super().__init__()
+        self.shared = shared
+
+    def next(self):
+        """Return whether to share the next call."""
+        return self.shared
+
+    def took(self, shared, seconds):
+        """Take no note of it."""
+
+
+def force(opt, shared):
+    """Make an Optimizer's threads always or never share large arrays."""
+    for group in opt._bound.groups:
+        group.runner.sharing = Always(shared)
+
+
+def fallline(backend, engine="auto", shared=None):
     """Return a runner of ours on an array library, by an engine."""
 
     def make(rule, params, pool):
@@ -37,11 +59,15 @@ def fallline(backend, engine="auto"):
         if engine == "numba":
             load("numba")
         opt = fl.Optimizer(params if len(params) > 1 else params[0], rule, engine=engine)
+        if shared is not None:
+            force(opt, shared)
         grads = itertools.cycle(pool if len(params) > 1 else [g for (g,) in pool])
+        if backend != "cupy":
+            return lambda: opt.step(next(grads))
 
         def step():
             opt.step(next(grads))
-            bench.wait(params[-1] if not isinstance(opt.params, list) else opt.params[-1])
+            bench.wait(params[-1])
 
         return step
 
@@ -100,13 +126,13 @@ def optax(rule, params, pool):
     return step
 
 
-def by_hand(rule, params, pool):
+def by_hand(rule, params, pool, copy=True):
     """Return Adam as a careful user writes it in NumPy: in place, with two buffers."""
     if rule != "Adam":
         msg = f"{rule} is not written by hand"
         raise Skip(msg)
-    params = [x.copy() for x in params]
-    pool = itertools.cycle(pool)
+    params = [x.copy() for x in params] if copy else params
+    pool = itertools.cycle(pool) if copy else pool
     m, v = ([np.zeros_like(x) for x in params] for _ in range(2))
     a, b = ([np.empty_like(x) for x in params] for _ in range(2))
     count = 0
@@ -134,26 +160,26 @@ def by_hand(rule, params, pool):
 
 
 def stream(rule, params, pool):
-    """Return the streaming limit: a compiled ``x[i] += g[i]`` for each array that is written."""
+    """Return the streaming limit: one compiled loop that adds the gradient to all that is written.
+
+    It reads and writes what a step has to, and does next to nothing with it.
+    """
     numba = load("numba")
-
-    def add(x, g):
-        for i in numba.prange(x.size):
-            x[i] += g[i]
-
+    names = [f"x{i}" for i in range(1 + len(ours(rule).slots))]  # the parameter and the state
+    lines = [f"        {name}[i] += g[i]" for name in names]
+    scope = {"prange": numba.prange}
+    head = f"def add(g, {', '.join(names)}):\n    for i in prange(g.size):\n"
+    exec(head + "\n".join(lines), scope)
     kind = params[0].dtype.name
-    signature = f"({kind}[::1], {kind}[::1])"
-    serial = numba.njit(signature)(add)
-    parallel = numba.njit(signature, parallel=True)(add)
-    count = 1 + len(ours(rule).slots)  # the parameter and the state
-    written = [[x.copy() for x in params] for _ in range(count)]
+    signature = f"({', '.join([f'{kind}[::1]'] * (1 + len(names)))})"
+    serial = numba.njit(signature)(scope["add"])
+    parallel = numba.njit(signature, parallel=True)(scope["add"])
+    written = [[x.copy() for _ in names] for x in params]
     pool = itertools.cycle(pool)
 
     def step():
-        grads = next(pool)
-        for arrays in written:
-            for x, g in zip(arrays, grads, strict=True):
-                (serial if x.size < 50_000 else parallel)(x, g)
+        for g, arrays in zip(next(pool), written, strict=True):
+            (serial if g.size < 50_000 else parallel)(g, *arrays)
 
     return step
 
@@ -161,15 +187,31 @@ def stream(rule, params, pool):
 RUNNERS = {
     "fallline numba": fallline("numpy", "numba"),
     "fallline blocked": fallline("numpy", "blocked"),
-    "fallline eager": fallline("numpy", "eager"),
-    "fallline:torch": fallline("torch:cpu"),
-    "fallline:jax": fallline("jax.numpy:cpu"),
-    "fallline:cupy": fallline("cupy"),
+    "fallline torch": fallline("torch:cpu"),
+    "fallline cupy": fallline("cupy"),
     "numpy by hand": by_hand,
-    "torch": torch(),
     "torch foreach": torch(foreach=True),
     "torch fused": torch(fused=True),
     "torch fused cuda": torch("cuda", fused=True),
     "optax jit": optax,
     "stream": stream,
 }
+# The same, if threads never or always share large arrays.
+FORCED = {
+    "one thread": fallline("numpy", "numba", shared=False),
+    "several threads": fallline("numpy", "numba", shared=True),
+}
+FOUND = map(fl.rules.get, fl.rules.names())
+RULES = [type(rule).__name__ for rule in FOUND if rule.elementwise and not rule.reads]
+
+
+def steps(who, count, size, rule="Adam", dtype="float32"):
+    """Return one step of a runner on some arrays, with gradients that change."""
+    if who.startswith("optax"):
+        load("jax").config.update("jax_enable_x64", dtype == "float64")
+    params = [draw(size, dtype, seed=i) for i in range(count)]
+    pool = [
+        [draw(size, dtype, seed=1000 + i + j) for i in range(count)]
+        for j in range(4 if count * size > 10**6 else 32)
+    ]
+    return (RUNNERS | FORCED)[who](rule, params, pool)

@@ -8,25 +8,53 @@ import numpy as np
 
 import fallline as fl
 
-from .common import load
+from .common import SMOKE, Timed, few, load
 
 ITERATIONS = 30
-SIZES = {"10": 10, "1e3": 1_000, "1e6": 1_000_000}
+
+
+def rosenbrock(x):
+    """Return Rosenbrock's function of any number of variables, and its gradient."""
+    bend, short = x[1:] - x[:-1] * x[:-1], 1 - x[:-1]
+    gradient = np.zeros_like(x)
+    gradient[:-1] = -400 * x[:-1] * bend - 2 * short
+    gradient[1:] += 200 * bend
+    return float(100 * (bend @ bend) + short @ short), gradient
+
+
+def valley(who, size):
+    """Return a run of L-BFGS down Rosenbrock's valley; it returns its evaluations."""
+    x0 = np.tile([-1.2, 1.0], size // 2)
+    if who == "scipy":
+        minimize = load("scipy.optimize").minimize
+        return lambda: int(minimize(rosenbrock, x0, jac=True, method="L-BFGS-B").nfev)
+    return lambda: int(fl.minimize(rosenbrock, x0, method="lbfgs").nfev)
+
+
+class Valley(Timed):
+    """The time of one evaluation of Rosenbrock's function, with what L-BFGS does for it."""
+
+    params = (("fallline", "scipy"), few((2, 10)))
+    param_names = ("solver", "size")
+
+    def make(self, solver, size):
+        """Return the run."""
+        return valley(solver, size)
 
 
 class Iteration:
     """A bowl with ripples in float64: 30 iterations with 10 pairs, less the evaluations."""
 
-    params = (("fallline", "scipy"), tuple(SIZES))
+    params = (("fallline", "scipy"), few((10, 1000, 1_000_000)))
     param_names = ("solver", "size")
-    unit = "us"
+    unit = "seconds"
     timeout = 300
 
     def setup(self, solver, size):
         """Draw the bowl and the start."""
         rng = np.random.default_rng(0)
-        self.scales = np.exp(rng.uniform(-3, 3, SIZES[size]))
-        self.x0 = rng.standard_normal(SIZES[size])
+        self.scales = np.exp(rng.uniform(-3, 3, size))
+        self.x0 = rng.standard_normal(size)
         self.inside = 0.0
         if solver == "scipy":
             self.scipy = load("scipy.optimize")
@@ -40,7 +68,7 @@ class Iteration:
         return result
 
     def once(self, solver):
-        """Return the microseconds of one iteration."""
+        """Return the seconds of one iteration."""
         self.inside, start = 0.0, time.perf_counter()
         if solver == "scipy":
             options = {"maxiter": ITERATIONS, "ftol": 0.0, "gtol": 0.0}
@@ -52,28 +80,31 @@ class Iteration:
                 self.fun, self.x0, max_iterations=ITERATIONS, stop=fl.stop.GradientNorm(0.0)
             )
         assert found.nit == ITERATIONS
-        return (time.perf_counter() - start - self.inside) / ITERATIONS * 1e6
+        return (time.perf_counter() - start - self.inside) / ITERATIONS
 
     def track_overhead(self, solver, size):
         """Return the median of several runs."""
-        runs = 5 if SIZES[size] >= 1_000_000 else 101
+        runs = 1 if SMOKE else 3 if size >= 1_000_000 else 51
         return float(np.median([self.once(solver) for _ in range(runs)]))
 
 
-class Batched:
+class Batched(Timed):
     """Penalised logistic regressions of 50 rows and 5 features, all at once and one by one."""
 
-    params = (("batched", "one by one"), ("100", "1000"))
+    params = (("batched", "one by one"), few((100, 1000)))
     param_names = ("how", "problems")
-    timeout = 300
 
-    def setup(self, how, problems):
-        """Draw rows, each times its label."""
+    def make(self, how, problems):
+        """Draw rows, each times its label, and return the solution of all by L-BFGS."""
         rng = np.random.default_rng(0)
-        x = rng.standard_normal((int(problems), 50, 5))
-        z = x @ rng.standard_normal((int(problems), 5, 1))
-        self.rows = np.where(rng.uniform(size=z.shape) < 1 / (1 + np.exp(-z)), x, -x)
-        self.x0 = np.zeros((int(problems), 5))
+        x = rng.standard_normal((problems, 50, 5))
+        z = x @ rng.standard_normal((problems, 5, 1))
+        data = np.where(rng.uniform(size=z.shape) < 1 / (1 + np.exp(-z)), x, -x)
+        x0 = np.zeros((problems, 5))
+        if how == "batched":
+            return lambda: fl.minimize(self.fun, x0, args=(data,), batched=True)
+        pairs = list(zip(x0, data, strict=True))
+        return lambda: [fl.minimize(self.fun, x, args=(rows,)) for x, rows in pairs]
 
     @staticmethod
     def fun(x, rows):
@@ -84,11 +115,3 @@ class Batched:
         slope = np.where(z < 0, -1.0, -small) / (1 + small) / z.shape[-1]
         gradient = (slope[..., None, :] @ rows)[..., 0, :] + 1e-2 * x
         return value + 5e-3 * np.sum(x * x, axis=-1), gradient
-
-    def time_regressions(self, how, problems):
-        """Solve all of them by L-BFGS."""
-        if how == "batched":
-            fl.minimize(self.fun, self.x0, args=(self.rows,), batched=True)
-        else:
-            for x, rows in zip(self.x0, self.rows, strict=True):
-                fl.minimize(self.fun, x, args=(rows,))

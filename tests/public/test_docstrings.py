@@ -12,10 +12,12 @@ import re
 import pytest
 
 import fallline as fl
+from fallline import selftest
 
 MODULES = [
     fl, fl.rules, fl.losses, fl.penalties, fl.constraints, fl.solvers, fl.stop, fl.gradients,
     fl.schedules, fl.callbacks, fl.plotting, fl.testing,
+    selftest,
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from operator import is_
 import numpy as np
 
 from .. import _arrays
-from .._arrays._types import Array, HostArray
+from .._arrays._types import Array, HostArray, Json
 from . import _cache
 from ._cuda_source import capacity, layout, source
 from ._device_memory import CuPyMemory, DeviceMemory, TensorMemory
@@ -82,6 +82,7 @@ class CudaRunner(Runner):
         slots = [i - 1 for i in sorted(program.written) if i]
         self.written = [[leaf[0], *(leaf[i] for i in slots)] for leaf in leaves]
         self.flat = [x for leaf in leaves for x in leaf]
+        self.launched = 0  # kernels so far
         self._look()
 
     def _look(self) -> None:
@@ -104,6 +105,7 @@ class CudaRunner(Runner):
             pieces = self._pieces(which, grads)
             begin()
             self.memory.tell_written([x for i in which for x in self.written[i]])
+            self.launched += len(tables) + len(pieces)
             for table in tables:
                 table.launch(numbers)
             for leaf, table, copies in pieces:
@@ -226,6 +228,26 @@ def _argument_bytes() -> int:
 
     new = nvrtc.getVersion() >= (12, 1) and runtime.driverGetVersion() >= 12_010
     return ARGUMENTS if new else OLD_ARGUMENTS
+
+
+def tables(program: Program, arrays: int) -> int:
+    """Return how many tables, and so how many launches, a number of arrays take at most."""
+    return -(-arrays // capacity(program, _argument_bytes()))
+
+
+def described() -> dict[str, Json]:
+    """Return what is known of the current device, its driver and the compiler."""
+    import cupy
+    from cupy.cuda import nvrtc, runtime
+
+    device = cupy.cuda.Device()
+    return {
+        "name": runtime.getDeviceProperties(device.id)["name"].decode(),
+        "compute_capability": int(device.compute_capability),
+        "driver": runtime.driverGetVersion(),
+        "runtime": runtime.runtimeGetVersion(),
+        "nvrtc": list(nvrtc.getVersion()),
+    }
 
 
 def compiled(text: str, capability: int) -> bytes:

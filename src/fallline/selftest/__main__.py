@@ -1,0 +1,8 @@
+"""The self-test as a command."""
+
+import sys
+
+from . import main
+
+if __name__ == "__main__":
+    sys.exit(main())
