@@ -313,19 +313,20 @@ def fitting(cupy, scale, size=256):
     return found
 
 
-def torch_tensors(cupy, scale, count=300):
-    """Tensors of torch on the device, stepped by us and by torch: times and launches."""
+def torch_tensors(cupy, scale, count=300, engines=("eager", "cuda")):
+    """Tensors of torch on the device, stepped by us and by torch."""
     torch = torch_with_a_device()
     if torch is None:
         return "torch has no device"
     found = []
     for arrays, n in ((1, scale.elements), *((count, n) for n in scale.many)):
-        params = tensors(torch, arrays, n)
-        opt = fl.Optimizer(params, fl.Adam(RATE))
-        grads = [p.grad for p in params]
-        mine = seconds(cupy, lambda opt=opt, grads=grads: opt.step(grads), scale)
+        row = {"arrays": arrays, "elements": n}
+        for engine in engines:
+            params = tensors(torch, arrays, n)
+            opt = fl.Optimizer(params, fl.Adam(RATE), engine=engine)
+            grads = [p.grad for p in params]
+            row[engine] = seconds(cupy, lambda opt=opt, grads=grads: opt.step(grads), scale)
         fused = torch.optim.Adam(tensors(torch, arrays, n), lr=RATE, fused=True).step
-        row = {"arrays": arrays, "elements": n, "engine": opt.engine, "fallline": mine}
         found.append(row | {"torch_fused": seconds(cupy, fused, scale)})
     return found
 

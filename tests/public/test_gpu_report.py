@@ -13,7 +13,7 @@ import pytest
 
 from fallline import selftest
 from tests import cuda_host
-from tests.cuda_host import host_device, on_cupy  # noqa: F401
+from tests.cuda_host import host_device, host_tensors, on_cupy  # noqa: F401
 from tests.helpers import ROOT
 
 
@@ -71,10 +71,19 @@ def test_tensors_of_torch(gpu, scale, monkeypatch):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.setattr(gpu, "torch_with_a_device", lambda: torch)
     monkeypatch.setattr(gpu, "tensors", functools.partial(gpu.tensors, device="cpu"))
-    found = gpu.torch_tensors(Host(), scale)
+    found = gpu.torch_tensors(Host(), scale, engines=["eager"])
     assert [(row["arrays"], row["elements"]) for row in found] == [(1, 1000), (300, 5), (300, 20)]
     assert "torch_fused" in gpu.global_norm(Host(), scale)[0]
     assert "ratio_to_torch_fused" in gpu.many(Host(), scale)[0]
+
+
+def test_tensors_by_kernels_on_the_host(gpu, scale, host_tensors, monkeypatch):  # noqa: F811
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setattr(gpu, "torch_with_a_device", lambda: torch)
+    monkeypatch.setattr(gpu, "tensors", functools.partial(gpu.tensors, device="cpu"))
+    for row in gpu.torch_tensors(Host(), scale):
+        assert set(row) == {"arrays", "elements", "eager", "cuda", "torch_fused"}
+    assert cuda_host.launches
 
 
 def test_kernels_on_the_host(gpu, scale, host_device, monkeypatch):  # noqa: F811
