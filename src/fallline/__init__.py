@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         constraints,
         gradients,
         losses,
+        models,
         penalties,
         plotting,
         rules,
@@ -140,6 +141,7 @@ __all__ = [
     "gradients",
     "losses",
     "minimize",
+    "models",
     "penalties",
     "plotting",
     "read_checkpoint",
@@ -168,7 +170,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _MODULES = {*_HOMES, "callbacks", "engine", "losses", "plotting", "rules", "schedules", "stop"}
-_MODULES |= {"testing"}
+_MODULES |= {"models", "testing"}
 
 if not TYPE_CHECKING:  # a checker would take every name for one of ours
 

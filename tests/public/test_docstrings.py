@@ -15,7 +15,7 @@ import fallline as fl
 
 MODULES = [
     fl, fl.rules, fl.losses, fl.penalties, fl.constraints, fl.solvers, fl.stop, fl.gradients,
-    fl.schedules, fl.callbacks, fl.plotting, fl.testing,
+    fl.schedules, fl.callbacks, fl.plotting, fl.testing, fl.models,
 ]  # fmt: skip
 
 

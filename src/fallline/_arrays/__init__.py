@@ -43,6 +43,7 @@ from ._making import (
     on_device,
     parts,
     placed,
+    quiet,
     rows,
     shielded,
     spread,
@@ -55,6 +56,7 @@ from ._making import (
 )
 from ._reading import begin_read
 from ._refused import refusal
+from ._special import erfc
 from ._symbols import (
     capped,
     choose,
@@ -102,6 +104,7 @@ __all__ = [
     "detached",
     "device",
     "dtype_name",
+    "erfc",
     "family",
     "from_numpy",
     "full",
@@ -135,6 +138,7 @@ __all__ = [
     "periods",
     "placed",
     "power",
+    "quiet",
     "reached",
     "refusal",
     "remainder",
