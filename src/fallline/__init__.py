@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from .data import Batches
     from .fitting import FitResult, RateTest, RunRecord, find_learning_rate, fingerprint, fit
     from .gradients import LossScale
-    from .objectives import GradientCheck, LinearModel, check_gradient, value_and_gradient
+    from .objectives import (
+        GradientCheck,
+        LinearModel,
+        check_gradient,
+        residuals_and_jacobian,
+        value_and_gradient,
+    )
     from .optimizer import (
         EMA,
         CheckpointContents,
@@ -72,6 +78,12 @@ if TYPE_CHECKING:
     )
     from .solvers._minimize import MinimizeResult, minimize
     from .solvers._scipy import scipy_method
+    from .solvers.least_squares import (
+        CurveFitResult,
+        LeastSquaresResult,
+        curve_fit,
+        least_squares,
+    )
 
 __all__ = [
     "ASGD",
@@ -97,6 +109,7 @@ __all__ = [
     "Box",
     "CheckpointContents",
     "ConjugateGradient",
+    "CurveFitResult",
     "ElasticNet",
     "FitResult",
     "GradientCheck",
@@ -104,6 +117,7 @@ __all__ = [
     "GroupL1",
     "L1Ball",
     "L2Ball",
+    "LeastSquaresResult",
     "LinearModel",
     "Lion",
     "Lookahead",
@@ -134,17 +148,20 @@ __all__ = [
     "callbacks",
     "check_gradient",
     "constraints",
+    "curve_fit",
     "find_learning_rate",
     "fingerprint",
     "fit",
     "from_torch",
     "gradients",
+    "least_squares",
     "losses",
     "minimize",
     "models",
     "penalties",
     "plotting",
     "read_checkpoint",
+    "residuals_and_jacobian",
     "rules",
     "schedules",
     "scipy_method",
@@ -161,12 +178,14 @@ _HOMES = {
     "data": "Batches",
     "fitting": "FitResult RateTest RunRecord find_learning_rate fingerprint fit",
     "gradients": "LossScale",
-    "objectives": "GradientCheck LinearModel check_gradient value_and_gradient",
+    "objectives": "GradientCheck LinearModel check_gradient residuals_and_jacobian "
+    "value_and_gradient",
     "optimizer": "EMA CheckpointContents Optimizer RowSparse from_torch read_checkpoint",
     "penalties": "ElasticNet GroupL1 L1 L2 TotalVariation",
     "solvers": "ConjugateGradient LBFGS LBFGSB Newton OWLQN ProximalGradient SteepestDescent",
     "solvers._minimize": "MinimizeResult minimize",
     "solvers._scipy": "scipy_method",
+    "solvers.least_squares": "CurveFitResult LeastSquaresResult curve_fit least_squares",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _MODULES = {*_HOMES, "callbacks", "engine", "losses", "plotting", "rules", "schedules", "stop"}

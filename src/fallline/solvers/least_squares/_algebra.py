@@ -1,0 +1,145 @@
+"""Small linear algebra for many problems side by side: triangular factors and what they solve.
+
+Every number of a problem is computed from that problem alone, by elementwise operations and sums, so
+that a singular or NaN matrix in a stack neither raises nor touches the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import _arrays
+from ..._arrays._types import Array, Namespace
+
+
+def _dots(xp: Namespace, a: Array, b: Array, axis: int) -> Array:
+    # Inner products along an axis: residuals lie along the last, rows of small matrices before it.
+    return np.vecdot(a, b) if xp is np and axis == -1 else xp.sum(a * b, axis=axis)
+
+
+def factored(
+    xp: Namespace, columns: Array, rhs: Array, axis: int = -1
+) -> tuple[Array, Array, Array]:
+    r"""Return the triangular factor of tall matrices, given by their columns, and their residuals.
+
+    .. math:: A = Q R, \qquad c = Q^T b
+
+    Björck's modified Gram-Schmidt process, with b as one more column, is as stable as Householder's
+    for least squares: the condition of A is not squared, as normal equations do.
+
+    Parameters
+    ----------
+    xp : namespace
+        Of the arrays.
+    columns : array, shape (n, problems, m), or (n, m, problems)
+        The columns of A.
+    rhs : array, shape (problems, m), or (m, problems)
+        b.
+    axis : {-1, -2}
+        Where m is: small matrices have the problems last.
+
+    Returns
+    -------
+    r : array, shape (n, n, problems)
+        R, rows first.
+    c : array, shape (n, problems)
+        The first part of the rotated b.
+    square : array, shape (problems,)
+        The squared norm of b.
+    """
+    square = _dots(xp, rhs, rhs, axis)
+    rows, c = [], []
+    for _ in range(columns.shape[0]):
+        first, columns = columns[0, ...], columns[1:, ...]
+        size = xp.sqrt(_dots(xp, first, first, axis))
+        unit = first * xp.expand_dims(_inverse(xp, size), axis=axis)
+        inner, along = _dots(xp, columns, unit, axis), _dots(xp, rhs, unit, axis)
+        columns = columns - xp.expand_dims(inner, axis=axis) * unit
+        rhs = rhs - xp.expand_dims(along, axis=axis) * unit
+        rows.append((size, inner))
+        c.append(along)
+    return _triangle(xp, rows), xp.stack(c), square
+
+
+def _inverse(xp: Namespace, size: Array) -> Array:
+    # One over it, and zero for zero.
+    some = size > 0
+    return xp.where(some, 1 / xp.where(some, size, xp.ones_like(size)), size)
+
+
+def _triangle(xp: Namespace, rows: list[tuple[Array, Array]]) -> Array:
+    # A square of zeros below the rows, each a number on the diagonal and those beside it.
+    filled = []
+    for i, (size, inner) in enumerate(rows):
+        zeros = [xp.zeros_like(size)] * i
+        filled.append(xp.concat([xp.stack([*zeros, size]), inner]))
+    return xp.stack(filled)
+
+
+def product(xp: Namespace, r: Array, x: Array) -> Array:
+    """Return R x."""
+    return xp.sum(r * x, axis=1)
+
+
+def transposed_product(xp: Namespace, r: Array, y: Array) -> Array:
+    """Return the product of R, transposed, and y."""
+    return xp.sum(r * y[:, None, :], axis=0)
+
+
+def column_norms(xp: Namespace, r: Array) -> Array:
+    """Return the norms of the columns of R."""
+    return xp.sqrt(xp.sum(r * r, axis=0))
+
+
+def back_substituted(xp: Namespace, r: Array, y: Array) -> Array:
+    """Return the solution of R x = y."""
+    found: list[Array] = []
+    for j in range(r.shape[0] - 1, -1, -1):
+        x = y[j, ...] / r[j, j, :]
+        y = y[:j, ...] - r[:j, j, :] * x
+        found.append(x)
+    return xp.stack(found[::-1])
+
+
+def damped(xp: Namespace, r: Array, c: Array, diagonal: Array) -> Array:
+    r"""Return the solutions of damped problems.
+
+    .. math:: \min_p \|R p + c\|^2 + \|\operatorname{diag}(d) p\|^2
+
+    Parameters
+    ----------
+    xp : namespace
+        Of the arrays.
+    r, c : array
+        The factor and the right-hand side.
+    diagonal : array, shape (n, problems)
+        d, positive.
+
+    Returns
+    -------
+    array, shape (n, problems)
+        p.
+    """
+    factor, rotated = stacked(xp, r, c, diagonal)
+    return -back_substituted(xp, factor, rotated)
+
+
+def stacked(xp: Namespace, r: Array, c: Array, diagonal: Array) -> tuple[Array, Array]:
+    """Return the triangular factor of R with a diagonal below it, and what becomes of c."""
+    n = r.shape[0]
+    with _arrays.on_device(r):
+        unit = xp.eye(n, dtype=r.dtype, **_arrays.placed(r))
+    below = unit[:, :, None] * diagonal
+    columns = xp.concat([xp.permute_dims(r, (1, 0, 2)), below], axis=1)
+    factor, rotated, _ = factored(xp, columns, xp.concat([c, xp.zeros_like(c)]), axis=-2)
+    return factor, rotated
+
+
+def inverted(xp: Namespace, r: Array) -> Array:
+    """Return the inverse of R, rows first; not finite where R is singular."""
+    n = r.shape[0]
+    with _arrays.on_device(r):
+        unit = xp.eye(n, dtype=r.dtype, **_arrays.placed(r))
+    ones = xp.ones_like(r[0, 0, :])
+    columns = [back_substituted(xp, r, unit[:, j][:, None] * ones) for j in range(n)]
+    return xp.stack(columns, axis=1)
