@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -40,14 +41,14 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check the numbers at which parameters are held."""
-        for name, value in self._held().items():
+        for name, value in self._held.items():
             if value is not None:
                 _checks.number(f"{type(self).__name__}({name}=)", value, -math.inf, math.inf)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the parameters, without those that are held at a number."""
-        return tuple(name for name, value in self._held().items() if value is None)
+        return self._names
 
     def __call__(self, x: Array, params: dict[str, Array]) -> Array:
         """Return the values of the model.
@@ -119,13 +120,14 @@ class Model:
         _checks.floating("y", y, complex_too=False)
         xp, points = _arrays.namespace(y), self._points(x, y)
         with _arrays.guard(y)():
-            shape = _shape(points, [("y", tuple(y.shape[:-1]))])
-            if y.ndim == 0 or y.shape[-1] != shape[-1]:
-                raise ValueError(_checks.mismatch("y", "shape", tuple(y.shape), shape))
-            held: Held = self._held()["offset"]
+            shape = _shape(points, ["y"], [tuple(y.shape[:-1])])
+            if y.ndim == 0 or y.shape[-1] != shape[-1] or shape[-1] == 0:
+                expected = shape if shape[-1] else "(..., points), one point at least"
+                raise ValueError(_checks.mismatch("y", "shape", tuple(y.shape), expected))
+            held: Held = self._held["offset"]
             y = xp.broadcast_to(y if held is None else y - held, shape)
             found = self._start(xp, points, y, raised=held is None)
-            start = dict(zip(self._held(), found, strict=True))
+            start = dict(zip(self._held, found, strict=True))
             return {name: _arrays.unscalar(start[name][..., 0]) for name in self.names}
 
     # -- what a model defines -------------------------------------------------------------------
@@ -153,6 +155,16 @@ class Model:
 
     # -- the rest -------------------------------------------------------------------------------
 
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(name for name, value in self._held.items() if value is None)
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        # How errors name the parameters.
+        return {name: _checks.where("params", (name,)) for name in self._held}
+
+    @cached_property
     def _held(self) -> dict[str, Held]:
         # The parameters, the offset last, with the numbers at which they are held.
         names = (f.name for f in dataclasses.fields(self) if f.name not in self.settings)
@@ -164,26 +176,26 @@ class Model:
         leaves = self._leaves(params, x)
         like = leaves[0]
         xp, points = _arrays.namespace(like), self._points(x, like)
-        shape = _shape(points, [*_shapes("params", self._held(), leaves)])
+        shape = _shape(points, self._places.values(), [tuple(leaf.shape) for leaf in leaves])
         with _arrays.quiet(like)():
             *own, offset = (leaf[..., None] for leaf in leaves)
             shared = self._shared(xp, *points, *own)
             found: Array = None
             if value:
-                found = xp.broadcast_to(self._value(xp, *shared) + offset, shape)
+                found = _broadcast(xp, self._value(xp, *shared) + offset, shape)
             jacobian = {}
             if columns:
                 every = (*self._columns(xp, *shared), xp.ones_like(offset))
                 jacobian = {
-                    name: xp.broadcast_to(column, shape)
-                    for (name, held), column in zip(self._held().items(), every, strict=True)
+                    name: _broadcast(xp, column, shape)
+                    for (name, held), column in zip(self._held.items(), every, strict=True)
                     if held is None
                 }
         return found, jacobian
 
     def _leaves(self, params: object, x: Array) -> list[Array]:
         # An array for each parameter, held ones among them. Numbers become arrays like the others.
-        held = self._held()
+        held = self._held
         if not isinstance(params, dict):
             msg = f"params: is {_checks.described(params)}, expected a dict of {list(self.names)}"
             raise TypeError(msg)
@@ -196,9 +208,8 @@ class Model:
         if like is None:  # as precise as the points, or as the library prefers
             like = _floating(next(iter(self._coordinates(x).values())))
         for name, leaf in arrays.items():
-            place = _checks.where("params", (name,))
-            _checks.floating(place, leaf, complex_too=False)
-            _checks.same_kind(place, like, leaf)
+            _checks.floating(self._places[name], leaf, complex_too=False)
+            _checks.same_kind(self._places[name], like, leaf)
         every = (given.get(name, value) for name, value in held.items())
         return [
             _arrays.number_like(leaf, like, like.dtype) if _is_number(leaf) else leaf
@@ -230,6 +241,10 @@ class Model:
         return points
 
 
+def _broadcast(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
+    return x if tuple(x.shape) == shape else xp.broadcast_to(x, shape)
+
+
 def _floating(x: Array) -> Array:
     _checks.array("x", x)
     if _arrays.is_real(x):
@@ -242,24 +257,21 @@ def _is_number(leaf: Number) -> bool:
     return isinstance(leaf, int | float) and not isinstance(leaf, bool)
 
 
-def _shapes(
-    argument: str, names: Mapping[str, Held], leaves: Sequence[Array]
-) -> list[tuple[str, tuple[int, ...]]]:
-    return [
-        (_checks.where(argument, (name,)), tuple(leaf.shape))
-        for name, leaf in zip(names, leaves, strict=True)
-    ]
-
-
-def _shape(points: Sequence[Array], lead: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:
-    # The shape of problems and points; `lead` has what else belongs to the problems.
+def _shape(
+    points: Sequence[Array], places: Iterable[str], shapes: Iterable[tuple[int, ...]]
+) -> tuple[int, ...]:
+    # The shape of problems and points. The shapes, each of what has a place, are of problems.
     shape = np.broadcast_shapes(*(tuple(p.shape) for p in points))
-    for place, more in lead:
+    seen: set[tuple[int, ...]] = {()}
+    for place, given in zip(places, shapes, strict=True):
+        if given in seen:
+            continue
+        seen.add(given)
         try:
-            shape = np.broadcast_shapes(shape, (*more, 1))
+            shape = np.broadcast_shapes(shape, (*given, 1))
         except ValueError as error:
             expected = f"() or one that fits {shape[:-1]}, that of the problems"
-            raise ValueError(_checks.mismatch(place, "shape", more, expected)) from error
+            raise ValueError(_checks.mismatch(place, "shape", given, expected)) from error
     return shape
 
 
