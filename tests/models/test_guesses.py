@@ -148,3 +148,34 @@ def test_one_problem_with_nan_leaves_the_others_alone(kind):
     found = made(kind).guess(points, y)
     for name, value in found.items():
         np.testing.assert_array_equal(value[[0, 2, 3]], expected[name][[0, 2, 3]])
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_the_guess_of_a_line_is_the_least_squares_line(raised):
+    x = 1000 + LINE
+    y = 3 * x - 2 + np.random.default_rng(0).standard_normal(x.size)
+    model = fl.models.Line() if raised else fl.models.Line(offset=5.0)
+    columns = np.stack([x, np.ones_like(x)] if raised else [x], axis=1)
+    expected = np.linalg.lstsq(columns, y if raised else y - 5)[0]
+    np.testing.assert_allclose(list(model.guess(x, y).values()), expected, rtol=1e-9)
+
+
+def test_the_amplitude_of_a_decay_belongs_to_the_origin():
+    t = 6 + LINE
+    start = fl.models.ExponentialDecay().guess(t, 5 * np.exp(-t / 2) + 0.3)
+    assert float(start["lifetime"]) == pytest.approx(2, rel=0.2)
+    fitted = float(start["amplitude"]) * np.exp(-t[0] / float(start["lifetime"]))
+    assert fitted == pytest.approx(5 * np.exp(-t[0] / 2), rel=0.1)
+
+
+@pytest.mark.parametrize("kind", PEAKS, ids=lambda kind: kind.__name__)
+def test_a_peak_of_one_point_has_a_width(kind):
+    points = TABLE[kind][0]
+    n = points[0].size if isinstance(points, tuple) else points.size
+    y = np.zeros(n)
+    y[n // 2] = 1.0
+    start = made(kind).guess(points, y)
+    spacing = 1.0 if isinstance(points, tuple) else points[1] - points[0]
+    for name in start:
+        if name.startswith("width"):
+            assert 0.2 * spacing < float(start[name]) < 2 * spacing
