@@ -30,7 +30,8 @@ ARROWS = {
     "engine": {"_arrays", "rules"},
     "objectives": {"_arrays", "losses", "penalties"},
     "optimizer": {"_arrays", "rules", "schedules", "gradients", "penalties", "engine"},
-    "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "callbacks", "optimizer"},
+    "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "callbacks", "optimizer"}
+    | {"objectives"},
     "testing": {"_arrays", "rules", "engine", "optimizer"},
     "fitting": {"_arrays", "rules", "schedules", "losses", "penalties", "stop", "callbacks", "data"}
     | {"engine", "optimizer", "objectives", "solvers"},

@@ -1,10 +1,12 @@
 """Small linear algebra for many problems side by side: triangular factors and what they solve.
 
-Every number of a problem is computed from that problem alone, by elementwise operations and sums, so
-that a singular or NaN matrix in a stack neither raises nor touches the others.
+Every number of a problem is computed from that problem alone, by elementwise operations and sums:
+a singular or NaN matrix in a stack neither raises nor touches the others.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,33 +49,34 @@ def factored(
     square : array, shape (problems,)
         The squared norm of b.
     """
-    square = _dots(xp, rhs, rhs, axis)
-    rows, c = [], []
-    for _ in range(columns.shape[0]):
+    n, square = columns.shape[0], _dots(xp, rhs, rhs, axis)
+    one, none = xp.ones_like(square), xp.zeros_like(square)
+    rows, c = list[Array](), list[Array]()
+    for i in range(n):
         first, columns = columns[0, ...], columns[1:, ...]
         size = xp.sqrt(_dots(xp, first, first, axis))
-        unit = first * xp.expand_dims(_inverse(xp, size), axis=axis)
-        inner, along = _dots(xp, columns, unit, axis), _dots(xp, rhs, unit, axis)
-        columns = columns - xp.expand_dims(inner, axis=axis) * unit
-        rhs = rhs - xp.expand_dims(along, axis=axis) * unit
-        rows.append((size, inner))
+        # A column of zeros stays one.
+        unit = first * _beside(1 / xp.where(size > 0, size, one), axis)
+        along = _dots(xp, rhs, unit, axis)
+        rows += [*[none] * i, size]
         c.append(along)
-    return _triangle(xp, rows), xp.stack(c), square
+        if i < n - 1:
+            inner = _dots(xp, columns, unit, axis)
+            columns = columns - _beside(inner, axis) * unit
+            rhs = rhs - _beside(along, axis) * unit
+            rows += [inner[k, ...] for k in range(n - 1 - i)]
+    square_of_rows = (n, n, *square.shape)
+    return xp.reshape(_together(xp, rows), square_of_rows), _together(xp, c), square
 
 
-def _inverse(xp: Namespace, size: Array) -> Array:
-    # One over it, and zero for zero.
-    some = size > 0
-    return xp.where(some, 1 / xp.where(some, size, xp.ones_like(size)), size)
+def _beside(numbers: Array, axis: int) -> Array:
+    # Numbers of each problem, to be multiplied with rows.
+    return numbers[..., None] if axis == -1 else numbers[..., None, :]
 
 
-def _triangle(xp: Namespace, rows: list[tuple[Array, Array]]) -> Array:
-    # A square of zeros below the rows, each a number on the diagonal and those beside it.
-    filled = []
-    for i, (size, inner) in enumerate(rows):
-        zeros = [xp.zeros_like(size)] * i
-        filled.append(xp.concat([xp.stack([*zeros, size]), inner]))
-    return xp.stack(filled)
+def _together(xp: Namespace, rows: Sequence[Array]) -> Array:
+    # What stacking gives, in a fraction of the time on NumPy.
+    return xp.concat([row[None, ...] for row in rows])
 
 
 def product(xp: Namespace, r: Array, x: Array) -> Array:
@@ -98,7 +101,7 @@ def back_substituted(xp: Namespace, r: Array, y: Array) -> Array:
         x = y[j, ...] / r[j, j, :]
         y = y[:j, ...] - r[:j, j, :] * x
         found.append(x)
-    return xp.stack(found[::-1])
+    return _together(xp, found[::-1])
 
 
 def damped(xp: Namespace, r: Array, c: Array, diagonal: Array) -> Array:

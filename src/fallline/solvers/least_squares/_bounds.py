@@ -106,7 +106,7 @@ def spread(place: str, value: Tree, layout: Layout, none: float) -> Array:
     """
     space = layout.space
     entries = space.structure.broadcast(value, place)
-    leaves = []
+    leaves: list[Array] = []
     for path, p, entry in zip(space.structure.paths, layout.leaves, entries, strict=True):
         if p is None:
             leaves.append(None)

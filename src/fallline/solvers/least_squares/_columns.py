@@ -68,15 +68,19 @@ class Layout:
             raise TypeError(msg)
         _checks.same_kind(place, self.space.like, r)
         _checks.floating(place, r)
-        shape, lead = tuple(r.shape), len(self.lead)
+        shape, lead = tuple(map(int, r.shape)), len(self.lead)
         if shape[:lead] != self.lead:
-            expected = f"a leading axis of {self.problems}, an entry for each problem"
+            expected = f"a leading axis of {self.problems}, an entry for each problem; problems "
+            expected += "are worked on in parts, so that their data belong into batched_args"
             raise ValueError(_checks.mismatch(place, "shape", shape, expected))
         if self.shape is None:
             self.shape, self.is_complex = shape[lead:], _arrays.is_complex(r)
-        if shape[lead:] != self.shape or _arrays.is_complex(r) != self.is_complex:
-            expected = (*self.lead, *self.shape)
-            raise ValueError(_checks.mismatch(place, "shape", shape, expected))
+        if shape[lead:] != self.shape:
+            whole = (*self.lead, *self.shape)
+            raise ValueError(_checks.mismatch(place, "shape", shape, whole))
+        if _arrays.is_complex(r) != self.is_complex:
+            msg = f"{place}: are sometimes complex, expected one dtype at all points"
+            raise TypeError(msg)
         return self._real(_arrays.detached(r), self.problems)
 
     def _real(self, r: Array, blocks: int) -> Array:

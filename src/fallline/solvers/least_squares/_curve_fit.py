@@ -103,10 +103,9 @@ def curve_fit(
     y = _data(ydata, first)
     if jacobian == "auto":
         jacobian = getattr(f, "jacobian", None) or "2-point"
-    own = (y, xdata) if batched_xdata else (y,)
-    more = () if batched_xdata else (xdata,)
-    if not batched:
-        own, more = (), (y, xdata)
+    data = (y, xdata)
+    shared = 0 if not batched else 2 if batched_xdata else 1
+    own, more = data[:shared], data[shared:]
 
     def fun(p: Tree, y: Array, x: Tree) -> Any:
         values = f(x, p)

@@ -13,7 +13,8 @@ from ..._arrays._free import free_bytes
 from ..._arrays._types import Array, HostArray, Namespace
 from ...stop import Verdict
 from .._base import INTERRUPTED
-from ._run import Run, State
+from ._batch import State
+from ._run import Run
 from ._watching import Watch
 
 # Bytes of a Jacobian that stays in a processor's cache while it is worked on, and those of one
@@ -26,7 +27,7 @@ _IDLE = 0.2
 class Ended(NamedTuple):
     """Problems that have ended, by their numbers among all."""
 
-    index: HostArray
+    numbers: HostArray
     state: State
     r: Array
     columns: Array
@@ -116,7 +117,7 @@ def joined(xp: Namespace, parts: Sequence[Ended]) -> Ended:
     """Return the problems of several parts together, in the order of their numbers."""
     if len(parts) == 1:
         return parts[0]
-    index = np.concatenate([part.index for part in parts])
+    index = np.concatenate([part.numbers for part in parts])
     order = np.argsort(index, kind="stable")
     like = parts[0].state.x
     where = _arrays.from_numpy(order, like)

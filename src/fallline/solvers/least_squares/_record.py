@@ -45,12 +45,12 @@ class FitRecord(Seen):
     _finite: Number
 
     @property
-    def value(self) -> Number:  # type: ignore[override]
+    def value(self) -> Number:
         """The cost."""
         return self.cost
 
     @property
-    def gradient_norm(self) -> Number:  # type: ignore[override]
+    def gradient_norm(self) -> Number:
         """The same as `optimality`."""
         return self.optimality
 
@@ -60,7 +60,7 @@ class FitRecord(Seen):
         return self._layout.shown(self._x)
 
     @property
-    def broken(self) -> Number:  # type: ignore[override]
+    def broken(self) -> Number:
         """Whether the cost or the gradient is not finite."""
         return ~self._finite
 

@@ -7,7 +7,7 @@ differences, or a library that differentiates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from ... import _arrays
 from ..._arrays import _checks
@@ -16,6 +16,8 @@ from ..._arrays._types import Array, Fun, Namespace, Tree
 from ...objectives._residuals import BORROWED, derivatives
 from ._columns import Layout
 
+# Lower and upper, (n, problems).
+Bounds: TypeAlias = tuple[Array, Array] | None
 DIFFERENCES = ("2-point", "3-point")
 
 
@@ -42,7 +44,7 @@ class Residuals:
 
     def __init__(
         self, fun: Fun, jacobian: Any, layout: Layout, own: Sequence[Tree], args: Sequence[Any],
-        bounds: tuple[Array, Array] | None, size: Array,
+        bounds: Bounds, size: Array,
     ) -> None:  # fmt: skip
         self._fun, self._jacobian, self.layout = fun, jacobian, layout
         self._own, self._args, self._bounds, self._size = tuple(own), tuple(args), bounds, size
@@ -99,8 +101,7 @@ class Residuals:
         return Residuals(
             self._fun, self._jacobian, layout, [rows_of(tree, index) for tree in self._own],
             self._args,
-            None if self._bounds is None else tuple(xp.take(b, index, axis=1) for b in self._bounds),
-            xp.take(self._size, index, axis=1),
+            taken(xp, self._bounds, index), xp.take(self._size, index, axis=1),
         )  # fmt: skip
 
     # -- differences ----------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def _slope(xp: Namespace, looks: Sequence[tuple[Array, Array]]) -> Array:
 def _inside(
     xp: Namespace, x: Array, h: Array, bounds: tuple[Array, Array], central: bool
 ) -> tuple[Array, ...]:
-    # Steps that stay within bounds: to the other side, or shorter where neither side is wide enough.
+    # Steps that stay within bounds: to the other side, or shorter where neither is wide enough.
     low, high = bounds
     reach = xp.abs(h)
     up, down = high - x, x - low
@@ -170,6 +171,16 @@ def _inside(
     side = xp.where(up > down, xp.ones_like(h), -xp.ones_like(h))
     far = xp.where(2 * reach > wide, wide, 2 * reach)
     return xp.where(both, h, side * far / 2), xp.where(both, -h, side * far)
+
+
+def taken(xp: Namespace, bounds: Bounds, index: Array) -> Bounds:
+    """Return the bounds of some problems, by their indices or a slice."""
+    if bounds is None:
+        return None
+    low, high = bounds
+    if isinstance(index, slice):
+        return low[:, index], high[:, index]
+    return xp.take(low, index, axis=1), xp.take(high, index, axis=1)
 
 
 def rows_of(tree: Tree, index: Array) -> Tree:

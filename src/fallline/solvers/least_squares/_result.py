@@ -12,10 +12,10 @@ from ... import _arrays
 from ..._arrays._results import Result
 from ..._arrays._types import Array, HostArray, Number, Tree
 from ...stop import Verdict
+from ._batch import Batch
 from ._columns import Layout
 from ._covariance import inverse_matrix, structured
 from ._driver import Ended
-from ._run import Batch
 
 
 class LeastSquaresResult(Result):

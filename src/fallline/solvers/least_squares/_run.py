@@ -18,32 +18,21 @@ from ..._arrays._types import Array, HostArray
 from ...stop import Condition, Verdict
 from ...stop._seen import Fit
 from . import _algebra
+from ._batch import Batch, State
 from ._columns import Layout
 from ._criteria import Criterion
 from ._record import FitRecord
-from ._residuals import Residuals
+from ._residuals import Bounds, Residuals
 
 # The first damping, beside columns of length one, and what bounds it.
-_FIRST, _LEAST = 1e-3, 1e-30
+_FIRST, _LEAST = 1e-3, 1e-45
 # The least share of the predicted fall for which a trial is taken: MINPACK's.
 _ENOUGH = 1e-4
-
-
-class State(NamedTuple):
-    """Where the problems stand."""
-
-    x: Array  # (n, problems)
-    cost: Array
-    factor: Array  # R of the Jacobian at x, (n, n, problems)
-    rotated: Array  # Q^T r
-    length: Array  # |r|
-    scale: Array  # D, (n, problems)
-    damping: Array
-    growth: Array  # of the damping after the next bad trial
-    code: Array  # 0, or one more than the index of a verdict
-    nit: Array
-    nfev: Array
-    njev: Array
+# The largest damping whose small steps tell that a point is at its end.
+_TRUSTED = 1e3
+# From which share on a trial is good, and factors of the damping: after the first good trial, after
+# the first bad one, and the fastest.
+_GOOD, _EASE, _GROW, _FASTEST = 0.75, 0.2, 3.0, 1e-8
 
 
 class _Judged(NamedTuple):
@@ -51,56 +40,6 @@ class _Judged(NamedTuple):
     accepted: Array
     finite: Array
     fit: Fit
-
-
-class Batch:
-    """Problems at work together.
-
-    Parameters
-    ----------
-    residuals : Residuals
-        Gives residuals and Jacobians.
-    criterion : Criterion
-        What is minimized.
-    bounds : pair of array or None
-        Lower and upper bounds, (n, problems).
-    """
-
-    def __init__(
-        self, residuals: Residuals, criterion: Criterion, bounds: tuple[Array, Array] | None
-    ) -> None:
-        self.residuals, self.criterion, self.bounds = residuals, criterion, bounds
-        self.layout = residuals.layout
-        self.xp = self.layout.space.xp
-
-    def take(self, index: Array, x: Array) -> Batch:
-        """Return some of the problems; all stand at `x`."""
-        layout = self.layout.take(x, index)
-        bounds = self.bounds
-        if bounds is not None:
-            bounds = tuple(self.xp.take(b, index, axis=1) for b in bounds)  # type: ignore[assignment]
-        return Batch(self.residuals.take(layout, index), self.criterion.take(index), bounds)
-
-    def factored(self, r: Array, columns: Array) -> tuple[Array, Array, Array]:
-        """Return R, the rotated residuals and their length."""
-        rhs, scaled = self.criterion.model(r, columns)
-        factor, rotated, square = _algebra.factored(self.xp, scaled, rhs)
-        return factor, rotated, self.xp.sqrt(square)
-
-    def free(self, x: Array, gradient: Array) -> Array | None:
-        """Return which parameters no bound holds back; `None` without bounds."""
-        if self.bounds is None:
-            return None
-        low, high = self.bounds
-        return ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)) | (low == high))
-
-    def inside(self, x: Array) -> Array:
-        """Return a point between the bounds."""
-        if self.bounds is None:
-            return x
-        low, high = self.bounds
-        x = self.xp.where(x < low, low, x)
-        return self.xp.where(x > high, high, x)
 
 
 class Run:
@@ -128,7 +67,7 @@ class Run:
 
     def __init__(
         self, residuals: Residuals, criterion: Callable[[Layout], Criterion],
-        bounds: tuple[Array, Array] | None, x: Array, scale: Array, stop: Condition, most: int,
+        bounds: Bounds, x: Array, scale: Array, stop: Condition, most: int,
         verdicts: list[Verdict],
     ) -> None:  # fmt: skip
         space = residuals.layout.space
@@ -152,10 +91,11 @@ class Run:
         whole = xp.astype(ones, xp.int32)
         self.state = State(
             x, cost, factor, rotated, length, scale if self._fixed else xp.zeros_like(x),
-            _FIRST * ones, 2 * ones, 0 * whole, 0 * whole,
+            _FIRST * ones, _EASE * ones, whole == 0, 0 * whole, 0 * whole,
             whole * (1 + batch.residuals.evaluations), whole,
         )  # fmt: skip
         self._rescale()
+        self._damped = self.state.damping
         far = math.inf * ones
         self._look(Fit(cost, far, far, far, ones, cost), whole == 1, x, first=True)
 
@@ -187,6 +127,7 @@ class Run:
             # At once: an interruption finds what belongs together.
             self.state, self.r, self.columns = state, r, columns
             self._rescale()
+            self._damped = s.damping
             self._look(judged.fit, judged.accepted, s.x, first=False)
             self._stuck(judged.fit, going & ~judged.accepted, judged.finite)
 
@@ -200,14 +141,16 @@ class Run:
         finite, fall = xp.isfinite(cost), s.cost - cost
         accepted = going & finite & (predicted > 0) & (fall > _ENOUGH * predicted)
         ratio = fall / xp.where(predicted > 0, predicted, xp.ones_like(predicted))
-        damping, growth = self._damping(ratio, accepted)
+        damping, pace = self._damping(ratio, accepted)
         one, better = xp.astype(going, xp.int32), xp.astype(accepted, xp.int32)
         state = s._replace(
             x=xp.where(accepted, trial, s.x), cost=xp.where(accepted, cost, s.cost),
-            damping=damping, growth=growth, nit=s.nit + one, njev=s.njev + better,
+            damping=damping, pace=pace, nit=s.nit + one, njev=s.njev + better,
             nfev=s.nfev + one + better * batch.residuals.evaluations,
         )  # fmt: skip
         moved, size = self._lengths(step, state.x, s.scale)
+        near = (predicted <= self.epsilon**0.5 * s.cost) | (moved <= 8 * self.epsilon * size)
+        state = state._replace(near=xp.where(s.pace > 1, s.near, near))
         return _Judged(state, accepted, finite, Fit(s.cost, fall, predicted, moved, size, cost))
 
     def _known(self, accepted: Array) -> tuple[bool, bool]:
@@ -230,14 +173,17 @@ class Run:
         return xp.where(free, step, xp.zeros_like(step))
 
     def _damping(self, ratio: Array, accepted: Array) -> tuple[Array, Array]:
-        # Nielsen's: smooth in the ratio of the fall to the one predicted.
+        # Nielsen's for middling trials; runs of good and of bad ones change it faster and faster.
         xp, s = self.xp, self.state
-        bend = 1 - (2 * ratio - 1) ** 3
-        bend = xp.where(bend < 0.1, xp.full_like(bend, 0.1), bend)
-        lower = s.damping * bend
-        lower = xp.where(lower < _LEAST, xp.full_like(lower, _LEAST), lower)
-        damping = xp.where(accepted, lower, s.damping * s.growth)
-        return damping, xp.where(accepted, xp.full_like(s.growth, 2.0), 2 * s.growth)
+        less = xp.where(s.pace < 1, s.pace, xp.full_like(s.pace, _EASE))
+        more = xp.where(s.pace > 1, s.pace, xp.full_like(s.pace, _GROW))
+        good = accepted & (ratio > _GOOD)
+        middling = 1 - (2 * ratio - 1) ** 3
+        damping = s.damping * xp.where(good, less, xp.where(accepted, middling, more))
+        damping = xp.where(damping < _LEAST, xp.full_like(damping, _LEAST), damping)
+        faster = xp.where(less > _FASTEST, _EASE * less, less)
+        pace = xp.where(good, faster, xp.where(accepted, xp.full_like(less, _EASE), _GROW * more))
+        return damping, pace
 
     def _refactored(
         self, judged: _Judged, r: Array, columns: Array, every: bool
@@ -310,20 +256,24 @@ class Run:
 
     def _mark_all(self, record: FitRecord, *, first: bool) -> None:
         self.mark(record.broken, Verdict(record.not_finite(), False, 3))
-        seen = record.accepted
+        moved = record.accepted
+        trusted = moved & (self._damped <= _TRUSTED)
         self.mark(record.cost == 0, Verdict("the cost is zero"))
         for holds, verdict in self._judge(record):
-            self.mark(holds if isinstance(holds, bool) else holds & seen, verdict)
+            known = trusted if verdict.success else moved
+            self.mark(holds if isinstance(holds, bool) else holds & known, verdict)
         if not first or self.most == 0:
             limit = Verdict(f"{self.most} iterations were made", False, 1)
             self.mark(record.iteration >= self.most, limit)
 
     def _stuck(self, fit: Fit, refused: Array, finite: Array) -> None:
-        # What is too near to be told from the point by its cost, or by its numbers.
+        # What is too near to be told from the point by its cost, or by its numbers. Residuals may
+        # be differences of large numbers, rounded more than they tell: repeated failure shows that.
         noise = 32 * self.epsilon * fit.before
-        flat = finite & (fit.predicted <= noise) & (abs(fit.fall) <= noise)
-        self.mark(refused & flat, Verdict("no step lowers the cost by more than rounding"))
-        still = fit.step <= self.epsilon * fit.size
+        flat = (fit.predicted <= noise) & (abs(fit.fall) <= noise)
+        often, still = self.state.pace >= _GROW**4, fit.step <= self.epsilon * fit.size
+        near = refused & finite & self.state.near & (flat | often | still)
+        self.mark(near, Verdict("no step lowers the cost by more than rounding"))
         walled = Verdict("the residuals are not finite around the point", False, 3)
         self.mark(refused & still & ~finite, walled)
         self.mark(refused & still, Verdict("no step was found that lowers the cost", False, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +16,14 @@ from ...objectives._residuals import BORROWED
 from ...stop import FitTolerance, Verdict
 from .._base import INTERRUPTED
 from .._minimize import check_condition
+from ._batch import Batch
 from ._bounds import bounds_of, scale_of
 from ._columns import Layout
 from ._criteria import Criterion
 from ._driver import Ended, chunks, finished, joined
-from ._residuals import DIFFERENCES, Residuals, rows_of
+from ._residuals import DIFFERENCES, Residuals, rows_of, taken
 from ._result import assembled
-from ._run import Batch, Run
+from ._run import Run
 from ._watching import Watch
 
 # Differences step at least this part of where they began.
@@ -54,7 +56,7 @@ def solve(
     *,
     own: Sequence[Tree],
     args: Sequence[Any],
-    criterion: Callable[[Layout, slice | None], Criterion],
+    criterion: Callable[..., Criterion],
     scaled: bool,
 ) -> tuple[dict[str, Any], Batch, Ended]:
     """Return the entries of a result, and what they were made of.
@@ -100,8 +102,8 @@ def solve(
         if part is None:
             return Residuals(fun, setting.jacobian, layout, own, args, bounds, size)
         some = Layout(rows_of(x0, part), batched, layout.shape, layout.is_complex)
-        inside = None if bounds is None else (bounds[0][:, part], bounds[1][:, part])
         own_ = [rows_of(tree, part) for tree in own]
+        inside = taken(xp, bounds, part)
         return Residuals(fun, setting.jacobian, some, own_, args, inside, size[:, part])
 
     watch = Watch(setting.record, setting.callback, setting.progress, problems if batched else None)
@@ -123,9 +125,8 @@ def solve(
             within = part if some is not None else slice(None)
             source = residuals(some)
             run = Run(
-                source, lambda at, some=some: criterion(at, some),
-                None if bounds is None else (bounds[0][:, within], bounds[1][:, within]),
-                x[:, within], None if scale is None else scale[:, within], stop, most, verdicts,
+                source, partial(criterion, part=some), taken(xp, bounds, within), x[:, within],
+                None if scale is None else scale[:, within], stop, most, verdicts,
             )  # fmt: skip
             if interrupted:
                 run.mark(True, Verdict(INTERRUPTED, False, 98))
