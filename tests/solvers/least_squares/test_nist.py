@@ -9,9 +9,10 @@ import fallline as fl
 from tests.nist import MODELS, SETS, Problem, digits
 
 # Runs that do not end at the certified minimum, all others do. From the first start of BoxBOD the
-# second parameter leaves for where the curve is flat, as with MINPACK; from that of MGH10 the first
-# one falls towards zero along a valley that ends far away.
-MISSED = {("BoxBOD", 0), ("MGH10", 0)}
+# second parameter leaves for where the curve is flat, as with MINPACK.
+MISSED = {("BoxBOD", 0)}
+# Terms that may stand in either order: where a fit exchanged them, these are the indices.
+EXCHANGED = {"MGH17": [0, 2, 1, 4, 3]}
 RUNS = [(name, start) for name in SETS for start in (0, 1)]
 
 
@@ -40,12 +41,15 @@ def test_certified_numbers(name, start):
     with np.errstate(all="ignore"):  # of trials far away
         res = fl.least_squares(problem.residuals, problem.starts[start], jacobian=True)
     assert res.success, res.message
-    assert digits(res.x, problem.parameters) >= 5
+    order = (
+        EXCHANGED.get(name, slice(None)) if res.x[1] * problem.parameters[1] < 0 else slice(None)
+    )
+    assert digits(res.x[order], problem.parameters) >= 5
     if name == "Lanczos1":
         assert res.chi2 < 2e-25
     else:
         assert digits(res.chi2, problem.sum_of_squares) >= 6
-        assert digits(res.stderr, problem.deviations) >= 4
+        assert digits(res.stderr[order], problem.deviations) >= 4
 
 
 @pytest.mark.parametrize(("name", "start"), sorted(MISSED))
