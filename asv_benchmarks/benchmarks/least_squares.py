@@ -64,9 +64,9 @@ class Peaks:
                 raise Skip(msg)
             self.x, self.y = cupy.asarray(self.x), cupy.asarray(self.y)
             self.start = {k: cupy.asarray(v) for k, v in self.start.items()}
-            self.solve()
         elif solver == "optimistix vmap":
             self.compiled = self.compile_optimistix(dtype)
+        if solver != "scipy loop":  # compile, or import, what the first call needs
             self.solve()
 
     def of_fallline(self):

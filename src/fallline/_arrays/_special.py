@@ -43,10 +43,12 @@ def erfc(x: Array) -> Array:
     xp = namespace(x)
     size = xp.abs(x)
     t = 1 - 7.5 / (size + 3.75)
-    sum_ = t * _POWERS[-1] + _POWERS[-2]
+    right = t * _POWERS[-1] + _POWERS[-2]
     for power in _POWERS[-3::-1]:
-        sum_ = sum_ * t + power
-    right = sum_ * xp.exp(-size * size) / (1 + 2 * size)
+        right *= t
+        right += power
+    right *= xp.exp(-size * size)
+    right /= 1 + 2 * size
     return xp.where(x < 0, 2 - right, right)
 
 
