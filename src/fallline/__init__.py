@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         GradientCheck,
         LinearModel,
         check_gradient,
+        check_jacobian,
         residuals_and_jacobian,
         value_and_gradient,
     )
@@ -147,6 +148,7 @@ __all__ = [
     "Yogi",
     "callbacks",
     "check_gradient",
+    "check_jacobian",
     "constraints",
     "curve_fit",
     "find_learning_rate",
@@ -178,8 +180,8 @@ _HOMES = {
     "data": "Batches",
     "fitting": "FitResult RateTest RunRecord find_learning_rate fingerprint fit",
     "gradients": "LossScale",
-    "objectives": "GradientCheck LinearModel check_gradient residuals_and_jacobian "
-    "value_and_gradient",
+    "objectives": "GradientCheck LinearModel check_gradient check_jacobian "
+    "residuals_and_jacobian value_and_gradient",
     "optimizer": "EMA CheckpointContents Optimizer RowSparse from_torch read_checkpoint",
     "penalties": "ElasticNet GroupL1 L1 L2 TotalVariation",
     "solvers": "ConjugateGradient LBFGS LBFGSB Newton OWLQN ProximalGradient SteepestDescent",

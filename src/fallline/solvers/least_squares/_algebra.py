@@ -21,7 +21,7 @@ def _dots(xp: Namespace, a: Array, b: Array, axis: int) -> Array:
 
 def factored(
     xp: Namespace, columns: Array, rhs: Array, axis: int = -1
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     r"""Return the triangular factor of tall matrices, given by their columns, and their residuals.
 
     .. math:: A = Q R, \qquad c = Q^T b
@@ -46,11 +46,10 @@ def factored(
         R, rows first.
     c : array, shape (n, problems)
         The first part of the rotated b.
-    square : array, shape (problems,)
-        The squared norm of b.
     """
-    n, square = columns.shape[0], _dots(xp, rhs, rhs, axis)
-    one, none = xp.ones_like(square), xp.zeros_like(square)
+    n = columns.shape[0]
+    none = xp.zeros_like(rhs[:, 0] if axis == -1 else rhs[0, ...])
+    one = xp.ones_like(none)
     rows, c = list[Array](), list[Array]()
     for i in range(n):
         first, columns = columns[0, ...], columns[1:, ...]
@@ -65,8 +64,7 @@ def factored(
             columns = columns - _beside(inner, axis) * unit
             rhs = rhs - _beside(along, axis) * unit
             rows += [inner[k, ...] for k in range(n - 1 - i)]
-    square_of_rows = (n, n, *square.shape)
-    return xp.reshape(_together(xp, rows), square_of_rows), _together(xp, c), square
+    return xp.reshape(_together(xp, rows), (n, n, one.shape[0])), _together(xp, c)
 
 
 def _beside(numbers: Array, axis: int) -> Array:
@@ -134,8 +132,7 @@ def stacked(xp: Namespace, r: Array, c: Array, diagonal: Array) -> tuple[Array, 
         unit = xp.eye(n, dtype=r.dtype, **_arrays.placed(r))
     below = unit[:, :, None] * diagonal
     columns = xp.concat([xp.permute_dims(r, (1, 0, 2)), below], axis=1)
-    factor, rotated, _ = factored(xp, columns, xp.concat([c, xp.zeros_like(c)]), axis=-2)
-    return factor, rotated
+    return factored(xp, columns, xp.concat([c, xp.zeros_like(c)]), axis=-2)
 
 
 def inverted(xp: Namespace, r: Array) -> Array:

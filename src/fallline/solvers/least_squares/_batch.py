@@ -17,7 +17,6 @@ class State(NamedTuple):
     cost: Array
     factor: Array  # R of the Jacobian at x, (n, n, problems)
     rotated: Array  # Q^T r
-    length: Array  # |r|
     scale: Array  # D, (n, problems)
     damping: Array
     pace: Array  # the next factor of the damping: below 1 after good trials, above after bad ones
@@ -52,11 +51,10 @@ class Batch:
         bounds = taken(self.xp, self.bounds, index)
         return Batch(self.residuals.take(layout, index), self.criterion.take(index), bounds)
 
-    def factored(self, r: Array, columns: Array) -> tuple[Array, Array, Array]:
-        """Return R, the rotated residuals and their length."""
+    def factored(self, r: Array, columns: Array) -> tuple[Array, Array]:
+        """Return R and the rotated residuals."""
         rhs, scaled = self.criterion.model(r, columns)
-        factor, rotated, square = _algebra.factored(self.xp, scaled, rhs)
-        return factor, rotated, self.xp.sqrt(square)
+        return _algebra.factored(self.xp, scaled, rhs)
 
     def free(self, x: Array, gradient: Array) -> Array | None:
         """Return which parameters no bound holds back; `None` without bounds."""

@@ -105,6 +105,8 @@ def spread(place: str, value: Tree, layout: Layout, none: float) -> Array:
         In the precision and on the device of the parameters.
     """
     space = layout.space
+    if space.structure.is_leaf and isinstance(value, list | tuple):
+        value = np.asarray(value, float)
     entries = space.structure.broadcast(value, place)
     leaves: list[Array] = []
     for path, p, entry in zip(space.structure.paths, layout.leaves, entries, strict=True):
@@ -122,10 +124,7 @@ def _like(place: str, value: Any, p: Array) -> Array:
     # A number, or an array that broadcasts against a leaf, in the shape of the leaf.
     xp, shape = _arrays.namespace(p), tuple(p.shape)
     if not _arrays.is_array(value):
-        if isinstance(value, list | tuple):
-            value = np.asarray(value, float)
-        else:
-            return _arrays.full(p, _checks.real(place, value, "a number or an array"), p.dtype)
+        return _arrays.full(p, _checks.real(place, value, "a number or an array"), p.dtype)
     if not _arrays.on_host(value):
         _checks.same_kind(place, p, value)
     x = _arrays.moved(value, p, p.dtype)

@@ -75,7 +75,99 @@ def curve_fit(
     progress: bool = False,
     **unknown: Any,
 ) -> CurveFitResult:
-    r"""Fit a curve to data."""
+    r"""Fit a curve to data, or many curves, by least squares or by the likelihood of counts.
+
+    .. math:: \min_p \tfrac12 \sum_i \frac{w_i}{\sigma_i^2} (f(x_i, p) - y_i)^2
+        \qquad \text{or} \qquad \min_p \sum_i w_i \left(f_i - y_i \log f_i\right)
+
+    Unlike SciPy's it takes the parameters as one array or tree, ``f(x, params)``, and returns one
+    result, whose ``x`` and ``covariance`` are SciPy's `popt` and `pcov`.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, params)`` returns the values, an array like `ydata`: a function, or a model of
+        `fallline.models`, which knows its Jacobian. With ``likelihood="poisson"`` the values are
+        rates, not their logarithms (as those that ``fl.losses.Poisson`` predicts).
+    xdata : array, or tree of arrays
+        The first argument of `f`: abscissae, or a pair of coordinates. In a batch it is the same
+        for all problems, unless `batched_xdata` says otherwise.
+    ydata : array
+        The data, real or complex, of any shape; in a batch with the axis of problems first.
+    p0 : array, or tree of arrays and numbers, optional
+        Where to start. In a batch every leaf has the axis of problems; a number is the start of
+        all. If it is not given the model has to have a method ``guess(x, y)``.
+    sigma : float or array, optional
+        Standard deviations of the data, in their units, positive. They broadcast against the data
+        of one problem, or have the shape of `ydata`.
+    absolute_sigma : bool, default False
+        Whether `sigma` is known. By default only its ratios count, and the covariance is scaled by
+        the variance of the residuals.
+    weights : float or array, optional
+        w, not negative. Data of weight zero, NaN included, does not count.
+    bounds : (lower, upper), scipy.optimize.Bounds, or tree of Box, optional
+        As in `least_squares`.
+    likelihood : {"gaussian", "poisson"}, default "gaussian"
+        Of the data. That of counts is maximized by Fisher's scoring with the same damping; a trial
+        at which a rate is not positive where something was counted is refused.
+    read_variance : float or array, optional
+        Variance of the noise of reading a camera's pixels, in squared counts, for counts: it is
+        added to data and rates, whose sum is then nearly Poissonian [2]_.
+    jacobian : {"auto", "2-point", "3-point", "torch", "jax"}, True or callable, default "auto"
+        ``f.jacobian(x, params)`` if there is one, else ``"2-point"``. Otherwise as in
+        `least_squares`: ``True`` if `f` returns (values, J); a function of (x, params).
+    loss, loss_scale, x_scale
+        As in `least_squares`.
+    batched : bool, default False
+        Whether there are many problems, along the leading axes of `ydata` and of the parameters.
+    batched_xdata : bool, default False
+        Whether every array in `xdata` has the axis of problems, too.
+    chunk, stop, max_iterations, callback, record, progress
+        As in `least_squares`.
+    **unknown
+        Refused, with our name for it where it is SciPy's.
+
+    Returns
+    -------
+    CurveFitResult
+        As from `least_squares`, with ``log_likelihood``. For counts the covariance is the inverse
+        of Fisher's information, without a scale, and ``chi2`` the deviance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is invalid; the message names it. Unpacking the result raises a TypeError.
+
+    Warns
+    -----
+    UserWarning
+        If the data does not determine all parameters, so that covariances are infinite.
+
+    Notes
+    -----
+    Where counts are few, least squares are biased, with weights from the data most of all; the
+    likelihood is not, and as fast [1]_. That the iteration is Fisher's, with the expected instead
+    of the observed second derivatives, makes it serve pixels without counts.
+
+    References
+    ----------
+    .. [1] T. A. Laurence, B. A. Chromy, "Efficient maximum likelihood estimator fitting of
+       histograms", Nature Methods 7, 2010.
+    .. [2] F. Huang et al., "Video-rate nanoscopy using sCMOS camera-specific single-molecule
+       localization algorithms", Nature Methods 10, 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fallline as fl
+    >>> def decay(t, p):
+    ...     return p["height"][..., None] * np.exp(-p["rate"][..., None] * t)
+    >>> t = np.linspace(0, 3, 20)
+    >>> y = decay(t, {"height": np.asarray(2.0), "rate": np.asarray(1.5)})
+    >>> res = fl.curve_fit(decay, t, y, {"height": 1.0, "rate": 1.0})
+    >>> {name: round(float(value), 6) for name, value in res.x.items()}
+    {'height': 2.0, 'rate': 1.5}
+    """
     for name in unknown:
         raise _checks.unknown_argument("curve_fit", name, KNOWN)
     if likelihood not in LIKELIHOODS:

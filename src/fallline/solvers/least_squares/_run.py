@@ -86,11 +86,11 @@ class Run:
     def _begin(self, x: Array, scale: Array) -> None:
         xp, batch = self.xp, self.batch
         cost = batch.criterion.cost(self.r)
-        factor, rotated, length = batch.factored(self.r, self.columns)
+        factor, rotated = batch.factored(self.r, self.columns)
         ones = xp.ones_like(cost)
         whole = xp.astype(ones, xp.int32)
         self.state = State(
-            x, cost, factor, rotated, length, scale if self._fixed else xp.zeros_like(x),
+            x, cost, factor, rotated, scale if self._fixed else xp.zeros_like(x),
             _FIRST * ones, _EASE * ones, whole == 0, 0 * whole, 0 * whole,
             whole * (1 + batch.residuals.evaluations), whole,
         )  # fmt: skip
@@ -149,7 +149,7 @@ class Run:
             nfev=s.nfev + one + better * batch.residuals.evaluations,
         )  # fmt: skip
         moved, size = self._lengths(step, state.x, s.scale)
-        near = (predicted <= self.epsilon**0.5 * s.cost) | (moved <= 8 * self.epsilon * size)
+        near = (abs(predicted) <= self.epsilon**0.5 * s.cost) | (moved <= 8 * self.epsilon * size)
         state = state._replace(near=xp.where(s.pace > 1, s.near, near))
         return _Judged(state, accepted, finite, Fit(s.cost, fall, predicted, moved, size, cost))
 
@@ -163,14 +163,24 @@ class Run:
     def _step(self) -> Array:
         xp, s = self.xp, self.state
         free = self.batch.free(s.x, self.gradient())
-        diagonal, factor = xp.sqrt(s.damping) * s.scale, s.factor
         if free is None:
-            return _algebra.damped(xp, factor, s.rotated, diagonal)
-        zero = xp.zeros_like(factor)
-        factor = xp.where(free[None, ...], factor, zero)
-        diagonal = xp.where(free, diagonal, s.scale)
-        step = _algebra.damped(xp, factor, s.rotated, diagonal)
-        return xp.where(free, step, xp.zeros_like(step))
+            diagonal = xp.sqrt(s.damping) * s.scale
+            return _algebra.damped(xp, s.factor, s.rotated, diagonal)
+        # What would leave the bounds goes as far as they are, and the others make the best of it.
+        zero = xp.zeros_like(s.x)
+        aim = s.x + self._free_step(free, zero)
+        within = self.batch.inside(aim)
+        crossing = within != aim
+        return self._free_step(free & ~crossing, xp.where(crossing, within - s.x, zero))
+
+    def _free_step(self, free: Array, given: Array) -> Array:
+        # The step of parameters that are free, while others make a given one.
+        xp, s = self.xp, self.state
+        zero = xp.zeros_like(s.factor)
+        factor = xp.where(free[None, ...], s.factor, zero)
+        diagonal = xp.where(free, xp.sqrt(s.damping) * s.scale, s.scale)
+        rotated = s.rotated + _algebra.product(xp, s.factor, given)
+        return xp.where(free, _algebra.damped(xp, factor, rotated, diagonal), given)
 
     def _damping(self, ratio: Array, accepted: Array) -> tuple[Array, Array]:
         # Nielsen's for middling trials; runs of good and of bad ones change it faster and faster.
@@ -192,12 +202,11 @@ class Run:
         xp, s, taken = self.xp, judged.state, judged.accepted
         if self.batch.residuals.beside and not every:
             columns = xp.where(taken[None, :, None], columns, self.columns)
-        factor, rotated, length = self.batch.factored(r, columns)
+        factor, rotated = self.batch.factored(r, columns)
         if not every:
             factor = xp.where(taken, factor, s.factor)
             rotated = xp.where(taken, rotated, s.rotated)
-            length = xp.where(taken, length, s.length)
-        return s._replace(factor=factor, rotated=rotated, length=length), columns
+        return s._replace(factor=factor, rotated=rotated), columns
 
     def _rescale(self) -> None:
         if self._fixed:
@@ -225,7 +234,7 @@ class Run:
         # Make a record of where the problems stand, and judge it.
         xp, s = self.xp, self.state
         gradient, _ = self.held()
-        norms = _algebra.column_norms(xp, s.factor) * s.length
+        norms = _algebra.column_norms(xp, s.factor) * xp.sqrt(2 * s.cost)
         some = norms > 0
         cosines = xp.abs(gradient) / xp.where(some, norms, xp.ones_like(norms))
         # A column of zeros has nothing to do, and so have residuals of zero.
@@ -270,7 +279,7 @@ class Run:
         # What is too near to be told from the point by its cost, or by its numbers. Residuals may
         # be differences of large numbers, rounded more than they tell: repeated failure shows that.
         noise = 32 * self.epsilon * fit.before
-        flat = (fit.predicted <= noise) & (abs(fit.fall) <= noise)
+        flat = (abs(fit.predicted) <= noise) & (abs(fit.fall) <= noise)
         often, still = self.state.pace >= _GROW**4, fit.step <= self.epsilon * fit.size
         near = refused & finite & self.state.near & (flat | often | still)
         self.mark(near, Verdict("no step lowers the cost by more than rounding"))
