@@ -67,3 +67,17 @@ def test_what_is_held_stays_where_it_is(kind):
     assert np.all(res.success), res.message
     free = fl.curve_fit(made(kind), points, y, batched=True)
     assert np.all(free.cost <= res.cost * (1 + 1e-9))
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+def test_every_library_fits_spots(backend, likelihood):
+    kind = fl.models.PixelGaussian2D
+    points, model = TABLE[kind][0], made(kind)
+    counts = np.random.default_rng(2).poisson(model(points, batch(kind, 2))).astype(float)
+    expected = fl.curve_fit(model, points, counts, likelihood=likelihood, batched=True)
+    theirs = tuple(map(backend.array, points)), backend.array(counts)
+    found = fl.curve_fit(model, *theirs, likelihood=likelihood, batched=True)
+    assert found.message.startswith("2 of 2 converged")
+    for name in model.names:
+        for ours, numpy in ((found.x, expected.x), (found.stderr, expected.stderr)):
+            np.testing.assert_allclose(backend.numpy(ours[name]), numpy[name], rtol=1e-6)
