@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from .._arrays._types import Array, Namespace
 
-# The share of points that are taken to lie below the ground beside a peak.
-_BELOW = 0.25
+# The share of points that are taken to lie on the ground, for being far from the top of a peak.
+_FAR = 0.25
 # How far from the middle, in lengths of the interval, the rim begins.
 _RIM = 0.4
 
@@ -83,53 +83,58 @@ class Bump(NamedTuple):
 
 def bump(xp: Namespace, points: Sequence[Array], y: Array, *, raised: bool) -> Bump:
     """Return where a peak is. What is higher than half of it is taken to be the peak."""
-    n = y.shape[-1]
     lows, lengths = zip(*(spans(xp, x) for x in points), strict=True)
-    up, height, ground = _ground(xp, _rim(xp, points, lows, lengths), y, raised=raised)
-    flat = height == 0
-    part = xp.where(up, y - ground, ground - y) / xp.where(flat, xp.ones_like(height), height)
-    weights = xp.where(part > 0.5, part - 0.5, xp.zeros_like(part))
-    weights = xp.where(flat, xp.ones_like(weights), weights)
     length = lengths[0] if len(points) == 1 else xp.maximum(*lengths)
     units = [(x - low) / length for x, low in zip(points, lows, strict=True)]
+    reach = [size / length for size in lengths]
+    top = _top(xp, _rim(xp, units, reach) if raised else None, y)
+    ground = _ground(xp, units, y == top, y) if raised else xp.zeros_like(top)
+    height = top - ground
+    flat = height == 0
+    part = (y - ground) / xp.where(flat, xp.ones_like(height), height)
+    weights = xp.where(part > 0.5, part - 0.5, xp.zeros_like(part))
+    weights = xp.where(flat, xp.ones_like(weights), weights)
     means = [mean(xp, u, weights) for u in units]
     away = [u - m for u, m in zip(units, means, strict=True)]
     pairs = [(i, k) for i in range(len(points)) for k in range(i, len(points))]
     return Bump(
-        xp.where(up, height, -height),
+        height,
         ground,
         [low + length * m for low, m in zip(lows, means, strict=True)],
         [mean(xp, away[i] * away[k], weights) for i, k in pairs],
         length,
-        0.4 * n ** (-1 / len(points)),
+        0.4 * y.shape[-1] ** (-1 / len(points)),
     )
 
 
-def _rim(
-    xp: Namespace, points: Sequence[Array], lows: Sequence[Array], lengths: Sequence[Array]
-) -> Array:
+def _rim(xp: Namespace, units: Sequence[Array], reach: Sequence[Array]) -> Array:
     # Where a point is near the end of a coordinate.
-    near = [
-        xp.abs((x - low) / length - 0.5) > _RIM
-        for x, low, length in zip(points, lows, lengths, strict=True)
-    ]
+    near = [xp.abs(u - 0.5 * r) > _RIM * r for u, r in zip(units, reach, strict=True)]
     return near[0] if len(near) == 1 else near[0] | near[1]
 
 
-def _ground(xp: Namespace, rim: Array, y: Array, *, raised: bool) -> tuple[Array, Array, Array]:
-    # Whether a peak points up, its height, and the ground. A peak may fill most of the points, but
-    # not those at the rim; so their mean tells up from down.
+def _top(xp: Namespace, rim: Array | None, y: Array) -> Array:
+    # The largest number, or for a dip the smallest. A peak may fill most of the points, but not
+    # those at the rim; so their mean tells up from down. Without a rim the ground is zero.
     low, high = xp.min(y, axis=-1, keepdims=True), xp.max(y, axis=-1, keepdims=True)
-    if not raised:
-        up = high >= -low
-        return up, xp.where(up, high, -low), xp.zeros_like(low)
-    inside = xp.where(rim, xp.ones_like(y), xp.zeros_like(y))
-    up = high + low >= 2 * mean(xp, y, inside)
-    ordered = xp.sort(y, axis=-1)
-    k = int(_BELOW * (y.shape[-1] - 1))
-    last = y.shape[-1] - 1 - k
-    ground = xp.where(up, ordered[..., k : k + 1], ordered[..., last : last + 1])
-    return up, xp.where(up, high - ground, ground - low), ground
+    level = 0.0 if rim is None else mean(xp, y, _as_weights(xp, rim, y))
+    return xp.where(high + low >= 2 * level, high, low)
+
+
+def _ground(xp: Namespace, units: Sequence[Array], top: Array, y: Array) -> Array:
+    # The mean of the points that are farthest from the top. A low quantile would lie below the
+    # ground by the noise, and for few counts be zero.
+    middle = [mean(xp, u, _as_weights(xp, top, y)) for u in units]
+    squares = [(u - m) * (u - m) for u, m in zip(units, middle, strict=True)]
+    square = squares[0] if len(squares) == 1 else squares[0] + squares[1]
+    k = int((1 - _FAR) * (y.shape[-1] - 1))
+    # Pixels at one distance are taken together, whatever the rounding.
+    far = square >= 0.999 * xp.sort(square, axis=-1)[..., k : k + 1]
+    return mean(xp, y, _as_weights(xp, far, y))
+
+
+def _as_weights(xp: Namespace, chosen: Array, y: Array) -> Array:
+    return xp.where(chosen, xp.ones_like(y), xp.zeros_like(y))
 
 
 def largest(xp: Namespace, y: Array) -> Array:
