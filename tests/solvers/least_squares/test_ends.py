@@ -68,11 +68,12 @@ def test_conditions_remember_each_problem_of_a_batch():
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("cost", "the cost fell"), ("step", "the point"), ("gradient", "the cosi")]
+    ("name", "message"),
+    [("cost", "the cost fell"), ("step", "the point"), ("gradient", "the cosi")],
 )
 def test_each_tolerance_ends_a_run(name, message):
     problem = decays(NUMPY, 1)
-    tolerances = {key: 0.0 for key in ("cost", "step", "gradient")} | {name: 1e-3}
+    tolerances = dict.fromkeys(("cost", "step", "gradient"), 0.0) | {name: 1e-3}
     res = fl.least_squares(
         problem.both, {k: v[0, ...] for k, v in problem.start.items()}, jacobian=True,
         args=(problem.data[0][0], problem.t), stop=stop.FitTolerance(**tolerances),

@@ -19,9 +19,7 @@ def _dots(xp: Namespace, a: Array, b: Array, axis: int) -> Array:
     return np.vecdot(a, b) if xp is np and axis == -1 else xp.sum(a * b, axis=axis)
 
 
-def factored(
-    xp: Namespace, columns: Array, rhs: Array, axis: int = -1
-) -> tuple[Array, Array]:
+def factored(xp: Namespace, columns: Array, rhs: Array, axis: int = -1) -> tuple[Array, Array]:
     r"""Return the triangular factor of tall matrices, given by their columns, and their residuals.
 
     .. math:: A = Q R, \qquad c = Q^T b
