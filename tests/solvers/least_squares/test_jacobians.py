@@ -105,8 +105,7 @@ def test_differences_stay_within_bounds(jacobian):
         seen.append(x)
         return x**3 + x
 
-    with pytest.warns(UserWarning, match="covariance is infinite"):
-        res = fl.least_squares(fun, x0, jacobian=jacobian, bounds=(low, high), max_iterations=0)
+    res = fl.least_squares(fun, x0, jacobian=jacobian, bounds=(low, high), max_iterations=0)
     assert len(seen) == 1 + 6 * (1 if jacobian == "2-point" else 2)
     assert all(np.all((x >= low) & (x <= high)) for x in seen)
     exact = np.diag(3 * x0**2 + 1)
