@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -51,8 +52,9 @@ def residuals_and_jacobian(
 
     Notes
     -----
-    Differentiation goes forward, with one pass for each real number of a problem's parameters, so
-    that batches need no Jacobian between problems. For complex leaves J is dr/dz if the residuals
+    There is one pass for each real number of a problem's parameters, so that batches need no
+    Jacobian between problems. Functions must not write into their arguments; of torch's they have
+    to be differentiable twice. For complex leaves J is dr/dz if the residuals
     are complex, which then have to be holomorphic, and dr/dRe + i dr/dIm if they are real.
 
     Examples
@@ -203,8 +205,20 @@ def _pushed(
     if via == "jax":
         r, along = module.linearize(flat, *given)
         return r, [along(*way) for way in ways]
-    pairs = [module.func.jvp(flat, tuple(given), way) for way in ways]
-    return pairs[0][0], [slope for _, slope in pairs]
+    # Backward twice: J^H u is linear in u, and the derivative of its product with a way is J times
+    # the way. torch's own forward mode does not know every function.
+    ours = [x.detach().requires_grad_() for x in given]
+    r = flat(*ours)
+    if not r.requires_grad:
+        return r, [module.zeros_like(r) for _ in ways]
+    u = module.zeros_like(r, requires_grad=True)
+    grad = partial(module.autograd.grad, allow_unused=True, materialize_grads=True)
+    back = grad(r, ours, u, create_graph=True)
+    slopes = []
+    for way in ways:
+        along = sum((v.conj() * g).real.sum() for v, g in zip(way, back, strict=True))
+        slopes.append(grad(along, u, retain_graph=True)[0])
+    return r, slopes
 
 
 def _double(module: ModuleType, own: bool) -> AbstractContextManager[object]:

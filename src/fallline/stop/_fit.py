@@ -26,9 +26,9 @@ class FitTolerance(Condition):
     Parameters
     ----------
     cost : float, optional
-        By default the precision to the power 3/4: 1.8e-12 in double, 6.4e-6 in single.
+        By default 2e-12 in double, and 16 times the precision below.
     step : float, optional
-        By default the precision to the power 2/3: 3.7e-11 in double, 2.4e-5 in single.
+        By default 4e-11 in double, and 16 times the precision below.
     gradient : float, optional
         The cosine of the angle between the residuals and a column of J; without active bounds. By
         default as `step`.
@@ -52,11 +52,13 @@ class FitTolerance(Condition):
                 msg = "stop: FitTolerance is for least_squares and curve_fit, whose runs it knows"
                 raise TypeError(msg)
             precision = epsilon()
-            cost = precision**0.75 if self.cost is None else self.cost
-            step = precision ** (2 / 3) if self.step is None else self.step
-            gradient = precision ** (2 / 3) if self.gradient is None else self.gradient
-            least = cost * fit.before
-            small = (fit.fall <= least) & (fit.predicted <= least) & (fit.fall <= 2 * fit.predicted)
+            low = precision > 1e-12
+            least_cost, least = (16 * precision,) * 2 if low else (2e-12, 4e-11)
+            cost = least_cost if self.cost is None else self.cost
+            step = least if self.step is None else self.step
+            gradient = least if self.gradient is None else self.gradient
+            part = cost * fit.before
+            small = (fit.fall <= part) & (fit.predicted <= part) & (fit.fall <= 2 * fit.predicted)
             return [
                 (fit.cosine <= gradient, Verdict(f"the cosine of the gradient is {gradient:.2g}")),
                 (small, Verdict(f"the cost fell by a fraction of at most {cost:.2g}")),

@@ -11,7 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ... import _arrays
+from ..._arrays._factors import has_factors
 from ..._arrays._types import Array, Namespace
+
+# From how many columns on a single matrix is left to the library's linear algebra.
+_LARGE = 16
 
 
 def _dots(xp: Namespace, a: Array, b: Array, axis: int) -> Array:
@@ -19,9 +23,7 @@ def _dots(xp: Namespace, a: Array, b: Array, axis: int) -> Array:
     return np.vecdot(a, b) if xp is np and axis == -1 else xp.sum(a * b, axis=axis)
 
 
-def factored(
-    xp: Namespace, columns: Array, rhs: Array, axis: int = -1
-) -> tuple[Array, Array]:
+def factored(xp: Namespace, columns: Array, rhs: Array, axis: int = -1) -> tuple[Array, Array]:
     r"""Return the triangular factor of tall matrices, given by their columns, and their residuals.
 
     .. math:: A = Q R, \qquad c = Q^T b
@@ -47,7 +49,9 @@ def factored(
     c : array, shape (n, problems)
         The first part of the rotated b.
     """
-    n = columns.shape[0]
+    n, problems = columns.shape[0], rhs.shape[0 if axis == -1 else 1]
+    if problems == 1 and n >= _LARGE and has_factors(rhs):
+        return _factored_whole(xp, columns, rhs)
     none = xp.zeros_like(rhs[:, 0] if axis == -1 else rhs[0, ...])
     one = xp.ones_like(none)
     rows, c = list[Array](), list[Array]()
@@ -64,7 +68,20 @@ def factored(
             columns = columns - _beside(inner, axis) * unit
             rhs = rhs - _beside(along, axis) * unit
             rows += [inner[k, ...] for k in range(n - 1 - i)]
-    return xp.reshape(_together(xp, rows), (n, n, one.shape[0])), _together(xp, c)
+    return xp.reshape(_together(xp, rows), (n, n, problems)), _together(xp, c)
+
+
+def _factored_whole(xp: Namespace, columns: Array, rhs: Array) -> tuple[Array, Array]:
+    # The same for one large matrix, by LAPACK or its like.
+    n = columns.shape[0]
+    a, b = xp.reshape(columns, (n, -1)).T, xp.reshape(rhs, (-1,))
+    q, r = xp.linalg.qr(a)
+    c = q.T @ b
+    if r.shape[0] < n:  # more columns than rows
+        missing = xp.zeros_like(columns[: n - r.shape[0], ...])
+        row = xp.reshape(missing, (missing.shape[0], -1))[:, :1]
+        r, c = xp.concat([r, row + 0 * r[:1, :]]), xp.concat([c, row[:, 0]])
+    return r[..., None], c[:, None]
 
 
 def _beside(numbers: Array, axis: int) -> Array:
@@ -93,11 +110,11 @@ def column_norms(xp: Namespace, r: Array) -> Array:
 
 
 def back_substituted(xp: Namespace, r: Array, y: Array) -> Array:
-    """Return the solution of R x = y."""
+    """Return the solution of R x = y, of one y or of several, (n, several, problems)."""
     found: list[Array] = []
     for j in range(r.shape[0] - 1, -1, -1):
-        x = y[j, ...] / r[j, j, :]
-        y = y[:j, ...] - r[:j, j, :] * x
+        x, above = y[j, ...] / r[j, j, :], r[:j, j, :]
+        y = y[:j, ...] - (above if y.ndim == 2 else above[:, None, :]) * x
         found.append(x)
     return _together(xp, found[::-1])
 
@@ -140,6 +157,4 @@ def inverted(xp: Namespace, r: Array) -> Array:
     n = r.shape[0]
     with _arrays.on_device(r):
         unit = xp.eye(n, dtype=r.dtype, **_arrays.placed(r))
-    ones = xp.ones_like(r[0, 0, :])
-    columns = [back_substituted(xp, r, unit[:, j][:, None] * ones) for j in range(n)]
-    return xp.stack(columns, axis=1)
+    return back_substituted(xp, r, unit[..., None] * xp.ones_like(r[0, 0, :]))

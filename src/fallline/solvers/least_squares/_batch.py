@@ -21,6 +21,7 @@ class State(NamedTuple):
     damping: Array
     pace: Array  # the next factor of the damping: below 1 after good trials, above after bad ones
     near: Array  # whether the first of the bad trials promised no more than rounding may hide
+    blind: Array  # whether none of the bad trials was finite
     code: Array  # 0, or one more than the index of a verdict
     nit: Array
     nfev: Array

@@ -37,7 +37,7 @@ def inverse_matrix(
         factor = xp.where(free[None, ...], factor, xp.zeros_like(factor))
         factor, _ = _algebra.stacked(xp, factor, held, held)
     norms = _algebra.column_norms(xp, factor)
-    pivots = xp.stack([factor[j, j, :] for j in range(n)])
+    pivots = xp.abs(xp.stack([factor[j, j, :] for j in range(n)]))
     regular = xp.all(pivots > 16 * n * epsilon * norms, axis=0)
     inverse = _algebra.inverted(xp, factor)
     rows = [xp.sum(inverse[i, ...][None, ...] * inverse, axis=1) for i in range(n)]

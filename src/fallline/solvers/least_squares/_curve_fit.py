@@ -274,15 +274,16 @@ def _check_counts(sigma: Any, absolute_sigma: bool, loss: str, ydata: Array) -> 
 def _start(f: Fun, xdata: Tree, ydata: Array, p0: Tree, batched: bool) -> Tree:
     # The start: guessed by the model if there is none, and numbers as arrays.
     _checks.array("ydata", ydata)
+    xp = _arrays.namespace(ydata)
+    dtype = ydata.dtype if _arrays.is_real(ydata) else xp.asarray(0.0).dtype
     if p0 is None:
         guess = getattr(f, "guess", None)
         if guess is None:
             msg = "p0: is None, expected where to start: f has no method guess(x, y)"
             raise TypeError(msg)
-        p0 = guess(xdata, ydata)
+        complex_ = _arrays.is_complex(ydata)
+        p0 = guess(xdata, ydata if complex_ else xp.astype(ydata, dtype, copy=False))
     structure = Structure(p0)
-    xp = _arrays.namespace(ydata)
-    dtype = ydata.dtype if _arrays.is_real(ydata) else xp.asarray(0.0).dtype
     shape = tuple(ydata.shape[:1]) if batched else ()
 
     def whole(p: Any) -> Any:

@@ -19,7 +19,7 @@ from ._watching import Watch
 
 # Bytes of a Jacobian that stays in a processor's cache while it is worked on, and those of one
 # where nothing tells the memory of a device; the share of what is free on one.
-_CACHED, _PLAIN, _SHARE = 1 << 20, 1 << 28, 1 / 8
+_CACHED, _PLAIN, _SHARE = 1 << 22, 1 << 28, 1 / 8
 # Ended problems are dropped once they are this part of those at work.
 _IDLE = 0.2
 

@@ -8,7 +8,7 @@ from ..._arrays._types import Array, Namespace
 from ._criteria import Criterion
 
 # Of Stirling's series.
-_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
+_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 _SHIFT = 8  # from here on it is exact to double precision
 
 

@@ -95,6 +95,12 @@ class Residuals:
             return 0
         return self.layout.space.size * (1 if self._jacobian == "2-point" else 2)
 
+    @property
+    def epsilon(self) -> float:
+        """The precision of a Jacobian."""
+        power = {"2-point": 1 / 2, "3-point": 2 / 3}.get(str(self._jacobian), 1.0)
+        return float(self.layout.space.epsilon**power)
+
     def take(self, layout: Layout, index: Array) -> Residuals:
         """Return the same for some of the problems."""
         xp = layout.space.xp

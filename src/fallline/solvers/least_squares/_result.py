@@ -115,12 +115,11 @@ def assembled(
         mask = _mask(batch, s.x, free)
         held = gradient if free is None else xp.where(free, gradient, xp.zeros_like(gradient))
         optimality = xp.max(xp.abs(held), axis=0)
-        matrix, singular = inverse_matrix(xp, s.factor, free, layout.space.epsilon)
+        matrix, singular = inverse_matrix(xp, s.factor, free, batch.residuals.epsilon)
         if scaled:
             spare = batch.criterion.counted(ended.r) - _count(xp, s.x, free)
-            some = spare > 0
+            some = spare > 0  # else nothing is left to tell the variance
             variance = 2 * s.cost / xp.where(some, spare, xp.ones_like(spare))
-            singular = singular | ~some
             variance = xp.where(some, variance, xp.full_like(variance, float("inf")))
             matrix = xp.where(xp.isfinite(matrix), matrix * variance, matrix)
             matrix = xp.where(some | xp.isnan(matrix), matrix, xp.full_like(matrix, float("inf")))

@@ -91,7 +91,7 @@ class Run:
         whole = xp.astype(ones, xp.int32)
         self.state = State(
             x, cost, factor, rotated, scale if self._fixed else xp.zeros_like(x),
-            _FIRST * ones, _EASE * ones, whole == 0, 0 * whole, 0 * whole,
+            _FIRST * ones, _EASE * ones, whole == 0, whole == 0, 0 * whole, 0 * whole,
             whole * (1 + batch.residuals.evaluations), whole,
         )  # fmt: skip
         self._rescale()
@@ -150,7 +150,9 @@ class Run:
         )  # fmt: skip
         moved, size = self._lengths(step, state.x, s.scale)
         near = (abs(predicted) <= self.epsilon**0.5 * s.cost) | (moved <= 8 * self.epsilon * size)
-        state = state._replace(near=xp.where(s.pace > 1, s.near, near))
+        again = s.pace > 1  # after a bad trial
+        blind = xp.where(moved > 0, ~finite & (~again | s.blind), s.blind)
+        state = state._replace(near=xp.where(again, s.near, near), blind=blind)
         return _Judged(state, accepted, finite, Fit(s.cost, fall, predicted, moved, size, cost))
 
     def _known(self, accepted: Array) -> tuple[bool, bool]:
@@ -284,7 +286,7 @@ class Run:
         near = refused & finite & self.state.near & (flat | often | still)
         self.mark(near, Verdict("no step lowers the cost by more than rounding"))
         walled = Verdict("the residuals are not finite around the point", False, 3)
-        self.mark(refused & still & ~finite, walled)
+        self.mark(refused & still & self.state.blind, walled)
         self.mark(refused & still, Verdict("no step was found that lowers the cost", False, 2))
 
     def codes(self) -> HostArray:

@@ -26,8 +26,8 @@ from ._result import assembled
 from ._run import Run
 from ._watching import Watch
 
-# Differences step at least this part of where they began.
-_TYPICAL = 1e-3
+# Differences step at least this part of where they began, and as from 1 if that is zero.
+_TYPICAL, _ZERO = 1e-3, 1e-25
 # Bytes of all Jacobians up to which they are kept where nothing tells how much memory is free.
 _KEPT = 1 << 31
 # From how many problems on one is tried alone, to see how large its Jacobian is.
@@ -96,7 +96,7 @@ def solve(
     bounds, scale = bounds_of(setting.bounds, layout, x), scale_of(setting.x_scale, layout)
     with _arrays.guard(space.like)():
         xp = space.xp
-        size = xp.where(x == 0, xp.ones_like(x), _TYPICAL * xp.abs(x))
+        size = xp.where(xp.abs(x) < _ZERO, xp.ones_like(x), _TYPICAL * xp.abs(x))
 
     def residuals(part: slice | None) -> Residuals:
         if part is None:
