@@ -13,15 +13,16 @@ from ..._arrays._free import free_bytes
 from ..._arrays._types import Array, HostArray, Namespace
 from ...stop import Verdict
 from .._base import INTERRUPTED
-from ._batch import State
 from ._run import Run
+from ._steps import State
 from ._watching import Watch
 
 # Bytes of a Jacobian that stays in a processor's cache while it is worked on, and those of one
 # where nothing tells the memory of a device; the share of what is free on one.
 _CACHED, _PLAIN, _SHARE = 1 << 22, 1 << 28, 1 / 8
-# Ended problems are dropped once they are this part of those at work.
-_IDLE = 0.2
+# Ended problems are dropped once they are this part of those at work; late where a library compiles
+# everything for every number of problems.
+_IDLE, _IDLE_COMPILED = 0.2, 0.9
 
 
 class Ended(NamedTuple):
@@ -77,6 +78,7 @@ def finished(run: Run, first: int, watch: Watch, keep: bool) -> tuple[list[Ended
     tuple of list of Ended and bool
         The problems, and whether the run was interrupted.
     """
+    idle = _IDLE_COMPILED if _arrays.is_immutable(run.r) else _IDLE
     index, done, told, interrupted = first + np.arange(run.problems), list[Ended](), False, False
     try:
         codes = run.codes()
@@ -88,7 +90,7 @@ def finished(run: Run, first: int, watch: Watch, keep: bool) -> tuple[list[Ended
             going = np.flatnonzero(codes == 0)
             if not going.size:
                 break
-            if codes.size - going.size > _IDLE * codes.size:
+            if codes.size - going.size > idle * codes.size:
                 done.append(_ended(run, index, np.flatnonzero(codes), keep))
                 run.take(going)
                 index = index[going]

@@ -12,6 +12,7 @@ from ... import _arrays
 from ..._arrays._results import Result
 from ..._arrays._types import Array, HostArray, Number, Tree
 from ...stop import Verdict
+from . import _algebra, _steps
 from ._batch import Batch
 from ._columns import Layout
 from ._covariance import inverse_matrix, structured
@@ -110,11 +111,10 @@ def assembled(
     """
     s, layout, xp = ended.state, batch.layout, batch.xp
     with _arrays.guard(layout.space.like)():
-        gradient = xp.sum(s.factor * s.rotated[:, None, :], axis=0)
-        free = batch.free(s.x, gradient)
+        gradient = _algebra.transposed_product(xp, s.factor, s.rotated)
+        free = _steps.free(xp, s.x, gradient, batch.bounds)
         mask = _mask(batch, s.x, free)
-        held = gradient if free is None else xp.where(free, gradient, xp.zeros_like(gradient))
-        optimality = xp.max(xp.abs(held), axis=0)
+        optimality = _steps.measured(xp, s, batch.bounds).optimality
         matrix, singular = inverse_matrix(xp, s.factor, free, batch.residuals.epsilon)
         if scaled:
             spare = batch.criterion.counted(ended.r) - _count(xp, s.x, free)
