@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         constraints,
         gradients,
         losses,
+        models,
         penalties,
         plotting,
         rules,
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from .data import Batches
     from .fitting import FitResult, RateTest, RunRecord, find_learning_rate, fingerprint, fit
     from .gradients import LossScale
-    from .objectives import GradientCheck, LinearModel, check_gradient, value_and_gradient
+    from .objectives import (
+        GradientCheck,
+        LinearModel,
+        check_gradient,
+        check_jacobian,
+        residuals_and_jacobian,
+        value_and_gradient,
+    )
     from .optimizer import (
         EMA,
         CheckpointContents,
@@ -71,6 +79,12 @@ if TYPE_CHECKING:
     )
     from .solvers._minimize import MinimizeResult, minimize
     from .solvers._scipy import scipy_method
+    from .solvers.least_squares import (
+        CurveFitResult,
+        LeastSquaresResult,
+        curve_fit,
+        least_squares,
+    )
 
 __all__ = [
     "ASGD",
@@ -96,6 +110,7 @@ __all__ = [
     "Box",
     "CheckpointContents",
     "ConjugateGradient",
+    "CurveFitResult",
     "ElasticNet",
     "FitResult",
     "GradientCheck",
@@ -103,6 +118,7 @@ __all__ = [
     "GroupL1",
     "L1Ball",
     "L2Ball",
+    "LeastSquaresResult",
     "LinearModel",
     "Lion",
     "Lookahead",
@@ -132,17 +148,22 @@ __all__ = [
     "Yogi",
     "callbacks",
     "check_gradient",
+    "check_jacobian",
     "constraints",
+    "curve_fit",
     "find_learning_rate",
     "fingerprint",
     "fit",
     "from_torch",
     "gradients",
+    "least_squares",
     "losses",
     "minimize",
+    "models",
     "penalties",
     "plotting",
     "read_checkpoint",
+    "residuals_and_jacobian",
     "rules",
     "schedules",
     "scipy_method",
@@ -159,16 +180,18 @@ _HOMES = {
     "data": "Batches",
     "fitting": "FitResult RateTest RunRecord find_learning_rate fingerprint fit",
     "gradients": "LossScale",
-    "objectives": "GradientCheck LinearModel check_gradient value_and_gradient",
+    "objectives": "GradientCheck LinearModel check_gradient check_jacobian "
+    "residuals_and_jacobian value_and_gradient",
     "optimizer": "EMA CheckpointContents Optimizer RowSparse from_torch read_checkpoint",
     "penalties": "ElasticNet GroupL1 L1 L2 TotalVariation",
     "solvers": "ConjugateGradient LBFGS LBFGSB Newton OWLQN ProximalGradient SteepestDescent",
     "solvers._minimize": "MinimizeResult minimize",
     "solvers._scipy": "scipy_method",
+    "solvers.least_squares": "CurveFitResult LeastSquaresResult curve_fit least_squares",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _MODULES = {*_HOMES, "callbacks", "engine", "losses", "plotting", "rules", "schedules", "stop"}
-_MODULES |= {"testing"}
+_MODULES |= {"models", "testing"}
 
 if not TYPE_CHECKING:  # a checker would take every name for one of ours
 

@@ -22,7 +22,7 @@ LONG = {
     "fitting/test_fit.py", "solvers/more_garbow_hillstrom.py",
 }  # fmt: skip
 GROUND = ("losses", "schedules", "rules", "penalties", "constraints", "gradients", "stop")
-GROUND += ("callbacks", "data", "plotting")
+GROUND += ("callbacks", "data", "models", "plotting")
 # What a room may import beside itself.
 ARROWS = {
     "_arrays": set(),
@@ -30,7 +30,8 @@ ARROWS = {
     "engine": {"_arrays", "rules"},
     "objectives": {"_arrays", "losses", "penalties"},
     "optimizer": {"_arrays", "rules", "schedules", "gradients", "penalties", "engine"},
-    "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "callbacks", "optimizer"},
+    "solvers": {"_arrays", "rules", "penalties", "constraints", "stop", "callbacks", "optimizer"}
+    | {"objectives"},
     "testing": {"_arrays", "rules", "engine", "optimizer"},
     "selftest": {"_arrays", "rules", "gradients", "penalties", "engine", "optimizer", "testing"},
     "fitting": {"_arrays", "rules", "schedules", "losses", "penalties", "stop", "callbacks", "data"}

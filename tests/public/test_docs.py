@@ -34,7 +34,7 @@ def test_tables_list_everything():
 def test_the_reference_lists_everything():
     listed = set((ROOT / "docs" / "reference.md").read_text().split())
     modules = (fl.rules, fl.losses, fl.penalties, fl.constraints, fl.solvers, fl.stop)
-    modules += (fl.gradients, fl.schedules)
+    modules += (fl.gradients, fl.schedules, fl.models)
     for module in modules:
         names = {name for name in module.__all__ if inspect.isclass(getattr(module, name))}
         assert names - {"Domain", "Hyperparameter", "Read", "Slot", "State"} <= listed

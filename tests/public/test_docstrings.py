@@ -16,8 +16,7 @@ from fallline import selftest
 
 MODULES = [
     fl, fl.rules, fl.losses, fl.penalties, fl.constraints, fl.solvers, fl.stop, fl.gradients,
-    fl.schedules, fl.callbacks, fl.plotting, fl.testing,
-    selftest,
+    fl.schedules, fl.callbacks, fl.plotting, fl.testing, fl.models, selftest,
 ]  # fmt: skip
 
 

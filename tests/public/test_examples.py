@@ -67,6 +67,8 @@ OTHERS = [
     ("deconvolution", "and total variation           0.08", ("matplotlib",)),
     ("rosenbrock", "the paths are in rosenbrock.png", ("matplotlib",)),
     ("plots", "picture: plots.png", ("matplotlib",)),
+    ("spots", "2000 of 2000 converged", ("matplotlib",)),
+    ("decays", "tissue: T2 known to   4.1 ms, error / standard error 1.00", ("matplotlib",)),
     ("breast_cancer", "0.06", ("matplotlib",)),
     ("sparse_text", "Adagrad : held-out accuracy 0.9", ("matplotlib", "scipy")),
     ("missing_features", "joint               0.4", ("matplotlib",)),

@@ -10,7 +10,9 @@ the problems that both solve.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 from scipy import optimize
@@ -38,6 +40,33 @@ def scipys(method):
     return run
 
 
+def squares(solve):
+    """Return a run by the residuals and their Jacobian, with the sum of squares as its value."""
+
+    def run(problem, x0, bounds):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of covariances that are infinite
+            try:
+                found = solve(problem, x0, bounds)
+            except ValueError:  # SciPy's, where the start is not finite
+                return SimpleNamespace(fun=np.inf, success=False, nfev=1)
+        return SimpleNamespace(fun=2 * found.cost, success=found.success, nfev=found.nfev)
+
+    return run
+
+
+@squares
+def our_squares(problem, x0, bounds):
+    return fl.least_squares(problem.residuals, x0, jacobian=True, bounds=bounds)
+
+
+@squares
+def scipys_squares(problem, x0, bounds):
+    more = {"method": "lm"} if bounds is None else {"bounds": bounds}
+    r, j = (lambda x, i=i: problem.residuals(x)[i] for i in range(2))
+    return optimize.least_squares(r, x0, j, **more)
+
+
 # The name of the row, which bounds, the run, and the row that it is compared with.
 ROWS = [
     ("lbfgs", "none", ours("lbfgs"), "SciPy L-BFGS-B"),
@@ -49,6 +78,10 @@ ROWS = [
     ("SciPy L-BFGS-B", "Gay's", scipys("L-BFGS-B"), None),
     ("lbfgsb", "1e7", ours("lbfgsb"), "SciPy L-BFGS-B"),
     ("SciPy L-BFGS-B", "1e7", scipys("L-BFGS-B"), None),
+    ("least_squares", "none", our_squares, "SciPy lm"),
+    ("SciPy lm", "none", scipys_squares, None),
+    ("least_squares", "Gay's", our_squares, "SciPy trf"),
+    ("SciPy trf", "Gay's", scipys_squares, None),
 ]
 
 

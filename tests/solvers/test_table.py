@@ -31,6 +31,8 @@ def summed(found, name, bounds):
         ("cg", "none", "SciPy CG", 0, 1.0),
         ("lbfgsb", "Gay's", "SciPy L-BFGS-B", 0, 0.5),
         ("lbfgsb", "1e7", "SciPy L-BFGS-B", 0, 0.5),
+        ("least_squares", "none", "SciPy lm", 3, 0.2),
+        ("least_squares", "Gay's", "SciPy trf", 0, 1.0),
     ],
 )
 def test_more_is_solved_and_less_is_claimed(found, name, bounds, peer, more, part):

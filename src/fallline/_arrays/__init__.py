@@ -43,6 +43,7 @@ from ._making import (
     on_device,
     parts,
     placed,
+    quiet,
     rows,
     shielded,
     spread,
@@ -55,6 +56,7 @@ from ._making import (
 )
 from ._reading import begin_read
 from ._refused import refusal
+from ._special import erfc
 from ._symbols import (
     capped,
     choose,
@@ -104,6 +106,7 @@ __all__ = [
     "detached",
     "device",
     "dtype_name",
+    "erfc",
     "family",
     "from_numpy",
     "full",
@@ -138,6 +141,7 @@ __all__ = [
     "periods",
     "placed",
     "power",
+    "quiet",
     "reached",
     "refusal",
     "remainder",

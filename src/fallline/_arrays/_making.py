@@ -211,13 +211,18 @@ def guard(x: Array) -> Callable[[], contextlib.AbstractContextManager[object]]:
 
     No gradient tape (torch), no floating-point warnings (NumPy), the right device (CuPy).
     """
-    if on_host(x):
-        return _QUIET
-    if compat.is_torch_array(x):
+    if not on_host(x) and compat.is_torch_array(x):
         import torch
 
         no_grad: Callable[[], contextlib.AbstractContextManager[object]] = torch.no_grad
         return no_grad
+    return quiet(x)
+
+
+def quiet(x: Array) -> Callable[[], contextlib.AbstractContextManager[object]]:
+    """Return the same with a tape, for functions of `x` that torch may differentiate."""
+    if on_host(x):
+        return _QUIET
     if compat.is_cupy_array(x):
         return lambda: on_device(x)
     return _QUIET if library(x) == "array_api_strict" else contextlib.nullcontext

@@ -53,7 +53,7 @@ class Result(dict[str, Any]):
 
     def __dir__(self) -> list[str]:
         """Return the names of the entries."""
-        return list(self)
+        return list(self.keys())
 
 
 def shown(x: Array) -> str:

@@ -24,6 +24,13 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "lr_decay": ("learning_rate_decay",),
     "initial_accumulator_value": ("initial_accumulator",),
     "decoupled_weight_decay": ("decoupled",),
+    "jac": ("jacobian",),
+    "f_scale": ("loss_scale",),
+    "max_nfev": ("max_iterations",),
+    "maxfev": ("max_iterations",),
+    "ftol": ("stop",),
+    "xtol": ("stop",),
+    "gtol": ("stop",),
     "ns_steps": ("iterations",),
     "ns_coefficients": ("coefficients",),
 }

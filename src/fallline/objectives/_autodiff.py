@@ -82,8 +82,8 @@ def value_and_gradient(loss: Fun, via: str = "torch") -> Callable[..., tuple[Arr
     return fun
 
 
-def _converted(convert: Callable[[Array], Array], tree: Tree) -> Tree:
-    # A tree with its arrays converted; the rest stays.
+def converted(convert: Callable[[Array], Array], tree: Tree) -> Tree:
+    """Return a tree with its arrays converted; the rest stays."""
     structure = Structure(tree)
     leaves = structure.flatten(tree, "args")
     return structure.unflatten([convert(x) if _arrays.is_array(x) else x for x in leaves])
@@ -101,7 +101,7 @@ def _torch(
 
     ours = [None if x is None else convert(x).requires_grad_() for x in leaves]
     with torch.enable_grad():
-        value = loss(structure.unflatten(ours), *(_converted(convert, a) for a in args))
+        value = loss(structure.unflatten(ours), *(converted(convert, a) for a in args))
     _check(torch.is_tensor(value), value)
     wanted = [x for x in ours if x is not None]
     if value.requires_grad:
@@ -133,7 +133,7 @@ def _jax(
 
     home = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
     with home.enable_x64(True):
-        moved = [_converted(convert, a) for a in args]
+        moved = [converted(convert, a) for a in args]
         given = [convert(x) for x in leaves if x is not None]
         value, slopes = jax.value_and_grad(value_of)(given)
         found = iter(slopes)

@@ -40,6 +40,8 @@ class AbstractSpace(ABC):
         Precision of the least precise leaf.
     size : int
         Number of their rows.
+    spans : list of slice
+        The rows of each leaf.
     """
 
     def __init__(self, x0: Tree) -> None:
@@ -65,11 +67,11 @@ class AbstractSpace(ABC):
         self.host = _arrays.on_host(first)
         self._simple = len(self._like) == 1 and not _arrays.is_complex(first)
         self._complex = [p is not None and _arrays.is_complex(p) for p in self._like]
-        self._spans: list[slice] = []
+        self.spans: list[slice] = []
         end = 0
         for p in self._like:
             n = 0 if p is None else self._length(p) * (2 if _arrays.is_complex(p) else 1)
-            self._spans.append(slice(end, end + n))
+            self.spans.append(slice(end, end + n))
             end += n
         self.size = end
 
@@ -151,7 +153,7 @@ class AbstractSpace(ABC):
         return self.structure.unflatten(
             [
                 None if p is None else self._leaf(p, vector[span, ...], paired)
-                for p, span, paired in zip(self._like, self._spans, self._complex, strict=True)
+                for p, span, paired in zip(self._like, self.spans, self._complex, strict=True)
             ]
         )
 
@@ -231,7 +233,7 @@ class Space(AbstractSpace):
 
     def _worst(self, vector: Array) -> str | None:
         # The name below x0 of the first leaf of a vector that is not finite, if any.
-        for span, path in zip(self._spans, self.structure.paths, strict=True):
+        for span, path in zip(self.spans, self.structure.paths, strict=True):
             if not np.isfinite(_arrays.to_numpy(vector[span])).all():
                 return _checks.where("", path)
         return None

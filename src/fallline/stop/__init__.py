@@ -21,11 +21,13 @@ from ._conditions import (
     Target,
     Verdict,
 )
+from ._fit import FitTolerance
 from ._relative import RelativeDecrease, RelativeGradient
 from ._watch import Watch
 
 __all__ = [
     "Condition",
+    "FitTolerance",
     "GradientNorm",
     "MaxEvaluations",
     "MaxTime",

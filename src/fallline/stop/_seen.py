@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from math import inf
+from typing import NamedTuple
 
 from .._arrays._types import Number
+
+
+class Fit(NamedTuple):
+    """What an iteration of a least-squares fit did, in its own units.
+
+    Attributes
+    ----------
+    before, fall, predicted : number
+        The cost before the step, by how much it fell, and by how much its model did.
+    step, size : number
+        Lengths of the step and of the point, with scaled columns.
+    cosine : number
+        The largest cosine between the residuals and a column of the Jacobian.
+    """
+
+    before: Number
+    fall: Number
+    predicted: Number
+    step: Number
+    size: Number
+    cosine: Number
 
 
 class Seen:
@@ -39,6 +61,10 @@ class Seen:
     def scaled_gradient(self) -> Number:
         """Return the largest product of the gradient and the point, infinite if unknown."""
         return inf
+
+    def fit(self) -> Fit | None:
+        """Return what a step of a least-squares fit did, `None` for other runs."""
+        return None
 
     def not_finite(self) -> str:
         """Return in words what is not finite; empty if all is."""
