@@ -153,7 +153,7 @@ def minibatch(outputs, dtype):
 
     def make(who):
         job = fitting.JOBS[who](outputs, dtype)
-        job()
+        job.train(fitting.EPOCHS)
         values.append(job.value())
         # In single precision the objective itself has rounding errors of this size.
         limit = 1e-6 if dtype == "float64" else 1e-5
@@ -170,9 +170,11 @@ def fit_jobs():
             n, features = fitting.SHAPES[outputs]
             kind = "binary" if outputs == 1 else f"softmax of {outputs}"
             who = (OURS, SCAN)
-            if outputs == 5:  # torch's loop takes long
+            if outputs == 5:
                 who, goals[OURS, FUSED] = (*who, FUSED), 0.25
-            work = f"fit, Adam, batch {fitting.BATCH}, {n:,} x {features}, {kind}, {dtype}"
+            work = (
+                f"fit, Adam, batch {fitting.BATCH}, {n:,} x {features}, {kind}, {dtype}, an epoch"
+            )
             yield Job(work, who, minibatch(outputs, dtype), goals)
     for dtype, goal in (("float64", 0.55), ("float32", 0.40)):
         n, features = fitting.SHAPES[1]

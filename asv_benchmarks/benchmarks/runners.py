@@ -13,6 +13,7 @@ import numpy as np
 
 import fallline as fl
 from fallline.engine._threads import Faster
+from fallline.engine.numba_ import PIECE
 
 from .common import Skip, XPBenchmark, draw, load
 
@@ -162,24 +163,38 @@ def by_hand(rule, params, pool, copy=True):
 def stream(rule, params, pool):
     """Return the streaming limit: one compiled loop that adds the gradient to all that is written.
 
-    It reads and writes what a step has to, and does next to nothing with it.
+    It reads and writes what a step has to, and does next to nothing with it. Large arrays are
+    shared by threads as those of a step are, where that is faster.
     """
     numba = load("numba")
     names = [f"x{i}" for i in range(1 + len(ours(rule).slots))]  # the parameter and the state
     lines = [f"        {name}[i] += g[i]" for name in names]
-    scope = {"prange": numba.prange}
-    head = f"def add(g, {', '.join(names)}):\n    for i in prange(g.size):\n"
-    exec(head + "\n".join(lines), scope)
-    kind = params[0].dtype.name
-    signature = f"({', '.join([f'{kind}[::1]'] * (1 + len(names)))})"
-    serial = numba.njit(signature)(scope["add"])
-    parallel = numba.njit(signature, parallel=True)(scope["add"])
+    scope = {}
+    exec(
+        f"def add(g, {', '.join(names)}):\n    for i in range(g.size):\n" + "\n".join(lines), scope
+    )
+    kind = ", ".join([f"{params[0].dtype.name}[::1]"] * (1 + len(names)))
+    add = numba.njit(f"({kind})", nogil=True)(scope["add"])
     written = [[x.copy() for _ in names] for x in params]
-    pool = itertools.cycle(pool)
+    sharing = Faster()
 
-    def step():
-        for g, arrays in zip(next(pool), written, strict=True):
-            (serial if g.size < 50_000 else parallel)(g, *arrays)
+    def pieces(grads):
+        for g, arrays in zip(grads, written, strict=True):
+            ends = range(PIECE, g.size, PIECE)
+            yield from zip(*(np.split(x, ends) for x in (g, *arrays)), strict=True)
+
+    pool = itertools.cycle([list(pieces(grads)) for grads in pool])
+    if max(x.size for x in params) <= PIECE:
+
+        def step():
+            for piece in next(pool):
+                add(*piece)
+
+    else:
+
+        def step():
+            found = next(pool)
+            sharing.run(lambda piece: add(*piece), found, len(found))
 
     return step
 
