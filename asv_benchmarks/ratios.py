@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks import common, fitting, importing, networks, runners, solvers
+from benchmarks import common, fitting, importing, least_squares, networks, runners, solvers
 from benchmarks.common import SMOKE, Skip, burst, few
 from record import machine
 
@@ -199,6 +199,30 @@ def solver_jobs():
         )
 
 
+# -- curves -----------------------------------------------------------------------------------
+
+
+def curve_jobs():
+    """Return many small fits in one call, of which all must reach the same cost."""
+    loop, vmap = least_squares.LOOP, least_squares.VMAP
+    for dtype, limit in few((("float64", 1e-6), ("float32", 1e-5))):
+        costs = []
+
+        def make(who, dtype=dtype, limit=limit, costs=costs):
+            fit = least_squares.fit_peaks(who, dtype)
+            costs.append(float(fit().mean()))
+            assert abs(costs[-1] / costs[0] - 1) < limit, f"{who}: {costs[-1]}, not {costs[0]}"
+            return fit
+
+        yield Job(
+            f"curve_fit, 10,000 peaks of 4 parameters and 40 points, {dtype}",
+            (OURS, loop, vmap),
+            timed(make, budget=0, least=1),
+            {(OURS, loop): 0.09, (OURS, vmap): 0.7} if dtype == "float64" else {},
+            repeats=min(3, REPEATS),
+        )
+
+
 # -- importing --------------------------------------------------------------------------------
 
 BEFORE, EARLIER = "048d47f^", "fallline before"  # importing was made faster
@@ -269,7 +293,7 @@ def run(only=""):
     git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     jobs, start = [], time.perf_counter()
-    for jobs_of in (step_jobs, network_jobs, fit_jobs, solver_jobs, import_jobs):
+    for jobs_of in (step_jobs, network_jobs, fit_jobs, solver_jobs, curve_jobs, import_jobs):
         for job in jobs_of():
             if not re.search(only, job.work):
                 continue

@@ -128,7 +128,7 @@ def draw(shape, dtype="float32", seed=0):
 def absent():
     """Return the names of peers and devices that are not here."""
     found = []
-    for name in ("numba", "torch", "jax", "optax", "scipy", "sklearn", "cupy"):
+    for name in ("numba", "torch", "jax", "optax", "optimistix", "scipy", "sklearn", "cupy"):
         try:
             load(name)
         except Skip:
