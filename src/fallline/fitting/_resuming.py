@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from .. import _arrays
 from .._arrays import _checks, _files, is_sparse
 from .._arrays._trees import Structure
 from .._arrays._types import FilePath, Json, RunView, Tree
+from .._arrays._warned import warn
 from ..callbacks import Callback
 from ..data import Batches
 from ..objectives._linear_model import dense_like
@@ -158,7 +158,7 @@ def _differ(run: RunView, msg: str) -> None:
     # A rule may go on with other numbers; what a solver knows are values of the old objective.
     if run.optimizer is None:
         raise ValueError(f"{msg}; a solver starts anew from params=")
-    warnings.warn(msg, stacklevel=7)
+    warn(msg)
 
 
 def described(

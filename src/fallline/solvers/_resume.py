@@ -6,7 +6,6 @@ chooses a class: what it holds is put into a run that was made already, name by 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from .. import _arrays
 from .._arrays import _checks, _files
 from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Json, Method, Number, RunView, Tree
+from .._arrays._warned import warn
 from ..callbacks import Callback
 from ..optimizer import _describe, _saving
 from ..optimizer._inner import Inner
@@ -185,7 +185,7 @@ def matched(hooks: Sequence[Any], states: Sequence[tuple[str, Any]]) -> list[tup
     if left:
         names = ", ".join(name for name, _ in left)
         msg = f"resume: the run had {names}, which is not among the callbacks now"
-        warnings.warn(msg, stacklevel=6)
+        warn(msg)
     return pairs
 
 

@@ -200,6 +200,18 @@ def test_callbacks_see_the_means(method, caplog):
     np.testing.assert_array_equal(found.x, plain.x)
 
 
+@pytest.mark.parametrize("method", [fl.LBFGS(), fl.SteepestDescent(), fl.Adam(0.1)], ids=name)
+def test_a_batch_of_no_problems_has_callbacks(method, tmp_path):
+    path = tmp_path / "run.npz"
+    losses = []
+    hooks = [callbacks.Checkpoint(path), callbacks.Log(), lambda run: losses.append(run.loss)]
+    options = {"method": method, "batched": True, "record": ("fun", "x"), "max_iterations": 3}
+    found = fl.minimize(lambda x: (x.sum(axis=1), x), np.ones((0, 3)), callbacks=hooks, **options)
+    assert found.message == "0 of 0 converged"
+    assert found.x.shape == (0, 3)
+    assert set(losses) <= {0.0}
+
+
 @pytest.mark.parametrize("how", ["true", "stop", "raise", "interrupt"])
 def test_callbacks_end_a_batch(how):
     _, batch, x0 = bowls()
