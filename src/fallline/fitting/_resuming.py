@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks, _files, is_sparse
+from .._arrays import _checks, _files, _settings, is_sparse
 from .._arrays._trees import Structure
 from .._arrays._types import FilePath, Json, RunView, Tree
 from .._arrays._warned import warn
@@ -259,7 +259,9 @@ def _memory(run: RunView, saved: Json) -> Mapping[str, Json]:
     # What the condition knew, if it is the same one.
     if saved is None or saved["condition"] != told(run._condition):
         return {}
-    found: Mapping[str, Json] = _checks.like_numbers("resume['stop']", run._memory, saved["memory"])
+    found: Mapping[str, Json] = _settings.like_numbers(
+        "resume['stop']", run._memory, saved["memory"]
+    )
     return found
 
 

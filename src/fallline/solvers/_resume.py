@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks, _files
+from .._arrays import _checks, _files, _settings
 from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Json, Method, Number, RunView, Tree
 from .._arrays._warned import warn
@@ -248,9 +248,11 @@ def _memory(saved: Json, look: Any, reader: Reader, checked: Callable[[str, Arra
     def numbers(place: str, x: Json) -> Json:
         # For a batch an array with one for each problem.
         found = reader.read(x)
-        return checked("", found) if _arrays.is_array(found) else _checks.plain_number(place, found)
+        return (
+            checked("", found) if _arrays.is_array(found) else _settings.plain_number(place, found)
+        )
 
-    return _checks.like_numbers("resume: stop", look.memory, saved["memory"], numbers)
+    return _settings.like_numbers("resume: stop", look.memory, saved["memory"], numbers)
 
 
 def _leaves(structure: Structure, tree: Tree) -> list[tuple[str, tuple[Any, ...], Any]]:

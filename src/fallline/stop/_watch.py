@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .. import _arrays
-from .._arrays import _checks, _looks, _reductions
+from .._arrays import _checks, _looks, _reductions, _settings
 from .._arrays._trees import Structure
 from .._arrays._types import Array, Json, Number, Tree
 from ._seen import Seen
@@ -120,7 +120,7 @@ class Watch:
             If it belongs to another condition; nothing has changed then.
         """
         mine = {"calls": self.calls, "memory": self._memory}
-        saved = _checks.like_numbers("state_dict", mine, state_dict)
+        saved = _settings.like_numbers("state_dict", mine, state_dict)
         self.calls = _checks.count("state_dict['calls']", saved["calls"])
         fill(self._memory, saved["memory"])
         self.verdict = self._before = None

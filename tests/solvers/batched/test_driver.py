@@ -349,6 +349,24 @@ def test_starts_that_are_not_finite_and_walls():
         assert np.all(found.x[1] == -1.0)
 
 
+@pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])
+def test_what_rounding_ends_has_converged_as_if_alone(unit):
+    # The first step of the last search is long enough to be seen: its curvature tells the gain.
+    one, _, _ = bowls()
+
+    def scaled(x, i=slice(None)):
+        value, gradient = one(x, i)
+        return unit * value, unit * gradient
+
+    for seed in range(5):
+        x0 = 3 * np.random.default_rng(seed).standard_normal((6, 4))
+        for method in (fl.LBFGS(), fl.LBFGS(history=2)):
+            options = {"method": method, "stop": stop.Target(-1e100), "max_iterations": 200}
+            found = fl.minimize(scaled, x0, batched=True, **options)
+            runs = singles(scaled, x0, **options)
+            assert list(found.status) == [run.status for run in runs] == [0] * 6
+
+
 def test_problems_without_progress():
     sign = np.array([[1.0], [-1.0], [1.0]])
     for method in (fl.LBFGS(), fl.SteepestDescent("wolfe")):
