@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,10 +16,9 @@ def settle(thing: Any) -> None:
 
     NumPy's would turn arrays of single precision into double, and other libraries refuse them.
     """
-    for field in dataclasses.fields(thing):
-        value = getattr(thing, field.name)
-        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
-            object.__setattr__(thing, field.name, value.item())
+    for name, value in vars(thing).items():
+        if isinstance(value, np.generic | np.ndarray) and not value.ndim:
+            object.__setattr__(thing, name, value.item())
 
 
 def own_number(thing: Any, name: str, low: float, high: float) -> None:
