@@ -25,7 +25,7 @@ class Printed(callbacks.Callback):
             print(f"epoch {run.epoch}: {numbers}")
 
 
-def judge(found: FitResult, made: int, tol: float | None, *, endless: bool) -> None:
+def judge(found: FitResult, made: int, tol: float | None, *, endless: bool, kinked: bool) -> None:
     """Raise, or warn the caller of `fit`, if a run did not end well.
 
     Parameters
@@ -38,6 +38,8 @@ def judge(found: FitResult, made: int, tol: float | None, *, endless: bool) -> N
         With it a rule that reaches the limit has not converged.
     endless : bool
         Whether there is no minimum, wherever the run ended.
+    kinked : bool
+        Whether a solver met a loss with kinks as it is.
     """
     if found.status == 98:
         raise KeyboardInterrupt
@@ -56,7 +58,10 @@ def judge(found: FitResult, made: int, tol: float | None, *, endless: bool) -> N
     if not rise and (not waits if ended else found.success):
         return
     msg = rise or (f"{made} {what} without convergence" if ended else found.message)
-    msg += f"; scale the features, or {advice if rise else 'raise max_iter or tol'}"
+    if kinked:
+        msg += "; method='auto' rounds the kinks of this loss"
+    else:
+        msg += f"; scale the features, or {advice if rise else 'raise max_iter or tol'}"
     warn(msg, ConvergenceWarning)
 
 
