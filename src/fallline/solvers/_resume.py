@@ -129,7 +129,7 @@ def load(path: FilePath, run: RunView, method: Method, look: Any) -> list[tuple[
         if run.optimizer is not None:
             Inner(run.optimizer).restore(file)
     run.objective.evaluations = evaluations
-    for name, value in [*state.items()]:
+    for name, value in state.items():
         setattr(run, name, value)
     for name, value in found.items():
         setattr(look, name, value)
@@ -151,8 +151,8 @@ def _reader(file: Any, run: RunView, look: Any) -> tuple[Reader, Callable[[str, 
     def checked(name: str, value: Number) -> Any:
         if value is None or not (name in _VECTORS or _arrays.is_array(value)):
             return value
-        n = len(space.shape) if name in _VECTORS else len(space.shape) - 1  # one per problem
-        if tuple(value.shape)[-n:] != space.shape[-n:] if n else False:
+        shape, problems = tuple(value.shape), space.shape[1:]
+        if shape != space.shape if name in _VECTORS else problems and shape[-1:] != problems:
             raise file.error(f"its {name.strip('_')} is not of the size of x0")
         return value
 
