@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from . import _arrays
-from ._arrays import _checks
+from ._arrays import _checks, _settings
 from ._arrays._pairs import Pair, length, limited, modulus, on_parts, scaled, select, sign
 from ._arrays._reductions import double_of
 from ._arrays._types import Array, Namespace, Number, Scalars
@@ -125,6 +125,7 @@ class Box(Constraint):
 
     def __post_init__(self) -> None:
         """Check numbers."""
+        _settings.settle(self)
         bounds = {"low": self.low, "high": self.high}
         numbers = {
             name: _checks.real(self._place(name), x, "a number or an array")
@@ -251,6 +252,7 @@ class L2Ball(Constraint):
 
     def __post_init__(self) -> None:
         """Check the radius."""
+        _settings.settle(self)
         _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Namespace, x: Array, slack: float) -> Array:
@@ -283,6 +285,7 @@ class Simplex(Constraint):
 
     def __post_init__(self) -> None:
         """Check the radius."""
+        _settings.settle(self)
         _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Namespace, x: Array, slack: float) -> Array:
@@ -310,6 +313,7 @@ class L1Ball(Constraint):
 
     def __post_init__(self) -> None:
         """Check the radius."""
+        _settings.settle(self)
         _checks.positive(self._place("radius"), self.radius)
 
     def _project(self, xp: Namespace, x: Array, slack: float) -> Array:

@@ -25,7 +25,7 @@ from typing import ClassVar
 import numpy as np
 
 from . import _arrays
-from ._arrays import _checks
+from ._arrays import _checks, _settings
 from ._arrays._pairs import Pair, limited, on_parts
 from ._arrays._reductions import combined, norm
 from ._arrays._types import Array, Namespace, Number, Scalars
@@ -110,6 +110,7 @@ class ClipByValue(Transform):
 
     def __post_init__(self) -> None:
         """Check the limit."""
+        _settings.settle(self)
         _checks.positive(self._place("limit"), self.limit)
 
     def scalars(self) -> dict[str, float]:
@@ -140,6 +141,7 @@ class ClipByNorm(Transform):
 
     def __post_init__(self) -> None:
         """Check the limit."""
+        _settings.settle(self)
         _checks.positive(self._place("limit"), self.limit)
 
     def measure(self, grads: Leaves) -> list[Array]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _arrays
-from ._arrays import _checks
+from ._arrays import _checks, _settings
 from ._arrays._pairs import kept, length, on_parts, scaled, shrunk
 from ._arrays._types import Array, Namespace, Number, Scalars, Tree
 
@@ -42,6 +42,7 @@ class Penalty:
 
     def __post_init__(self) -> None:
         """Check the weight."""
+        _settings.settle(self)
         _checks.number(self._place("alpha"), getattr(self, "alpha", 0.0), 0.0, math.inf)
 
     def value(self, x: Array) -> Number:

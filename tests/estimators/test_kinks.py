@@ -8,6 +8,8 @@ import pytest
 import fallline as fl
 
 pytest.importorskip("sklearn")
+from sklearn.exceptions import ConvergenceWarning
+
 from fallline.estimators import LinearClassifier, LinearRegressor
 
 optimize = pytest.importorskip("scipy.optimize")
@@ -48,3 +50,15 @@ def test_an_l1_penalty_is_solved(kind, n, d, alpha):
         w, b = np.ravel(model.coef_), float(np.ravel(model.intercept_)[0])
         value = float(LOSSES[kind].value_and_gradient(X @ w + b, y)[0]) + alpha * np.sum(np.abs(w))
         assert value == pytest.approx(least(kind, X, y, alpha), rel=5e-5)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_solver_that_stops_at_a_kink_says_what_rounds_it(kind):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 4))
+    y = X @ [1.0, -2.0, 0.5, 1.5] + rng.standard_normal(60)
+    y = np.sign(y) if kind == "hinge" else y
+    estimator = LinearClassifier if kind == "hinge" else LinearRegressor
+    with pytest.warns(ConvergenceWarning, match="method='auto' rounds the kinks of this loss"):
+        estimator(LOSSES[kind], method="lbfgs", tol=1e-6).fit(X, y)
+    estimator(LOSSES[kind], tol=1e-6).fit(X, y)

@@ -10,7 +10,6 @@ import dataclasses
 import math
 import operator
 from collections.abc import (
-    Callable,
     Iterable,
     Iterator,
     KeysView,
@@ -25,7 +24,7 @@ import numpy as np
 
 from .. import _arrays
 from . import _shards, _spelling
-from ._types import Array, Json, Number
+from ._types import Array, Number
 
 # Names that begin with the sound of a vowel.
 AN = ("ndarray", "mlx.array")
@@ -197,28 +196,6 @@ def equal_shapes(
     if tuple(x.shape) != expected:
         msg = mismatch(place, "shape", tuple(x.shape), expected)
         raise ValueError(msg + (f" for {what}" if what else ""))
-
-
-def plain_number(place: str, x: Json) -> Json:
-    """Return a number as Python's."""
-    return x if isinstance(x, int) and not _is_truth(x) else real(place, x)
-
-
-def like_numbers(
-    place: str, like: Array, saved: Json, number: Callable[[str, Json], Json] = plain_number
-) -> Json:
-    """Return nested dicts of numbers as Python's; they must have the keys of `like`.
-
-    A function may be given that is called with the place and each number instead.
-    """
-    if not isinstance(like, Mapping):
-        return number(place, saved)
-    if not isinstance(saved, Mapping):
-        msg = f"{place}: is {described(saved)}, expected a dict"
-        raise TypeError(msg)
-    if set(saved) != set(like):
-        raise ValueError(mismatch(place, "entries", sorted(map(str, saved)), sorted(like)))
-    return {key: like_numbers(f"{place}[{key!r}]", like[key], saved[key], number) for key in like}
 
 
 def not_negative(place: str, x: Array) -> None:

@@ -57,6 +57,8 @@ def full(like: Array, value: float, dtype: Dtype, shape: tuple[int, ...] | None 
 
 def moved(x: Array, like: Array, dtype: Dtype) -> Array:
     """Return a copy of `x` (same library, or NumPy) with a dtype, on the device of `like`."""
+    if type(x) is np.ndarray and type(like) is np.ndarray:
+        return np.array(x, dtype)
     xp = namespace(like)
     with on_device(like):
         if isinstance(x, np.ndarray) or library(x) != library(like):

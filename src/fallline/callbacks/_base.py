@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays._types import Fun, Json, RunView
+from .._arrays._warned import warn
 
 # What the hooks are called elsewhere, where another name of ours would look nearer.
 _ELSEWHERE = {
@@ -143,7 +143,7 @@ def ends(
     if truth is None and said is not None and id(who) not in warned:
         warned.add(id(who))
         msg = f"{name()} returned {type(said).__name__}, which stops nothing"
-        warnings.warn(f"{msg}; return True to stop the run", stacklevel=3)
+        warn(f"{msg}; return True to stop the run")
     return bool(truth)
 
 

@@ -183,9 +183,8 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
             standard = problem = Standardised.of(model, firm)
             params = problem.scaled(params)
             if tol is not None:
-                # In the unit of the slopes where only the intercept is fitted; and nothing is more
-                # exact than the precision of the slopes without that, or half of it where a step
-                # is as good as a factorization.
+                # In the unit of the slopes where only the intercept is fitted; no more exact than
+                # the precision of those without it, or half of it where a step is a factorization.
                 margin = 1.0 if is_kinked(loss) else MARGIN
                 unit = slopes(loss, guess, target, weights, centred=model.fit_intercept)
                 size = slopes(loss, none, target, weights, centred=False)
@@ -222,7 +221,8 @@ class LinearEstimator(_sparse.SparseCoefficients, Parameters, BaseEstimator):  #
                 break
         self._take(params := params if standard is None else standard.plain(params))
         endless = a_solver and held is None and without_end(model, loss, params, data)
-        _reports.judge(found, self.n_iter_, tol, endless=endless)
+        kinked = a_solver and is_kinked(loss) and not is_automatic(self.method)
+        _reports.judge(found, self.n_iter_, tol, endless=endless, kinked=kinked)
 
     def _null(
         self, model: LinearModel, X: Array, target: Array, weights: Array

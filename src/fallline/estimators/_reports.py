@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import callbacks
 from .._arrays._types import RunView
+from .._arrays._warned import warn
 from ..fitting._fit import FitResult
 
 
@@ -26,7 +25,7 @@ class Printed(callbacks.Callback):
             print(f"epoch {run.epoch}: {numbers}")
 
 
-def judge(found: FitResult, made: int, tol: float | None, *, endless: bool) -> None:
+def judge(found: FitResult, made: int, tol: float | None, *, endless: bool, kinked: bool) -> None:
     """Raise, or warn the caller of `fit`, if a run did not end well.
 
     Parameters
@@ -39,6 +38,8 @@ def judge(found: FitResult, made: int, tol: float | None, *, endless: bool) -> N
         With it a rule that reaches the limit has not converged.
     endless : bool
         Whether there is no minimum, wherever the run ended.
+    kinked : bool
+        Whether a solver met a loss with kinks as it is.
     """
     if found.status == 98:
         raise KeyboardInterrupt
@@ -52,13 +53,16 @@ def judge(found: FitResult, made: int, tol: float | None, *, endless: bool) -> N
     waits = tol is not None or not by_rule
     if endless:
         msg = "the fit separates the classes, so larger coefficients lower the loss without end"
-        warnings.warn(f"{msg}; give a penalty", ConvergenceWarning, stacklevel=4)
+        warn(f"{msg}; give a penalty", ConvergenceWarning)
         return
     if not rise and (not waits if ended else found.success):
         return
     msg = rise or (f"{made} {what} without convergence" if ended else found.message)
-    msg += f"; scale the features, or {advice if rise else 'raise max_iter or tol'}"
-    warnings.warn(msg, ConvergenceWarning, stacklevel=4)
+    if kinked:
+        msg += "; method='auto' rounds the kinks of this loss"
+    else:
+        msg += f"; scale the features, or {advice if rise else 'raise max_iter or tol'}"
+    warn(msg, ConvergenceWarning)
 
 
 def _rise(found: FitResult) -> str:

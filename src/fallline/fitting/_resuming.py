@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks, _files, is_sparse
+from .._arrays import _checks, _files, _settings, is_sparse
 from .._arrays._trees import Structure
 from .._arrays._types import FilePath, Json, RunView, Tree
+from .._arrays._warned import warn
 from ..callbacks import Callback
 from ..data import Batches
 from ..objectives._linear_model import dense_like
@@ -158,7 +158,7 @@ def _differ(run: RunView, msg: str) -> None:
     # A rule may go on with other numbers; what a solver knows are values of the old objective.
     if run.optimizer is None:
         raise ValueError(f"{msg}; a solver starts anew from params=")
-    warnings.warn(msg, stacklevel=7)
+    warn(msg)
 
 
 def described(
@@ -259,7 +259,9 @@ def _memory(run: RunView, saved: Json) -> Mapping[str, Json]:
     # What the condition knew, if it is the same one.
     if saved is None or saved["condition"] != told(run._condition):
         return {}
-    found: Mapping[str, Json] = _checks.like_numbers("resume['stop']", run._memory, saved["memory"])
+    found: Mapping[str, Json] = _settings.like_numbers(
+        "resume['stop']", run._memory, saved["memory"]
+    )
     return found
 
 

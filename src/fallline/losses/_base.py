@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks
+from .._arrays import _checks, _settings
 from .._arrays._types import Array, HostArray, Namespace
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -77,6 +77,7 @@ class Loss:
 
     def __post_init__(self) -> None:
         """Check the reduction."""
+        _settings.settle(self)
         if self.reduction not in REDUCTIONS:
             raise _checks.unknown_name("reduction", str(self.reduction), REDUCTIONS)
 

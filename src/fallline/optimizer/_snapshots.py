@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Self
 
 from .. import _arrays
 from .._arrays import _checks, _files, _trees
 from .._arrays._types import FilePath, Json, Tree
+from .._arrays._warned import warn
 from ..rules import Rule
 from . import _checkpoint, _describe, _factors, _remember, _restoring, _saving
 from ._binding import Binding
@@ -116,7 +116,7 @@ class Snapshots:
                 f"{snapshot.place}: other numbers were saved; those that are bound are used: "
                 f"{'; '.join(restored.differ)}"
             )
-            warnings.warn(msg, UserWarning, stacklevel=3)
+            warn(msg)
         here = _remember.remembering(after.options, after.leaves)
         _remember.load(snapshot.place, here, restored.remembered)
         self._unfinished = True
@@ -222,5 +222,5 @@ def _saved_rules(bound: Binding, snapshot: Snapshot) -> list[Rule | None]:
         found.append(None if rule is None else _describe.rebuilt(name, rule, leaf.rule, kept))
     if kept:
         msg = f"{snapshot.place}: kept as they are bound: {', '.join(kept)}"
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warn(msg)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from .. import stop as conditions
 from .._arrays._types import Array, FilePath, Fun, Json, Method, RunView, Tree
 from ..callbacks._base import ends
 from ..stop import Verdict
+from ..stop._watch import copied as remembered
 from ..stop._watch import fill
 from . import _resume
 from ._base import INTERRUPTED
@@ -62,7 +62,7 @@ class Monitor:
         self.view.monitor = self
         self.history: dict[str, list[Any]] = {name: [] for name in keep}
         # What the conditions remembered before they judged the last record.
-        self.memory = copy.deepcopy(self._memory)
+        self.memory = remembered(self._memory)
         self.best: Any = None
         self.last: Any = None
 
@@ -83,7 +83,7 @@ class Monitor:
     def _judged(self, record: Record) -> Verdict | None:
         if self.hooks:  # nobody else sees the view, and what files keep
             self.view.move(record)
-            self.memory = copy.deepcopy(self._memory)
+            self.memory = remembered(self._memory)
         verdict = self._finite(record)
         self._compare(record, broken=verdict is not None)
         if verdict is None and self._watch is not None:

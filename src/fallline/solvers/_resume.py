@@ -6,16 +6,16 @@ chooses a class: what it holds is put into a run that was made already, name by 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _arrays
-from .._arrays import _checks, _files
+from .._arrays import _checks, _files, _settings
 from .._arrays._trees import Structure
 from .._arrays._types import Array, FilePath, Json, Method, Number, RunView, Tree
+from .._arrays._warned import warn
 from ..callbacks import Callback
 from ..optimizer import _describe, _saving
 from ..optimizer._inner import Inner
@@ -129,7 +129,7 @@ def load(path: FilePath, run: RunView, method: Method, look: Any) -> list[tuple[
         if run.optimizer is not None:
             Inner(run.optimizer).restore(file)
     run.objective.evaluations = evaluations
-    for name, value in [*state.items()]:
+    for name, value in state.items():
         setattr(run, name, value)
     for name, value in found.items():
         setattr(look, name, value)
@@ -151,8 +151,8 @@ def _reader(file: Any, run: RunView, look: Any) -> tuple[Reader, Callable[[str, 
     def checked(name: str, value: Number) -> Any:
         if value is None or not (name in _VECTORS or _arrays.is_array(value)):
             return value
-        n = len(space.shape) if name in _VECTORS else len(space.shape) - 1  # one per problem
-        if tuple(value.shape)[-n:] != space.shape[-n:] if n else False:
+        shape, problems = tuple(value.shape), space.shape[1:]
+        if shape != space.shape if name in _VECTORS else problems and shape[-1:] != problems:
             raise file.error(f"its {name.strip('_')} is not of the size of x0")
         return value
 
@@ -185,7 +185,7 @@ def matched(hooks: Sequence[Any], states: Sequence[tuple[str, Any]]) -> list[tup
     if left:
         names = ", ".join(name for name, _ in left)
         msg = f"resume: the run had {names}, which is not among the callbacks now"
-        warnings.warn(msg, stacklevel=6)
+        warn(msg)
     return pairs
 
 
@@ -248,9 +248,11 @@ def _memory(saved: Json, look: Any, reader: Reader, checked: Callable[[str, Arra
     def numbers(place: str, x: Json) -> Json:
         # For a batch an array with one for each problem.
         found = reader.read(x)
-        return checked("", found) if _arrays.is_array(found) else _checks.plain_number(place, found)
+        return (
+            checked("", found) if _arrays.is_array(found) else _settings.plain_number(place, found)
+        )
 
-    return _checks.like_numbers("resume: stop", look.memory, saved["memory"], numbers)
+    return _settings.like_numbers("resume: stop", look.memory, saved["memory"], numbers)
 
 
 def _leaves(structure: Structure, tree: Tree) -> list[tuple[str, tuple[Any, ...], Any]]:

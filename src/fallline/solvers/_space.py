@@ -245,7 +245,7 @@ def numbers(space: Space, value: Number, measured: Sequence[Array]) -> HostArray
     This synchronises with the device once, whatever the number of arrays.
     """
     if isinstance(value, float):  # NumPy's scalars included
-        return np.concatenate([(value,), _read(space, measured)])
+        return _read(space, measured, (value,))
     value = _arrays.unscalar(value)
     if not _arrays.is_array(value):
         value = np.asarray(value)
@@ -258,14 +258,15 @@ def numbers(space: Space, value: Number, measured: Sequence[Array]) -> HostArray
     if any(n != 1 for n in value.shape):
         raise ValueError(_checks.mismatch("fun: its value", "shape", tuple(value.shape), "()"))
     if _arrays.on_host(value):
-        return np.concatenate([np.reshape(value, (1,)).astype(np.float64), _read(space, measured)])
+        return _read(space, measured, np.reshape(value, (1,)))
     return _read(space, [space.xp.astype(value, space.dtype, copy=False), *measured])
 
 
-def _read(space: Space, arrays: Sequence[Array]) -> HostArray:
-    if not arrays:
-        return np.zeros(0)
-    if space.host:
-        return np.concatenate([x.ravel() for x in arrays]).astype(np.float64, copy=False)
-    packed = space.xp.concat([space.xp.reshape(x, (-1,)) for x in arrays])
-    return _arrays.to_numpy(packed).astype(np.float64)
+def _read(space: Space, arrays: Sequence[Array], before: Array = ()) -> HostArray:
+    # The numbers of arrays behind some that are on the host.
+    if space.host or not arrays:
+        pieces = [before, *[x.ravel() for x in arrays]]
+    else:
+        packed = space.xp.concat([space.xp.reshape(x, (-1,)) for x in arrays])
+        pieces = [before, _arrays.to_numpy(packed)]
+    return np.concatenate(pieces, dtype=np.float64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .. import _arrays
-from .._arrays import _checks
+from .._arrays import _checks, _settings
 from .._arrays._types import Array, Json
 from ._seen import Seen
 from ._watch import Watch
@@ -179,7 +179,7 @@ class GradientNorm(Condition):
 
     def __post_init__(self) -> None:
         """Check the tolerance."""
-        _checks.number("tolerance", self.tolerance, 0.0, math.inf)
+        _settings.own_number(self, "tolerance", 0.0, math.inf)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the gradient is at most {self.tolerance:g}")
@@ -201,7 +201,7 @@ class ParameterChange(Condition):
 
     def __post_init__(self) -> None:
         """Check the tolerance."""
-        _checks.number("tolerance", self.tolerance, 0.0, math.inf)
+        _settings.own_number(self, "tolerance", 0.0, math.inf)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the point changed by a fraction of at most {self.tolerance:g}")
@@ -228,7 +228,7 @@ class MaxTime(Condition):
 
     def __post_init__(self) -> None:
         """Check the time."""
-        _checks.number("seconds", self.seconds, 0.0, math.inf)
+        _settings.own_number(self, "seconds", 0.0, math.inf)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory["seconds"], last = 0.0, time.monotonic()
@@ -283,7 +283,7 @@ class NotImproved(Condition):
     def __post_init__(self) -> None:
         """Check both."""
         object.__setattr__(self, "iterations", _checks.count("iterations", self.iterations))
-        _checks.number("by", self.by, 0.0, math.inf)
+        _settings.own_number(self, "by", 0.0, math.inf)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory |= {"best": math.inf, "since": 0}
@@ -316,7 +316,7 @@ class Target(Condition):
 
     def __post_init__(self) -> None:
         """Check the value."""
-        _checks.number("value", self.value, -math.inf, math.inf)
+        _settings.own_number(self, "value", -math.inf, math.inf)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         good = Verdict(f"the objective is at most {self.value:g}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .. import _arrays
-from .._arrays import _checks
+from .._arrays import _checks, _settings
 from .._arrays._types import Array, Number
 from ._conditions import Condition, Epsilon, Findings, Judge, Memory, Verdict
 from ._seen import Seen
@@ -49,7 +49,7 @@ class RelativeGradient(Condition):
     def __post_init__(self) -> None:
         """Check the tolerance."""
         if self.tolerance is not None:
-            _checks.number("tolerance", self.tolerance, 0.0, math.inf)
+            _settings.own_number(self, "tolerance", 0.0, math.inf)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory["first"] = math.nan
@@ -126,9 +126,9 @@ class RelativeDecrease(Condition):
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.tolerance is not None:
-            _checks.number("tolerance", self.tolerance, 0.0, math.inf)
+            _settings.own_number(self, "tolerance", 0.0, math.inf)
         object.__setattr__(self, "times", _checks.count("times", self.times, 1))
-        _checks.number("floor", self.floor, 0.0, math.inf)
+        _settings.own_number(self, "floor", 0.0, math.inf)
 
     def _judge(self, epsilon: Epsilon, memory: Memory) -> Judge:
         memory |= {"before": math.inf, "small": 0}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .. import _arrays
-from .._arrays import _checks, _looks, _reductions
+from .._arrays import _checks, _looks, _reductions, _settings
 from .._arrays._trees import Structure
 from .._arrays._types import Array, Json, Number, Tree
 from ._seen import Seen
@@ -105,7 +104,7 @@ class Watch:
 
     def state_dict(self) -> dict[str, Json]:
         """Return what the condition remembers, as plain numbers."""
-        return {"calls": self.calls, "memory": copy.deepcopy(self._memory)}
+        return {"calls": self.calls, "memory": copied(self._memory)}
 
     def load_state_dict(self, state_dict: Mapping[str, Json]) -> None:
         """Continue from a state; time counts up to the last check before it was saved.
@@ -121,7 +120,7 @@ class Watch:
             If it belongs to another condition; nothing has changed then.
         """
         mine = {"calls": self.calls, "memory": self._memory}
-        saved = _checks.like_numbers("state_dict", mine, state_dict)
+        saved = _settings.like_numbers("state_dict", mine, state_dict)
         self.calls = _checks.count("state_dict['calls']", saved["calls"])
         fill(self._memory, saved["memory"])
         self.verdict = self._before = None
@@ -134,6 +133,11 @@ def _made(
     watch.load_state_dict(state)
     watch.verdict = verdict
     return watch
+
+
+def copied(memory: dict[str, Json]) -> dict[str, Json]:
+    """Return a copy of the memory of judges: nested dicts of numbers, which nothing writes."""
+    return {key: copied(x) if isinstance(x, dict) else x for key, x in memory.items()}
 
 
 def fill(memory: dict[str, Json], saved: Mapping[str, Json]) -> None:

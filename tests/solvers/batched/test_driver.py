@@ -200,6 +200,18 @@ def test_callbacks_see_the_means(method, caplog):
     np.testing.assert_array_equal(found.x, plain.x)
 
 
+@pytest.mark.parametrize("method", [fl.LBFGS(), fl.SteepestDescent(), fl.Adam(0.1)], ids=name)
+def test_a_batch_of_no_problems_has_callbacks(method, tmp_path):
+    path = tmp_path / "run.npz"
+    losses = []
+    hooks = [callbacks.Checkpoint(path), callbacks.Log(), lambda run: losses.append(run.loss)]
+    options = {"method": method, "batched": True, "record": ("fun", "x"), "max_iterations": 3}
+    found = fl.minimize(lambda x: (x.sum(axis=1), x), np.ones((0, 3)), callbacks=hooks, **options)
+    assert found.message == "0 of 0 converged"
+    assert found.x.shape == (0, 3)
+    assert set(losses) <= {0.0}
+
+
 @pytest.mark.parametrize("how", ["true", "stop", "raise", "interrupt"])
 def test_callbacks_end_a_batch(how):
     _, batch, x0 = bowls()
@@ -335,6 +347,26 @@ def test_starts_that_are_not_finite_and_walls():
         assert list(found.nit == 0) == [False, True, False, False]
         assert np.allclose(found.x[[0, 2, 3]], 1, atol=1e-6)
         assert np.all(found.x[1] == -1.0)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])
+def test_what_rounding_ends_has_converged_as_if_alone(unit):
+    # The first step of the last search is long enough to be seen: its curvature tells the gain.
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        scale, aim = np.exp(rng.uniform(-3, 3, (6, 4))), rng.standard_normal((6, 4))
+        x0 = 3 * rng.standard_normal((6, 4))
+
+        def fun(x, i=slice(None), scale=scale, aim=aim):
+            d = x - aim[i]
+            value = np.sum(0.5 * scale[i] * d * d + 0.3 * np.cos(2 * d), axis=-1)
+            return unit * value, unit * (scale[i] * d - 0.6 * np.sin(2 * d))
+
+        options = {"stop": stop.Target(-1e100), "max_iterations": 300}
+        found = fl.minimize(fun, x0, batched=True, **options)
+        # Some go around in circles at this precision until the limit, alone or not.
+        assert np.sum(found.status == 0) >= 5
+        assert 2 not in [*found.status, *(run.status for run in singles(fun, x0, **options))]
 
 
 def test_problems_without_progress():

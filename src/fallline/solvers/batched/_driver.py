@@ -136,4 +136,5 @@ def _of_all(record: Record) -> tuple[int, float, float]:
     # What callbacks see of a batch: evaluations after the first, since each problem has its own
     # iteration, the mean of the values, and the largest norm. It synchronises with the device.
     values, norms = (_arrays.to_numpy(x) for x in (record.value, record.gradient_norm))
-    return record.evaluations - 1, float(np.mean(values)), float(np.max(norms))
+    mean = float(np.mean(values)) if values.size else 0.0
+    return record.evaluations - 1, mean, float(np.max(norms, initial=0.0))

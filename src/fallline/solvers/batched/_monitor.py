@@ -10,7 +10,7 @@ import numpy as np
 from ... import _arrays, callbacks
 from ..._arrays._types import Array, Json, RunView
 from ...stop import Condition, NonFinite, Verdict
-from ...stop._watch import fill
+from ...stop._watch import copied, fill
 from .._base import INTERRUPTED
 from .._monitor import Keep, View
 from .._record import Record
@@ -57,7 +57,7 @@ class BatchMonitor:
         self._finite = NonFinite().judge(epsilon)
         self._memory: dict[str, Any] = {}
         self._judge = None if stop is None else stop.judge(epsilon, self._memory)
-        self.memory = _copied(self._memory)  # before the last record was judged
+        self.memory = copied(self._memory)  # before the last record was judged
         self.history: dict[str, list[Any]] = {name: [] for name in keep}
         self._verdicts: list[Verdict] = []
         self._codes: Array = None
@@ -120,7 +120,7 @@ class BatchMonitor:
         run, self.last = self._run, record
         verdicts = [(x.message, x.success, x.status) for x in self._verdicts]
         self.judged = Judged(self._codes, verdicts, self._seen, self._most)
-        self.memory = _copied(self._memory)
+        self.memory = copied(self._memory)
         with _arrays.guard(run.space.like)():
             self._bettered(record)
             # A problem in the midst of a line search was judged where it stands.
@@ -202,11 +202,6 @@ class BatchMonitor:
 
 def _limit(most: int) -> Verdict:
     return Verdict(f"{most} iterations were made", False, 1)
-
-
-def _copied(memory: dict[str, Json]) -> dict[str, Json]:
-    # Arrays in it are never written.
-    return {key: _copied(x) if isinstance(x, dict) else x for key, x in memory.items()}
 
 
 def _chosen(moved: Array, new: dict[str, Json], old: dict[str, Json]) -> dict[str, Json]:

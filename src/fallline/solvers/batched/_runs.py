@@ -56,7 +56,7 @@ class BatchedRun(ABC):
     # As of a single run, what files keep: the memory of each problem.
     remembers: ClassVar[tuple[str, ...]] = (
         "at", "iteration", "ticks", "stuck", "_shortened", "_before", "_length", "_d", "_slope",
-        "_reach", "_search", "_tried",
+        "_reach", "_search", "_tried", "_probe", "_first_value",
     )  # fmt: skip
     kinds: ClassVar[tuple[type, ...]] = (Stand, Point, Wolfe, Halving, CurvaturePair)
 
@@ -90,11 +90,13 @@ class BatchedRun(ABC):
         self.at = self._stand(x)
         with self._guard():
             self._before, self._length = self.at.x, self._zero
+            self._first_value = self.at.value
             square = self.space.dot(self.at.gradient, self.at.gradient)
             self._d, self._slope = -self.at.gradient, -square
             self._reach = 1.0 + self._zero  # of the last steps, in the space
             self._search = self._begin(self._first(square))
             self._tried = self._search.t
+            self._probe = self._zero + math.nan  # the slope where a search tried first
             self._forget()
 
     @abstractmethod
@@ -140,6 +142,7 @@ class BatchedRun(ABC):
         with self._guard():
             trial = Point(t, new.value, self.space.dot(new.gradient, self._d))
             outcome = self._judged(trial)
+            self._probe = xp.where(t == self._tried, trial.slope, self._probe)
             live = self.running & ~self.stuck & (self._slope != 0)
             if self.limit is not None:
                 live = live & (self.iteration < self.limit)
@@ -176,9 +179,14 @@ class BatchedRun(ABC):
         """Return whether rounding alone explains that no step lowers a problem."""
         xp, at = self.space.xp, self.at
         moved = self.space.dot(xp.abs(at.gradient), xp.abs(at.x))
-        gain = xp.abs(self._slope) * self._tried
+        slope, epsilon = xp.abs(self._slope), self.space.epsilon
+        # By the slope, and by the curvature along it where a trial told of that.
+        gain, bend = slope * self._tried, self._probe + slope
+        least = 0.5 * gain * (slope / xp.where(bend > 0, bend, slope))
+        gain = xp.where((bend > 0) & (least < gain), least, gain)
+        squares = epsilon**2 * xp.abs(self._first_value - at.value)  # of residuals
         # Where the gain is zero beside a gradient that is not, squares were out of range.
-        small = gain <= 25 * self._noise + 100 * self.space.epsilon * moved
+        small = gain <= 25 * self._noise + 100 * (epsilon * moved + squares)
         return small & ((gain > 0) | (at.norm == 0))
 
     def freeze(self, running: Array, back: Array, best: Stand) -> None:
