@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from .. import _arrays
 from .._arrays import _checks
 from .._arrays._trees import Structure
-from .._arrays._types import Array, Number, Tree
+from .._arrays._types import Array, Number, Scalars, Tree
 from ..rules import Rule
 
 # The fields that factors multiply.
@@ -127,3 +127,22 @@ def dependent(rule: Rule, names: tuple[str, ...]) -> dict[str, frozenset[str]]:
                 if abs(part) > 1e-12 * (size + abs(value)):
                     found.setdefault(base, set()).add(which)
     return {name: frozenset(which) for name, which in found.items()}
+
+
+class Factored:
+    """The scalars of a step, some of which are arrays: affine functions of the factors."""
+
+    def __init__(
+        self, s: Scalars, terms: dict[str, frozenset[str]], arrays: dict[str, Array]
+    ) -> None:
+        self._s, self._terms, self._arrays = s, terms, arrays
+
+    def __getattr__(self, name: str) -> Array:
+        found = getattr(self._s, name)
+        for which in sorted(self._terms.get(name, ())):
+            used = self._arrays.values() if which == "both" else [self._arrays[which]]
+            product = getattr(self._s, f"{name}/{which}")
+            for factor in used:
+                product = factor * product
+            found = product + found
+        return found

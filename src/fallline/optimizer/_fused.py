@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Self
 
@@ -92,18 +93,21 @@ class FusedRule(AbstractRule):
         scale = [Read("scale")] if self.transforms and self.transforms[0].measured else []
         return (*scale, *([Read("keep")] if self.guarded else []))
 
-    @property
+    @cached_property
     def arrays(self) -> list[tuple[str, Array]]:
         """The constraint's arrays and those of factors, by name."""
         scalars = {} if self.constraint is None else self.constraint.scalars()
         found = [(f"constraint.{name}", x) for name, x in scalars.items() if _arrays.is_array(x)]
         return found + [(f"factor.{name}", x) for name, x in self.factors]
 
-    @property
+    @cached_property
     def factors(self) -> list[tuple[str, Array]]:
         """The factors that are arrays, as ``"rate"`` and ``"decay"``."""
-        both = (("rate", self.rate), ("decay", self.decay))
-        return [(name, x) for name, x in both if _arrays.is_array(x)]
+        return [(name, x) for name, x in self._both if _arrays.is_array(x)]
+
+    @property
+    def _both(self) -> tuple[tuple[str, Number], ...]:
+        return ("rate", self.rate), ("decay", self.decay)
 
     @property
     def scales(self) -> bool:
@@ -125,24 +129,26 @@ class FusedRule(AbstractRule):
                 found |= _prefixed("lengths.", {"gain": gain})
             found |= _prefixed("penalty.", scalars)
         if self.constraint is not None:
-            scalars = self.constraint.scalars()
-            scalars = {name: x for name, x in scalars.items() if not _arrays.is_array(x)}
-            found |= _prefixed("constraint.", scalars)
+            numbers = self.constraint.scalars().items()
+            found |= _prefixed("constraint.", {n: x for n, x in numbers if not _arrays.is_array(x)})
         return found
 
     def _rule_scalars(self, t: Number) -> dict[str, Number]:
-        both = {"rate": self.rate, "decay": self.decay}
-        plain = {name: f for name, f in both.items() if isinstance(f, float)}
-        rule = _factors.multiplied(self.rule, plain) if plain else self.rule
-        if not self.factors:
-            return dict(rule.scalars(t))
-        return _factors.split(rule, t, tuple(name for name, _ in self.factors))
+        names = tuple(name for name, _ in self.factors)
+        rule = self._multiplied
+        return _factors.split(rule, t, names) if names else {**rule.scalars(t)}
+
+    @cached_property
+    def _multiplied(self) -> Rule:
+        # The rule with the factors that are numbers.
+        plain = {name: f for name, f in self._both if isinstance(f, float)}
+        return _factors.multiplied(self.rule, plain) if plain else self.rule
 
     def factored(self, s: Scalars, arrays: dict[str, Array]) -> Scalars:
         """Return the scalars of the rule; those that depend on factors are arrays."""
         if not arrays:
             return s
-        return _Factored(s, _factors.dependent(self.rule, tuple(arrays)), arrays)
+        return _factors.Factored(s, _factors.dependent(self.rule, tuple(arrays)), arrays)
 
     @property
     def masks(self) -> bool:
@@ -304,25 +310,6 @@ class _Under:
 
 def _prefixed(prefix: str, scalars: dict[str, Number]) -> dict[str, Number]:
     return {prefix + name: float(x) for name, x in scalars.items()}
-
-
-class _Factored:
-    # The scalars of a step, some of which are arrays: affine functions of the factors.
-
-    def __init__(
-        self, s: Scalars, terms: dict[str, frozenset[str]], arrays: dict[str, Array]
-    ) -> None:
-        self._s, self._terms, self._arrays = s, terms, arrays
-
-    def __getattr__(self, name: str) -> Array:
-        found = getattr(self._s, name)
-        for which in sorted(self._terms.get(name, ())):
-            used = self._arrays.values() if which == "both" else [self._arrays[which]]
-            product = getattr(self._s, f"{name}/{which}")
-            for factor in used:
-                product = factor * product
-            found = product + found
-        return found
 
 
 class Rounding:
