@@ -84,10 +84,12 @@ def test_a_batch_is_what_its_problems_are_alone():
 
 
 def test_what_has_ended_is_dropped_and_stays():
-    problem, sizes = spread(50), []
+    problem, sizes, seen = spread(50), [], []
+    number = {y[0]: i for i, y in enumerate(problem.data[0])}
 
     def fun(x, y, t):
         sizes.append((x["rate"].shape[0], y.shape[0]))
+        seen.append({number[row[0]]: rate for row, rate in zip(y, x["rate"], strict=True)})
         return problem.both(x, y, t)
 
     res = fl.least_squares(
@@ -100,6 +102,9 @@ def test_what_has_ended_is_dropped_and_stays():
     assert left[-1] < 10
     assert left == sorted(left, reverse=True)
     assert len(left) == res.nit.max() + 1  # one call an iteration, for all at work
+    for k, points in enumerate(seen):
+        for i, rate in points.items():  # what has ended and not yet been dropped stays
+            assert k <= res.nit[i] or rate == res.x["rate"][i]
     for i, end in enumerate(res.nit):
         for k in range(end, len(res.history["x"])):
             assert res.history["x"][k]["rate"][i] == res.x["rate"][i]

@@ -18,6 +18,7 @@ from .._objective import Objective
 from .._record import Record
 from .._search import no_step
 from .._steepest import SteepestDescent
+from ._ends import ends
 from ._rule_run import BatchedRuleRun
 from ._runs import BatchedLBFGSRun, BatchedRun, BatchedSteepestDescentRun
 from ._search import chosen
@@ -229,21 +230,10 @@ class BatchMonitor:
 
     def result(self) -> dict[str, Any]:
         """Return the entries of a `MinimizeResult`."""
-        space, at, codes = self._run.space, self._run.at, self._read - 1
-        good = np.array([v.success for v in self._verdicts], dtype=bool)[codes]
-        status = np.array([v.status for v in self._verdicts], dtype=np.int32)[codes]
-        counts = np.bincount(codes, minlength=len(self._verdicts))
-        reasons = [
-            f"{counts[i]}: {self._verdicts[i].message}"
-            for i in np.argsort(-counts, kind="stable")
-            if counts[i]
-        ]
-        message = "; ".join([f"{np.count_nonzero(good)} of {codes.size} converged", *reasons])
+        space, at = self._run.space, self._run.at
         evaluations = self._run.objective.evaluations
         return {
-            "message": message,
-            "success": _arrays.from_numpy(good, space.like),
-            "status": _arrays.from_numpy(status, space.like),
+            **ends(self._read - 1, self._verdicts, space.like),
             "fun": at.value,
             "x": space.unpack(at.x),
             "nit": self._run.iteration,
