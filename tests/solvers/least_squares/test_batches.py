@@ -7,6 +7,8 @@ import pytest
 
 import fallline as fl
 from fallline import _arrays
+from fallline._arrays._free import free_bytes
+from fallline.solvers.least_squares import _driver, _solve
 from tests import backends
 from tests.helpers import patch_arrays
 from tests.solvers.least_squares.curves import decays, singles
@@ -241,3 +243,29 @@ def test_single_precision(name, monkeypatch):
     for key, value in whole.x.items():
         np.testing.assert_allclose(x[key], value, rtol=1e-4)
     np.testing.assert_allclose(cost, whole.cost, rtol=1e-5)
+
+
+def test_jacobians_take_a_share_of_the_free_memory(monkeypatch):
+    # 3 parameters, 20 points in double precision: 480 bytes for each problem.
+    backend = backends.required("torch")
+    problem, sizes = decays(backend, 90), []
+
+    def fun(x, y, t):
+        sizes.append(y.shape[0])
+        return problem.both(x, y, t)
+
+    monkeypatch.setattr(_driver, "free_bytes", lambda x: 8 * 480 * 30.5)
+    options = {"jacobian": True, "batched": True, "batched_args": problem.data}
+    res = fl.least_squares(fun, problem.start, args=(problem.t,), **options)
+    assert sizes[:2] == [1, 30]  # the first one tells the size
+    assert max(sizes) == 30
+    whole = fl.least_squares(fun, problem.start, args=(problem.t,), chunk=90, **options)
+    np.testing.assert_allclose(res.x["rate"], whole.x["rate"], rtol=1e-12)
+    assert res.jac["rate"].shape == (90, 20)
+    monkeypatch.setattr(_solve, "_KEPT", 1000)
+    assert fl.least_squares(fun, problem.start, args=(problem.t,), **options).jac is None
+
+
+def test_nobody_tells_the_free_memory_of_a_host():
+    assert free_bytes(np.ones(2)) is None
+    assert free_bytes(backends.required("torch").array(np.ones(2))) is None
