@@ -61,7 +61,10 @@ def loop(backend, i):
 
 def test_every_condition_is_here():
     here = {type(part) for condition in CONDITIONS for part in condition._parts()}
-    assert {kind.__name__ for kind in here} == set(stop.__all__) - {"Condition", "Verdict", "Watch"}
+    others = {"Condition", "Verdict", "Watch", "FitTolerance"}  # the last is for fits only
+    assert {kind.__name__ for kind in here} == set(stop.__all__) - others
+    with pytest.raises(TypeError, match="FitTolerance is for least_squares and curve_fit"):
+        stop.FitTolerance().start()(1.0)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS, ids=repr)

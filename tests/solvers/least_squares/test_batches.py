@@ -7,6 +7,8 @@ import pytest
 
 import fallline as fl
 from fallline import _arrays
+from fallline._arrays._free import free_bytes
+from fallline.solvers.least_squares import _driver, _solve
 from tests import backends
 from tests.helpers import patch_arrays
 from tests.solvers.least_squares.curves import decays, singles
@@ -84,10 +86,12 @@ def test_a_batch_is_what_its_problems_are_alone():
 
 
 def test_what_has_ended_is_dropped_and_stays():
-    problem, sizes = spread(50), []
+    problem, sizes, seen = spread(50), [], []
+    number = {y[0]: i for i, y in enumerate(problem.data[0])}
 
     def fun(x, y, t):
         sizes.append((x["rate"].shape[0], y.shape[0]))
+        seen.append({number[row[0]]: rate for row, rate in zip(y, x["rate"], strict=True)})
         return problem.both(x, y, t)
 
     res = fl.least_squares(
@@ -100,6 +104,9 @@ def test_what_has_ended_is_dropped_and_stays():
     assert left[-1] < 10
     assert left == sorted(left, reverse=True)
     assert len(left) == res.nit.max() + 1  # one call an iteration, for all at work
+    for k, points in enumerate(seen):
+        for i, rate in points.items():  # what has ended and not yet been dropped stays
+            assert k <= res.nit[i] or rate == res.x["rate"][i]
     for i, end in enumerate(res.nit):
         for k in range(end, len(res.history["x"])):
             assert res.history["x"][k]["rate"][i] == res.x["rate"][i]
@@ -236,3 +243,29 @@ def test_single_precision(name, monkeypatch):
     for key, value in whole.x.items():
         np.testing.assert_allclose(x[key], value, rtol=1e-4)
     np.testing.assert_allclose(cost, whole.cost, rtol=1e-5)
+
+
+def test_jacobians_take_a_share_of_the_free_memory(monkeypatch):
+    # 3 parameters, 20 points in double precision: 480 bytes for each problem.
+    backend = backends.required("torch")
+    problem, sizes = decays(backend, 90), []
+
+    def fun(x, y, t):
+        sizes.append(y.shape[0])
+        return problem.both(x, y, t)
+
+    monkeypatch.setattr(_driver, "free_bytes", lambda x: 8 * 480 * 30.5)
+    options = {"jacobian": True, "batched": True, "batched_args": problem.data}
+    res = fl.least_squares(fun, problem.start, args=(problem.t,), **options)
+    assert sizes[:2] == [1, 30]  # the first one tells the size
+    assert max(sizes) == 30
+    whole = fl.least_squares(fun, problem.start, args=(problem.t,), chunk=90, **options)
+    np.testing.assert_allclose(res.x["rate"], whole.x["rate"], rtol=1e-12)
+    assert res.jac["rate"].shape == (90, 20)
+    monkeypatch.setattr(_solve, "_KEPT", 1000)
+    assert fl.least_squares(fun, problem.start, args=(problem.t,), **options).jac is None
+
+
+def test_nobody_tells_the_free_memory_of_a_host():
+    assert free_bytes(np.ones(2)) is None
+    assert free_bytes(backends.required("torch").array(np.ones(2))) is None

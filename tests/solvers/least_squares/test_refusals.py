@@ -134,8 +134,11 @@ def test_starts_are_checked():
         fl.least_squares(lambda x: x, np.ones(0))
     with pytest.raises(TypeError, match=r"x0: dtype is int64, expected one of"):
         fl.least_squares(lambda x: x, np.ones(2, int))
-    with pytest.raises(ValueError, match=r"x0\['width'\]: leading axis is 2, expected 3 as in x0"):
-        fl.least_squares(residuals, {"a": np.ones(3), "width": np.ones(2)}, batched=True)
+    shared = "; parameters that problems share do not fit a batch: make one problem of them"
+    with pytest.raises(ValueError, match=rf"x0\['width'\]: leading axis is 1, expected 3{shared}"):
+        fl.least_squares(residuals, {"a": np.ones(3), "width": np.ones(1)}, batched=True)
+    with pytest.raises(ValueError, match=rf"x0\['width'\]: has no axis, .* each problem{shared}"):
+        fl.least_squares(residuals, {"a": np.ones(3), "width": np.asarray(1.0)}, batched=True)
     with pytest.raises(TypeError, match="bounds: are given, but x0 is complex"):
         fl.least_squares(lambda x: x, np.ones(2) * 1j, bounds=(0, 1))
     with pytest.raises(ValueError, match=r"batched_args\[0\]: is given, but batched is False"):

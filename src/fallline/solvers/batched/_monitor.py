@@ -15,6 +15,7 @@ from .._base import INTERRUPTED
 from .._monitor import Keep, View
 from .._record import Record
 from .._search import no_step
+from ._ends import ends
 from ._search import chosen
 from ._space import Stand
 
@@ -173,22 +174,11 @@ class BatchMonitor:
 
     def result(self) -> dict[str, Any]:
         """Return the entries of a `MinimizeResult`."""
-        space, codes = self._run.space, self._read - 1
+        space = self._run.space
         at = self._run.at if self._at is None else self._at
-        good = np.array([v.success for v in self._verdicts], dtype=bool)[codes]
-        status = np.array([v.status for v in self._verdicts], dtype=np.int32)[codes]
-        counts = np.bincount(codes, minlength=len(self._verdicts))
-        reasons = [
-            f"{counts[i]}: {self._verdicts[i].message}"
-            for i in np.argsort(-counts, kind="stable")
-            if counts[i]
-        ]
-        message = "; ".join([f"{np.count_nonzero(good)} of {codes.size} converged", *reasons])
         evaluations = self._run.objective.evaluations
         return {
-            "message": message,
-            "success": _arrays.from_numpy(good, space.like),
-            "status": _arrays.from_numpy(status, space.like),
+            **ends(self._read - 1, self._verdicts, space.like),
             "fun": at.value,
             "x": space.unpack(at.x),
             "nit": self._run.iteration,

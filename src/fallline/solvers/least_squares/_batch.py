@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..._arrays._compiled import compiled
 from ..._arrays._types import Array
 from . import _algebra
 from ._criteria import Criterion
@@ -36,4 +35,4 @@ class Batch:
     def factored(self, r: Array, columns: Array) -> tuple[Array, Array]:
         """Return R and the rotated residuals."""
         rhs, scaled = self.criterion.model(r, columns)
-        return compiled(_algebra.factored, rhs, 0)(self.xp, scaled, rhs)
+        return _algebra.factored(self.xp, scaled, rhs)

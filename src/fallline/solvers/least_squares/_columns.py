@@ -11,6 +11,7 @@ import math
 
 from ... import _arrays
 from ..._arrays import _checks
+from ..._arrays._trees import Structure
 from ..._arrays._types import Array, Tree
 from .._space import AbstractSpace, Space
 from ..batched._space import BatchedSpace
@@ -34,6 +35,8 @@ class Layout:
     def __init__(
         self, x: Tree, batched: bool, shape: tuple[int, ...] | None = None, is_complex: bool = False
     ) -> None:
+        if batched:
+            _check_axes(x)
         self.space: AbstractSpace = BatchedSpace(x) if batched else Space(x)
         self.batched, self.shape, self.is_complex = batched, shape, is_complex
         self.problems: int = self.space.problems if isinstance(self.space, BatchedSpace) else 1
@@ -168,3 +171,20 @@ class Layout:
         xp = self.space.xp
         wide = xp.complex64 if self.space.dtype == xp.float32 else xp.complex128
         return _arrays.joined(re, im, xp.zeros_like(re, dtype=wide))
+
+
+def _check_axes(x: Tree) -> None:
+    # Every leaf has an entry for each problem.
+    structure, problems = Structure(x), -1
+    for path, p in zip(structure.paths, structure.flatten(x, "x0"), strict=True):
+        if p is None or not _arrays.is_array(p):
+            continue
+        place, shared = _checks.where("x0", path), "; parameters that problems share do not fit a "
+        shared += "batch: make one problem of them"
+        if p.ndim == 0:
+            msg = f"{place}: has no axis, expected a leading one with an entry for each problem"
+            raise ValueError(msg + shared)
+        problems = int(p.shape[0]) if problems < 0 else problems
+        if p.shape[0] != problems:
+            msg = _checks.mismatch(place, "leading axis", int(p.shape[0]), problems)
+            raise ValueError(msg + shared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,22 +115,27 @@ def _ended(run: Run, index: HostArray, some: HostArray | None, keep: bool) -> En
     return Ended(index, s, r, columns if keep else None)
 
 
-def joined(xp: Namespace, parts: Sequence[Ended]) -> Ended:
-    """Return the problems of several parts together, in the order of their numbers."""
+def joined(xp: Namespace, parts: list[Ended]) -> Ended:
+    """Return the problems of several parts together, in the order of their numbers.
+
+    The parts are taken out of their list, so that no more than two copies of anything exist.
+    """
     if len(parts) == 1:
         return parts[0]
     index = np.concatenate([part.numbers for part in parts])
     order = np.argsort(index, kind="stable")
-    like = parts[0].state.x
-    where = _arrays.from_numpy(order, like)
+    where = _arrays.from_numpy(order, parts[0].state.x)
+    kept = all(part.columns is not None for part in parts)
+    states, r = [part.state for part in parts], [part.r for part in parts]
+    columns = [part.columns for part in parts]
+    parts.clear()
 
-    def together(arrays: Sequence[Array], axis: int) -> Array:
-        return xp.take(xp.concat(arrays, axis=axis), where, axis=axis)
+    def together(arrays: list[Array], axis: int) -> Array:
+        whole = xp.concat(arrays, axis=axis)
+        arrays.clear()
+        return xp.take(whole, where, axis=axis)
 
-    with _arrays.on_device(like):
-        fields = zip(*(part.state for part in parts), strict=True)
-        state = State(*(together(some, some[0].ndim - 1) for some in fields))
-        r = together([part.r for part in parts], 0)
-        kept = all(part.columns is not None for part in parts)
-        columns = together([part.columns for part in parts], 1) if kept else None
-    return Ended(index[order], state, r, columns)
+    fields = [list(some) for some in zip(*states, strict=True)]
+    states.clear()
+    state = State(*(together(some, some[0].ndim - 1) for some in fields))
+    return Ended(index[order], state, together(r, 0), together(columns, 1) if kept else None)

@@ -12,6 +12,7 @@ from ... import _arrays
 from ..._arrays._results import Result
 from ..._arrays._types import Array, HostArray, Number, Tree
 from ...stop import Verdict
+from ..batched._ends import ends
 from . import _algebra, _steps
 from ._batch import Batch
 from ._columns import Layout
@@ -184,21 +185,7 @@ def _ends(ended: Ended, layout: Layout, verdicts: Sequence[Verdict]) -> dict[str
         return {
             "message": verdict.message, "success": verdict.success, "status": verdict.status,
         }  # fmt: skip
-    good = np.array([v.success for v in verdicts], dtype=bool)[codes]
-    status = np.array([v.status for v in verdicts], dtype=np.int32)[codes]
-    counts = np.bincount(codes, minlength=len(verdicts))
-    reasons = [
-        f"{counts[i]}: {verdicts[i].message}"
-        for i in np.argsort(-counts, kind="stable")
-        if counts[i]
-    ]
-    message = "; ".join([f"{np.count_nonzero(good)} of {codes.size} converged", *reasons])
-    like = layout.space.like
-    return {
-        "message": message,
-        "success": _arrays.from_numpy(good, like),
-        "status": _arrays.from_numpy(status, like),
-    }
+    return ends(codes, verdicts, layout.space.like)
 
 
 def _warn(singular: HostArray) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from ... import _arrays
-from ..._arrays._compiled import compiled
 from ..._arrays._types import Array, HostArray
 from ...stop import Condition, Verdict
 from ...stop._seen import Fit
@@ -25,8 +24,6 @@ from ._criteria import Criterion
 from ._record import FitRecord
 from ._residuals import Bounds, Residuals
 from ._steps import Judged, State
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 # The largest damping whose small steps tell that a point is at its end.
 _TRUSTED = 1e3
@@ -99,12 +96,11 @@ class Run:
         """Make a trial step of every problem."""
         s, batch = self.state, self.batch
         with self._guard():
-            trial = self._compiled(_steps.trials)(self.xp, s, batch.bounds)
+            trial = _steps.trials(self.xp, s, batch.bounds)
         r = batch.residuals(trial)
         with self._guard():
             cost, evaluations = batch.criterion.cost(r), batch.residuals.evaluations
-            judge = self._compiled(_steps.judged, 4, 5)
-            judged = judge(self.xp, s, trial, cost, self.epsilon, evaluations)
+            judged = _steps.judged(self.xp, s, trial, cost, self.epsilon, evaluations)
             some, every = self._known(judged.accepted)
             if some and not every:
                 r = self.xp.where(judged.accepted[:, None], r, self.r)
@@ -118,9 +114,6 @@ class Run:
             self.state, self.r, self.columns = state, r, columns
             self._look(judged, s, first=False)
             self._stuck(judged, s)
-
-    def _compiled(self, f: F, *static: int) -> F:
-        return compiled(f, self.batch.layout.space.like, 0, *static)
 
     def _known(self, accepted: Array) -> tuple[bool, bool]:
         # Whether some trials were taken, and whether all were, where that is known without waiting.
@@ -145,9 +138,9 @@ class Run:
     def _look(self, judged: Judged, before: State, *, first: bool) -> None:
         # Make a record of where the problems stand, and judge it.
         if not self._fixed:
-            self.state = self._compiled(_steps.rescaled)(self.xp, self.state)
+            self.state = _steps.rescaled(self.xp, self.state)
         s = self.state
-        at = self._compiled(_steps.measured)(self.xp, s, self.batch.bounds)
+        at = _steps.measured(self.xp, s, self.batch.bounds)
         self.record = FitRecord(
             s.cost, at.optimality, s.nit, s.nfev, s.damping, judged.accepted, self.batch.layout,
             s.x, before.x, at.gradient, judged.fit._replace(cosine=at.cosine), at.finite,
