@@ -92,7 +92,8 @@ def over(job, ours, peer):
     pair = job["seconds"].get(ours), job["seconds"].get(peer)
     if not all(pair):
         return "-"
-    return f"{statistics.median(a / b for a, b in zip(*pair, strict=True)):.2f}"
+    found = statistics.median(a / b for a, b in zip(*pair, strict=True))
+    return f"{found:.2f}" if found >= 0.1 else f"{found:.2g}"
 
 
 def time(seconds):
@@ -151,7 +152,8 @@ def readme(found, ratios):
             if key in jobs and not (place == LOOP and key == (1, 10)):
                 cells = [over(jobs[key], *pair) for pair in PAIRS]
                 lines.append([arrays(*key), "" if place == "alone" else place, *cells])
-    rows = [[job["work"], *_compared(job)] for job in ratios["jobs"] if "table" not in job]
+    others = (job for job in ratios["jobs"] if job["goals"] and "table" not in job)
+    rows = [[job["work"], *_compared(job)] for job in others]
     return [
         *table(["arrays", "", *head], lines),
         "",
@@ -167,8 +169,6 @@ def readme(found, ratios):
 
 def _compared(job):
     # The time of the first of ours, and its ratios to peers.
-    if not job["goals"]:
-        return "-", "-"
     ours = job["goals"][0]["ours"]
     texts = [f"{x['peer']}: {x['ratio'][0]:.2f}" for x in job["goals"] if x["ours"] == ours]
     return time(median(job, ours)), ", ".join(texts)
