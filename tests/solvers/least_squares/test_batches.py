@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -269,3 +271,27 @@ def test_jacobians_take_a_share_of_the_free_memory(monkeypatch):
 def test_nobody_tells_the_free_memory_of_a_host():
     assert free_bytes(np.ones(2)) is None
     assert free_bytes(backends.required("torch").array(np.ones(2))) is None
+
+
+def test_what_is_kept_is_held_once():
+    n, points = 4000, np.linspace(0, 1, 120)
+    y = np.random.default_rng(0).standard_normal((n, points.size))
+
+    def lines(p, y):
+        slopes = np.broadcast_to(points, y.shape), np.ones_like(y)
+        both = p["slope"][:, None] * points + p["offset"][:, None] - y
+        return both, dict(zip(("slope", "offset"), slopes, strict=True))
+
+    start = {"slope": np.zeros(n), "offset": np.zeros(n)}
+    options = {"jacobian": True, "batched": True, "batched_args": (y,), "chunk": 100}
+    fl.least_squares(lines, start, **options)
+    tracemalloc.start()
+    try:
+        res = fl.least_squares(lines, start, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    jacobian = sum(x.nbytes for x in res.jac.values())
+    assert jacobian == n * 2 * points.size * 8
+    # The residuals are half of that; the rest is a chunk at work, and what else is known.
+    assert peak < 2.3 * jacobian

@@ -62,11 +62,10 @@ class Criterion(ABC):
 
     def counted(self, raw: Array) -> Array:
         """Return how many elements of each problem have a weight."""
-        xp = self.xp
-        ones = xp.ones_like(raw)
-        if self.weights is not None:
-            ones = xp.where(self.weights > 0, ones, xp.zeros_like(raw))
-        return xp.sum(ones, axis=1)
+        none = self.xp.zeros_like(raw[:, 0])
+        if self.weights is None:
+            return none + raw.shape[1]
+        return none + self.xp.sum(self.xp.astype(self.weights > 0, raw.dtype), axis=1)
 
     def _taken(self, x: Array, index: Array) -> Array:
         # Rows of what belongs to problems; what is shared by all has one row.

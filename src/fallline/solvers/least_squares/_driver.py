@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,27 +115,73 @@ def _ended(run: Run, index: HostArray, some: HostArray | None, keep: bool) -> En
     return Ended(index, s, r, columns if keep else None)
 
 
-def joined(xp: Namespace, parts: list[Ended]) -> Ended:
-    """Return the problems of several parts together, in the order of their numbers.
+class Collected:
+    """The problems that have ended, each put where it belongs among all.
 
-    The parts are taken out of their list, so that no more than two copies of anything exist.
+    Where arrays can be written no number is held twice. The others are put together in the end.
+
+    Parameters
+    ----------
+    xp : namespace
+        Of the arrays.
+    problems : int
+        How many there are in all.
     """
-    if len(parts) == 1:
-        return parts[0]
-    index = np.concatenate([part.numbers for part in parts])
-    order = np.argsort(index, kind="stable")
-    where = _arrays.from_numpy(order, parts[0].state.x)
-    kept = all(part.columns is not None for part in parts)
-    states, r = [part.state for part in parts], [part.r for part in parts]
-    columns = [part.columns for part in parts]
-    parts.clear()
 
-    def together(arrays: list[Array], axis: int) -> Array:
-        whole = xp.concat(arrays, axis=axis)
-        arrays.clear()
-        return xp.take(whole, where, axis=axis)
+    def __init__(self, xp: Namespace, problems: int) -> None:
+        self._xp, self._problems = xp, problems
+        self._parts: list[Ended] = []
+        self._whole: Ended | None = None
 
-    fields = [list(some) for some in zip(*states, strict=True)]
-    states.clear()
-    state = State(*(together(some, some[0].ndim - 1) for some in fields))
-    return Ended(index[order], state, together(r, 0), together(columns, 1) if kept else None)
+    def put(self, parts: list[Ended]) -> None:
+        """Take some parts out of their list."""
+        first = parts[0]
+        writable = _arrays.family(first.r) in ("numpy", "torch", "cupy")
+        if not writable or len(first.numbers) == self._problems:
+            self._parts += parts
+            parts.clear()
+            return
+        if self._whole is None:
+            self._whole = self._empty(first)
+        while parts:
+            part = parts.pop()
+            where = _arrays.from_numpy(part.numbers, first.r)
+            self._whole.numbers[part.numbers] = part.numbers
+            for target, x in zip(self._whole.state, part.state, strict=True):
+                target[..., where] = x
+            self._whole.r[where, ...] = part.r
+            if self._whole.columns is not None:
+                self._whole.columns[:, where, ...] = part.columns
+
+    def _empty(self, like: Ended) -> Ended:
+        n, xp = self._problems, self._xp
+
+        def empty(x: Array, axis: int) -> Array:
+            shape = (*x.shape[:axis], n, *x.shape[axis + 1 :])
+            return xp.empty(shape, dtype=x.dtype, **_arrays.placed(x))
+
+        with _arrays.on_device(like.r):
+            columns = None if like.columns is None else empty(like.columns, 1)
+            state = State(*(empty(x, x.ndim - 1) for x in like.state))
+            return Ended(np.empty(n, int), state, empty(like.r, 0), columns)
+
+    def joined(self) -> Ended:
+        """Return all in the order of their numbers."""
+        if self._whole is not None:
+            return self._whole
+        if len(self._parts) == 1:
+            return self._parts[0]
+        parts, xp = self._parts, self._xp
+        index = np.concatenate([part.numbers for part in parts])
+        order = np.argsort(index, kind="stable")
+        where = _arrays.from_numpy(order, parts[0].state.x)
+
+        def together(arrays: Sequence[Array], axis: int) -> Array:
+            return xp.take(xp.concat(arrays, axis=axis), where, axis=axis)
+
+        states = zip(*(part.state for part in parts), strict=True)
+        state = State(*(together(some, some[0].ndim - 1) for some in states))
+        columns = [part.columns for part in parts]
+        kept = all(x is not None for x in columns)
+        r = together([part.r for part in parts], 0)
+        return Ended(index[order], state, r, together(columns, 1) if kept else None)

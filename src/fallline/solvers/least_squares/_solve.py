@@ -20,7 +20,7 @@ from ._batch import Batch
 from ._bounds import bounds_of, scale_of
 from ._columns import Layout
 from ._criteria import Criterion
-from ._driver import Ended, chunks, finished, joined
+from ._driver import Collected, Ended, chunks, finished
 from ._residuals import DIFFERENCES, Residuals, rows_of, taken
 from ._result import assembled
 from ._run import Run
@@ -116,7 +116,7 @@ def solve(
         parts = list(chunks(setting.chunk, problems, numbers, space.like))
         keep = len(parts) == 1 or numbers * problems * 8 <= _KEPT
     verdicts: list[Verdict] = []
-    done: list[Ended] = []
+    done = Collected(xp, problems)
     interrupted = False
     watch.start()
     try:
@@ -132,13 +132,14 @@ def solve(
                 run.mark(True, Verdict(INTERRUPTED, False, 98))
             watch.begin()
             found, cut = finished(run, part.start, watch, keep)
-            done += found
+            with _arrays.guard(space.like)():
+                done.put(found)
             interrupted = interrupted or cut
             layout.shape, layout.is_complex = source.layout.shape, source.layout.is_complex
     finally:
         watch.end()
     with _arrays.guard(space.like)():
-        ended = joined(xp, done)
+        ended = done.joined()
     batch = Batch(residuals(None), criterion(layout, None), bounds)
     entries = assembled(ended, batch, verdicts, scaled=scaled)
     return {**entries, "history": watch.kept()}, batch, ended
