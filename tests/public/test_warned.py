@@ -78,3 +78,11 @@ def test_files_of_other_numbers(tmp_path):
     fl.Optimizer(x, fl.Adam(0.1)).save(tmp_path / "opt.npz")
     other = fl.Optimizer(x.copy(), fl.Adam(0.2))
     assert "other numbers" in told(lambda: other.load(tmp_path / "opt.npz"))
+
+
+def test_parameters_that_nothing_determines():
+    text = told(lambda: fl.least_squares(lambda x: x[:1] + x[1:] - 1, np.zeros(2)))
+    assert "covariance is infinite" in text
+    line = fl.models.Line()
+    text = told(lambda: fl.curve_fit(line, np.ones(3), np.ones((2, 3)), batched=True))
+    assert "of 2 of 2 problems" in text

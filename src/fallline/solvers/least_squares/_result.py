@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from ... import _arrays
 from ..._arrays._results import Result
 from ..._arrays._types import Array, HostArray, Number, Tree
+from ..._arrays._warned import warn
 from ...stop import Verdict
 from ..batched._ends import ends
 from . import _algebra, _steps
@@ -193,4 +193,4 @@ def _warn(singular: HostArray) -> None:
     if count:
         which = f"of {count} of {singular.size} problems " if singular.size > 1 else ""
         msg = f"covariance {which}is infinite: the residuals do not determine all parameters"
-        warnings.warn(msg, stacklevel=4)
+        warn(msg)
