@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -254,44 +256,60 @@ class CompiledEpoch:
             raise self._error
         step = self.optimizer.step_count
         table = np.empty((steps, len(scalars)))
-        readers = []
+        readers: list[tuple[AbstractRule, list[_Reader]]] = []
         for i, group in enumerate(self.bound.groups):
+            parts = []
             for shift in dict.fromkeys(key[1] for key, _ in scalars if key[0] == i):
                 places = [k for k, (key, _) in enumerate(scalars) if key == (i, shift)]
                 constants = [k for k in places if isinstance(scalars[k][1], float)]
                 table[:, constants] = [scalars[k][1] for k in constants]
                 named = [k for k in places if k not in constants]
-                readers.append((i, group.plan, shift, named, [scalars[k][1] for k in named]))
-        plans = {i: plan for i, plan, *_ in readers}
-        rows: list[list[Number]] = [[] for _ in readers]
+                parts.append(_Reader(shift, named, [scalars[k][1] for k in named]))
+            readers += [(group.plan, parts)] if parts else []
+        still = not self.bound.memories
         for k in range(steps):
             try:
-                fixed = {i: plan.at(step + k) for i, plan in plans.items()}
-                for row, (i, _, shift, _, names) in zip(rows, readers, strict=True):
-                    found = fixed[i].scalars(step + k + shift + 1)
-                    row.append([found[name] for name in names])
+                for plan, parts in readers:
+                    fixed = plan.at(step + k)
+                    still = still and fixed is plan
+                    for part in parts:
+                        part.read(fixed, step + k)
             except Exception as error:
                 if k == 0:
                     raise
                 self._error, steps = error, k
                 break
-            if k or self.bound.memories:
-                continue
-            if all(fixed[i] is plan and _stay(plan, names) for i, plan, *_, names in readers):
-                rows = [row * steps for row in rows]
+            still = still and all(part.stays(plan) for plan, parts in readers for part in parts)
+            if still:
                 break
-        for row, (*_, named, _) in zip(rows, readers, strict=True):
-            table[:steps, named] = row[:steps]
+        for _, parts in readers:
+            for part in parts:
+                table[:steps, part.places] = part.rows[:steps]  # one row stands for all
         return table[:steps]
 
 
-def _stay(plan: AbstractRule, names: Sequence[str]) -> bool:
-    # Whether numbers of a rule without schedules are the same in every step: they are no arrays
-    # where the count is one, of which no rule can decide whether it is the first.
-    with np.errstate(all="ignore"), contextlib.suppress(Exception):
-        found = plan.scalars(np.asarray([2, 3]))
-        return all(isinstance(found[name], float | int) for name in names)
-    return False
+class _Reader:
+    # The numbers that leaves of one group need, whose counts are so far from the global step.
+
+    def __init__(self, shift: int, places: list[int], names: list[str | float]) -> None:
+        self.shift, self.places, self.names = shift, places, names
+        self._take = itemgetter(*names) if len(names) > 1 else self._few
+        self.rows: list[Sequence[Number]] = []
+
+    def _few(self, found: Mapping[Any, Number]) -> Sequence[Number]:
+        return [found[name] for name in self.names]
+
+    def read(self, plan: AbstractRule, step: int) -> None:
+        # Those of a step, of a rule without schedules.
+        self.rows.append(self._take(plan.scalars(step + self.shift + 1)))
+
+    def stays(self, plan: AbstractRule) -> bool:
+        # Whether they are the same in every step: no arrays where the count is one, of which no
+        # rule can decide whether it is the first.
+        with np.errstate(all="ignore"), contextlib.suppress(Exception):
+            found = self._few(plan.scalars(np.asarray([2, 3])))
+            return all(isinstance(x, float | int) for x in found)
+        return False
 
 
 def _size(x: Array) -> int:
