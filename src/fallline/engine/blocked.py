@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,15 @@ from ._runner import Arrays, Begin, Indices, Replaced, Runner, ScalarsByName
 from .program import UFUNCS, Program, once
 
 PIECE = 1 << 17  # elements of a large leaf that a thread takes at a time
+
+
+class _Flat(NamedTuple):
+    """The order of a leaf, and the parts of what comes before and after the gradient."""
+
+    order: str
+    before: list[Array]
+    after: list[Array]
+    buffers: list[Array] | None  # of a leaf that is one block
 
 
 class BlockedRunner(Runner):
@@ -58,28 +68,32 @@ class BlockedRunner(Runner):
         operand = self.program.arrays[1]
         for i, g in zip(which, grads, strict=True):
             flat = self.flat[i]
-            view = None if flat is None else _layout.flat(g, flat[0], operand)
+            view = None if flat is None else _layout.flat(g, flat.order, operand)
             if flat is None or view is None:
                 self._scattered(self.leaves[i], g)
                 continue
-            arrays = [*flat[1], *_layout.separated(view, operand), *flat[2]]
+            parts = [view] if operand.parts == 1 else _layout.separated(view, operand)
+            if flat.buffers is not None:
+                self.block(*flat.before, *parts, *flat.after, self.scalars, flat.buffers)
+                continue
+            arrays = [*flat.before, *parts, *flat.after]
             n = arrays[0].size
-            if n <= self.size:
-                self._on(arrays, n)
-            elif n < 2 * PIECE:
+            if n < 2 * PIECE:
                 self._blocks((arrays, 0, n))
             else:
                 large += [(arrays, k, min(k + PIECE, n)) for k in range(0, n, PIECE)]
         if large:
             self.sharing.run(self._piece, large, len(large))
 
-    def _flat_parts(self, leaf: list[Array]) -> tuple[str, list[Array], list[Array]] | None:
-        # The order of a leaf, the parts of the parameter, and those of what follows the gradient.
+    def _flat_parts(self, leaf: list[Array]) -> _Flat | None:
         if (found := _layout.flat_leaf(self.program, leaf)) is None:
             return None
         order, views = found
         first, *rest = map(_layout.separated, views, self.program.bound)
-        return order, first, [part for parts in rest for part in parts]
+        n, buffers = first[0].size, None
+        if n <= self.size:
+            buffers = [x[:n] for x in self.local.buffers]
+        return _Flat(order, first, [part for parts in rest for part in parts], buffers)
 
     def _blocks(self, piece: tuple[list[Array], int, int]) -> None:
         arrays, low, high = piece
