@@ -12,7 +12,7 @@ import pytest
 
 import fallline as fl
 from fallline import _arrays
-from fallline._arrays import _checks, _memory
+from fallline._arrays import _checks, _memory, _settings
 
 
 def test_integers_of_every_library_are_counts(backend):
@@ -159,7 +159,7 @@ def test_what_is_no_sequence(value, words):
 
 def test_numbers_like_others():
     like = {"a": 1, "b": {"c": 0.5}}
-    assert _checks.like_numbers("s", like, {"a": 2, "b": {"c": np.inf}}) == {
+    assert _settings.like_numbers("s", like, {"a": 2, "b": {"c": np.inf}}) == {
         "a": 2,
         "b": {"c": np.inf},
     }
@@ -169,7 +169,7 @@ def test_numbers_like_others():
         ({"a": True, "b": {"c": 1}}, TypeError, r"s\['a'\]: is True, expected a number"),
     ):
         with pytest.raises(error, match=words):
-            _checks.like_numbers("s", like, saved)
+            _settings.like_numbers("s", like, saved)
 
 
 # -- what looks like an array -----------------------------------------------------------------

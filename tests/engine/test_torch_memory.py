@@ -21,7 +21,7 @@ def test_the_engine_chosen(monkeypatch):
         assert fl.Optimizer(x, fl.Adam(), engine="blocked").engine == "blocked"
     with pytest.raises(TypeError, match=r"engine 'blocked' runs .* got torch of bfloat16 on cpu"):
         fl.Optimizer(torch.ones(3, dtype=torch.bfloat16), fl.Adam(), engine="blocked")
-    with pytest.raises(TypeError, match="engine 'cuda' runs CuPy arrays, got torch of float32"):
+    with pytest.raises(TypeError, match="engine 'cuda' runs CuPy arrays and tensors on a GPU, got"):
         fl.Optimizer(torch.ones(3), fl.Adam(), engine="cuda")
     with pytest.raises(TypeError, match=r"engine 'numba' runs float32, .* got float16"):
         fl.Optimizer(torch.ones(3, dtype=torch.float16), fl.Adam(), engine="numba")

@@ -33,11 +33,11 @@ class Criterion(ABC):
 
     @abstractmethod
     def _terms(self, raw: Array) -> Array:
-        """Return what each element adds to the cost, without its weight."""
+        """Return what each element adds to the cost."""
 
     @abstractmethod
     def _model(self, raw: Array) -> tuple[Array, Array]:
-        """Return residuals and factors of the rows of the Jacobian (or `None`)."""
+        """Return residuals, and factors of the rows of the Jacobian or `None`."""
 
     @abstractmethod
     def take(self, index: Array) -> Criterion:
@@ -45,20 +45,29 @@ class Criterion(ABC):
 
     def cost(self, raw: Array) -> Array:
         """Return the cost of each problem; not finite where a point is not allowed."""
-        terms = self._terms(raw)
-        if self.weights is not None:
-            terms = self.xp.where(self.weights > 0, self.weights * terms, self.xp.zeros_like(terms))
-        return self.xp.sum(terms, axis=1)
+        return self.xp.sum(self._terms(raw), axis=1)
 
     def model(self, raw: Array, columns: Array) -> tuple[Array, Array]:
         """Return the residuals and the columns of the least-squares problem at a point."""
-        xp, (r, factor) = self.xp, self._model(raw)
+        r, factor = self._model(raw)
         if self.weights is not None:
-            root, some = xp.sqrt(self.weights), self.weights > 0
-            r = xp.where(some, root * r, xp.zeros_like(r))
-            factor = xp.where(some, root if factor is None else root * factor, xp.zeros_like(r))
-            columns = xp.where(some, columns, xp.zeros_like(r))
+            columns = self.xp.where(self.weights > 0, columns, self.xp.zeros_like(r))
         return r, columns if factor is None else columns * factor
+
+    def _weighted(self, terms: Array) -> Array:
+        # Terms of the cost, times their weights.
+        if self.weights is None:
+            return terms
+        return self.xp.where(self.weights > 0, self.weights * terms, self.xp.zeros_like(terms))
+
+    def _rooted(self, r: Array, factor: Array = None) -> tuple[Array, Array]:
+        # Residuals and factors of the rows, times the roots of the weights.
+        if self.weights is None:
+            return r, factor
+        xp, none, some = self.xp, self.xp.zeros_like(r), self.weights > 0
+        root = xp.sqrt(self.weights)
+        factor = root if factor is None else root * factor
+        return xp.where(some, root * r, none), xp.where(some, factor, none)
 
     def counted(self, raw: Array) -> Array:
         """Return how many elements of each problem have a weight."""
@@ -88,32 +97,24 @@ class Squares(Criterion):
         """Return the criterion of some of the problems."""
         return Squares(self.xp, self._taken(self.weights, index), self.loss, self.scale)
 
-    def cost(self, raw: Array) -> Array:
-        """Return the cost of each problem."""
+    def _terms(self, raw: Array) -> Array:
         if self.loss == "linear":
-            return super().cost(raw)
-        r, _ = super().model(raw, raw[None, ...])
-        z = (r / self.scale) ** 2
-        return 0.5 * self.scale**2 * self.xp.sum(_rho(self.xp, self.loss, z).value, axis=1)
+            return self._weighted(0.5 * raw * raw)
+        z = (self._rooted(raw)[0] / self.scale) ** 2
+        return 0.5 * self.scale**2 * _rho(self.xp, self.loss, z).value
 
-    def model(self, raw: Array, columns: Array) -> tuple[Array, Array]:
-        """Return the residuals and the columns, by Triggs's correction for robust losses."""
-        r, columns = super().model(raw, columns)
+    def _model(self, raw: Array) -> tuple[Array, Array]:
+        # Robust losses by Triggs's correction.
+        r, root = self._rooted(raw)
         if self.loss == "linear":
-            return r, columns
+            return r, root
         xp = self.xp
         z = (r / self.scale) ** 2
         rho = _rho(xp, self.loss, z)
         bend = rho.slope + 2 * rho.curvature * z
         tiny = xp.finfo(r.dtype).eps
         factor = xp.sqrt(xp.where(bend < tiny, xp.full_like(bend, float(tiny)), bend))
-        return r * rho.slope / factor, columns * factor
-
-    def _terms(self, raw: Array) -> Array:
-        return 0.5 * raw * raw
-
-    def _model(self, raw: Array) -> tuple[Array, Array]:
-        return raw, None
+        return r * rho.slope / factor, factor if root is None else root * factor
 
 
 class _Rho(NamedTuple):
@@ -172,11 +173,11 @@ class Counts(Criterion):
         bad = (f < 0) | (some & (f == 0))
         inside = xp.where(some & ~bad, u, xp.zeros_like(u))
         terms = xp.where(some, n * (inside - xp.log1p(inside)), f)
-        return xp.where(bad, xp.full_like(terms, math.inf), terms)
+        return self._weighted(xp.where(bad, xp.full_like(terms, math.inf), terms))
 
     def _model(self, raw: Array) -> tuple[Array, Array]:
         xp, n, f = self.xp, self.counts, self._rates(raw)
         least = float(xp.finfo(f.dtype).eps) ** 0.5
         f = xp.where(f < least, xp.full_like(f, least), f)
         factor = 1 / xp.sqrt(f)
-        return (f - n) * factor, factor
+        return self._rooted((f - n) * factor, factor)
