@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.optimize
 
 import fallline as fl
+
+optimize = pytest.importorskip("scipy.optimize", reason="SciPy is not installed")
 
 T = np.linspace(0, 4, 30)
 
@@ -24,7 +25,7 @@ def both(x, y):
 
 
 def scipys(y, **options):
-    return scipy.optimize.least_squares(
+    return optimize.least_squares(
         lambda x: both(x, y)[0], np.ones(3), lambda x: both(x, y)[1],
         xtol=1e-14, ftol=1e-14, gtol=1e-14, **options,
     )  # fmt: skip
@@ -91,7 +92,7 @@ def test_bounds_agree_with_trf(low, high, jacobian):
         return both(x, y) if jacobian is True else both(x, y)[0]
 
     res = fl.least_squares(residuals, start, jacobian=jacobian, bounds=(low, high))
-    one = scipy.optimize.least_squares(
+    one = optimize.least_squares(
         lambda x: both(x, y)[0], start, lambda x: both(x, y)[1], bounds=(low, high),
         xtol=1e-15, ftol=1e-15, gtol=1e-15,
     )  # fmt: skip
@@ -119,7 +120,7 @@ def test_bounds_come_in_several_forms():
     found = [fl.least_squares(fun, start, jacobian=True, bounds=bounds) for bounds in forms]
     plain = fl.least_squares(
         both, np.full(3, 0.9), jacobian=True, args=(y,),
-        bounds=scipy.optimize.Bounds([-np.inf, 0, 0], [np.inf, 1.0, np.inf]),
+        bounds=optimize.Bounds([-np.inf, 0, 0], [np.inf, 1.0, np.inf]),
     )  # fmt: skip
     for res in found:
         assert [float(res.x[name]) for name in "akc"] == pytest.approx(list(plain.x), rel=1e-9)
@@ -135,7 +136,7 @@ def test_covariances_are_those_of_curve_fit():
         return a * np.exp(-k * t) + c
 
     for absolute in (False, True):
-        _, covariance = scipy.optimize.curve_fit(
+        _, covariance = optimize.curve_fit(
             f, T, y, np.ones(3), sigma=sigma, absolute_sigma=absolute, ftol=1e-14, xtol=1e-14
         )
         res = fl.curve_fit(

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 import fallline as fl
 from fallline.solvers.least_squares._likelihood import log_factorial
+
+stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
 
 T = np.linspace(0, 4, 30)
 
