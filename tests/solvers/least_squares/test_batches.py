@@ -10,7 +10,7 @@ import pytest
 import fallline as fl
 from fallline import _arrays
 from fallline._arrays._free import free_bytes
-from fallline.solvers.least_squares import _driver, _solve
+from fallline.solvers.least_squares import _covariance, _driver, _solve
 from tests import backends
 from tests.helpers import patch_arrays
 from tests.solvers.least_squares.curves import decays, singles
@@ -295,3 +295,15 @@ def test_what_is_kept_is_held_once():
     assert jacobian == n * 2 * points.size * 8
     # The residuals are half of that; the rest is a chunk at work, and what else is known.
     assert peak < 2.3 * jacobian
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_covariances_of_blocks_are_those_of_all(bounded, monkeypatch):
+    problem = decays(NUMPY, 50)
+    options = {"bounds": (0.0, 2.5)} if bounded else {}
+    whole = fit(problem, **options)
+    monkeypatch.setattr(_covariance, "_BLOCK", 7)
+    parts = fit(problem, **options)
+    for key, x in whole.stderr.items():
+        same(parts.stderr[key], x)
+        same(parts.covariance[key]["rate"], whole.covariance[key]["rate"])

@@ -9,6 +9,8 @@ from ..._arrays._types import Array, Namespace, Tree
 from . import _algebra
 from ._columns import Layout
 
+_BLOCK = 1 << 14  # problems at a time
+
 
 def inverse_matrix(
     xp: Namespace, factor: Array, free: Array | None, epsilon: float
@@ -31,7 +33,13 @@ def inverse_matrix(
     tuple of array
         (n, n, problems), infinite where R is singular, and (problems,).
     """
-    n = factor.shape[0]
+    n, problems = factor.shape[0], int(factor.shape[-1])
+    if problems > _BLOCK:  # what is computed on the way takes many times the memory of the result
+        spans = [slice(start, start + _BLOCK) for start in range(0, problems, _BLOCK)]
+        some = [(factor[..., at], None if free is None else free[..., at]) for at in spans]
+        parts = [inverse_matrix(xp, *part, epsilon) for part in some]
+        matrices, singular = zip(*parts, strict=True)
+        return xp.concat(matrices, axis=2), xp.concat(singular)
     if free is not None:
         held = xp.where(free, xp.zeros_like(factor[0, ...]), xp.ones_like(factor[0, ...]))
         factor = xp.where(free[None, ...], factor, xp.zeros_like(factor))
