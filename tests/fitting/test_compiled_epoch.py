@@ -303,6 +303,24 @@ def test_a_run_that_is_stopped_ends_as_single_steps_do(scanned):
     assert one.steps % 2000 == sum(scanned) % 2000
 
 
+def test_a_run_that_is_stopped_between_two_epochs_says_why(scanned, monkeypatch):
+    order, runs = _compiled_epoch.CompiledEpoch.order, []
+
+    class Starts(Callback):
+        def on_start(self, run):
+            runs.append(run)
+
+    def drawn(self):
+        if runs[0].epoch == 2:
+            runs[0].stop("late", status=7)  # as another thread may
+        return order(self)
+
+    monkeypatch.setattr(_compiled_epoch.CompiledEpoch, "order", drawn)
+    one = fitted(data("binary", "float64"), "auto", callbacks=[Starts()])
+    assert scanned
+    assert (one.message, one.status, one.epochs) == ("late", 7, 2)
+
+
 def test_a_rule_that_keeps_a_number_takes_single_steps(scanned):
     class Counts(fl.rules.Rule):
         learning_rate: float = fl.rules.hyper(default=0.1)

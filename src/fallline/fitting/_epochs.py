@@ -134,11 +134,13 @@ class EpochRun(JudgedRun):
             self.note_only(self._untrained())
         while self.epoch < epochs:
             self._one_epoch()
-            if not self._batch:
-                break
-            self._finish_epoch()
+            empty = not self._batch  # or another thread has stopped the run before a step was made
+            if not empty:
+                self._finish_epoch()
             if self._ends:
                 return self._end_as_told()
+            if empty:
+                break
         return self.end(f"{self.epoch} epochs were made", status=1)
 
     def _finish_epoch(self) -> None:
