@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .. import _arrays
 from .._arrays._types import Array
@@ -41,7 +41,7 @@ class DeviceMemory(ABC):
         """Return where arrays lie, for comparisons, if they can get other memory."""
 
     @abstractmethod
-    def tell_written(self, arrays: Sequence[Array]) -> None:
+    def tell_written(self, arrays: Iterable[Array]) -> None:
         """Tell the library that arrays are about to be written."""
 
 
@@ -72,7 +72,7 @@ class CuPyMemory(DeviceMemory):
         """Return nothing: CuPy's arrays keep their memory."""
         return None
 
-    def tell_written(self, arrays: Sequence[Array]) -> None:
+    def tell_written(self, arrays: Iterable[Array]) -> None:
         """Do nothing: CuPy does not count writes."""
 
 
@@ -117,9 +117,9 @@ class TensorMemory(DeviceMemory):
         """Return where tensors lie: ``x.data = y`` gives them other memory."""
         return _arrays.whereabouts(arrays, arrays)
 
-    def tell_written(self, arrays: Sequence[Array]) -> None:
+    def tell_written(self, arrays: Iterable[Array]) -> None:
         """Tell torch, whose backward passes refuse values from before a write."""
-        _arrays.tell_written(arrays)
+        _arrays.tell_written(list(arrays))
 
 
 def _in_order(x: Array, order: str) -> bool:

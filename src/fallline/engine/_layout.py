@@ -40,8 +40,7 @@ def flat(x: Array, order: str, operand: Operand) -> Array | None:
         return x.reshape(1)
     if operand.dtype in HALVES or x.dtype != DTYPES[operand.dtype]:
         return None
-    flags = x.flags
-    if not (flags.aligned and (flags.c_contiguous if order == "C" else flags.f_contiguous)):
+    if not (is_contiguous(x, order) and x.flags.aligned):
         return None
     if x.ndim != 1:
         x = (x if order == "C" else x.T).reshape(-1)

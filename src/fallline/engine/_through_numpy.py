@@ -37,9 +37,7 @@ class ThroughNumPy(Runner):
         self.kind, self.program = kind, program
         self.dtype = leaves[0][0].dtype
         self.params = [leaf[0] for leaf in leaves]
-        # What else is written: the places of a program's arrays count the gradient too.
-        slots = [i - 1 for i in sorted(program.written) if i]
-        self.slots = [leaf[i] for leaf in leaves for i in slots]
+        self.slots = [leaf[i] for leaf in leaves for i in program.changed if i]
         self.written = [*self.params, *self.slots]
         self._look()
 

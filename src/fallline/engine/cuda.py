@@ -78,9 +78,6 @@ class CudaRunner(Runner):
         # Gradients that are recognised keep their memory.
         self.light = self.memory.where([first]) is None
         self.light &= sum(leaf[0].nbytes for leaf in leaves) <= REMEMBERED
-        # What else is written: the places of a program's arrays count the gradient too.
-        slots = [i - 1 for i in sorted(program.written) if i]
-        self.written = [[leaf[0], *(leaf[i] for i in slots)] for leaf in leaves]
         self.flat = [x for leaf in leaves for x in leaf]
         self.launched = 0  # kernels so far
         self._look()
@@ -104,15 +101,15 @@ class CudaRunner(Runner):
             tables, kept = self._aimed(which, grads)
             pieces = self._pieces(which, grads)
             begin()
-            self.memory.tell_written([x for i in which for x in self.written[i]])
+            changed = self.program.changed
+            self.memory.tell_written(self.leaves[i][k] for i in which for k in changed)
             self.launched += len(tables) + len(pieces)
             for table in tables:
                 table.launch(numbers)
             for leaf, table, copies in pieces:
                 table.launch(numbers)
-                for i, (target, value) in enumerate(zip(leaf, copies, strict=True)):
-                    if i + (i > 0) in self.program.written:
-                        _arrays.write(target, value)
+                for k in changed:
+                    _arrays.write(leaf[k], copies[k])
         del kept  # Memory given back now is used again only after what is queued.
         return {}
 

@@ -111,6 +111,11 @@ class Program:
         return frozenset(array for array, _, _ in self.stores)
 
     @cached_property
+    def changed(self) -> tuple[int, ...]:
+        """The places of these among the arrays that are `bound`."""
+        return tuple(i - (i > 0) for i in sorted(self.written))
+
+    @cached_property
     def key(self) -> str:
         """All that the code of a kernel depends on."""
         constants = tuple(None if isinstance(x, str) else x for x in self.scalars)
