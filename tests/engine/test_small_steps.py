@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
+import gc
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -134,3 +137,22 @@ def test_blocks_fit_into_a_share_of_the_caches(monkeypatch, levels, size):
         assert blocked._cache_size() == size
     finally:
         blocked._cache_size.cache_clear()
+
+
+def test_a_runner_does_not_keep_what_the_context_of_its_maker_held():
+    variable = contextvars.ContextVar("variable")
+
+    class Large:
+        pass
+
+    def make():
+        large = Large()
+        variable.set(large)
+        opt = fl.Optimizer(np.ones(8), fl.SGD(0.1), engine="blocked")
+        opt.step(np.ones(8))
+        return opt, weakref.ref(large)
+
+    opt, seen = contextvars.Context().run(make)
+    gc.collect()
+    assert seen() is None
+    opt.step(np.ones(8))

@@ -53,7 +53,7 @@ class BlockedRunner(Runner):
         self.scalars = [self.numbers[i : i + 1].reshape(()) for i in range(len(self.numbers))]
         self.flat = [self._flat_parts(leaf) for leaf in leaves]
         # Where NumPy does not warn: to enter this takes a tenth of the time of `errstate`.
-        self.quiet = contextvars.copy_context()
+        self.quiet = contextvars.Context()
         self.quiet.run(np.seterr, all="ignore")
 
     def run(self, scalars: ScalarsByName, which: Indices, grads: Arrays, begin: Begin) -> Replaced:
